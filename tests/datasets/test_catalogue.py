@@ -76,20 +76,12 @@ def test_a_limit_over_some_splits_keeps_them_whole():
     assert [len(splits.train), len(splits.validation), len(splits.test)] == [500, 359, 359]
 
 
-@pytest.mark.parametrize(
-    ("limit", "refusal"),
-    [
-        (
-            5000,
-            {
-                "code": "dataset.limit",
-                "found": 5000,
-                "sizes": {"train": 1079, "validation": 359, "test": 359},
-            },
-        ),
-        (9, {"code": "dataset.limit", "found": 9, "n_classes": 10}),
-    ],
-)
+@pytest.mark.parametrize(("limit", "refusal"), [
+    (5000,
+     {"code": "dataset.limit", "found": 5000,
+      "sizes": {"train": 1079, "validation": 359, "test": 359}}),
+    (9, {"code": "dataset.limit", "found": 9, "n_classes": 10}),
+])  # fmt: skip
 def test_limits_that_cannot_be(limit, refusal):
     with refused(**refusal):
         datasets.find("digits", limit=limit)
@@ -100,55 +92,23 @@ def test_an_unknown_name_tells_the_nearest():
         datasets.find("digit")
 
 
-@pytest.mark.parametrize(
-    ("change", "refusal"),
-    [
-        (
-            lambda m: {"classes": m.classes[:-1]},
-            {"code": "dataset.manifest", "what": "number of classes", "expected": 10, "found": 9},
-        ),
-        (
-            lambda m: {"classes": (*m.classes[:-1], "nine")},
-            {"code": "dataset.manifest", "what": "class names"},
-        ),
-        (
-            {"size": 5},
-            {
-                "code": "dataset.manifest",
-                "what": "number of train images",
-                "expected": 1079,
-                "found": 5,
-            },
-        ),
-        (
-            {"class_counts": (1,) * 10},
-            {
-                "code": "dataset.manifest",
-                "what": "number of train images of class '0'",
-                "expected": 106,
-                "found": 1,
-            },
-        ),
-        (
-            {"labels_sha256": "0" * 64},
-            {
-                "code": "dataset.manifest",
-                "what": "digest of the train labels",
-                "expected": "10645bc60b46",
-                "found": "000000000000",
-            },
-        ),
-        (
-            {"images_sha256": "0" * 64},
-            {
-                "code": "dataset.manifest",
-                "what": "digest of the train images",
-                "expected": "86b1ff9e3198",
-                "found": "000000000000",
-            },
-        ),
-    ],
-)
+@pytest.mark.parametrize(("change", "refusal"), [
+    (lambda m: {"classes": m.classes[:-1]},
+     {"code": "dataset.manifest", "what": "number of classes", "expected": 10, "found": 9}),
+    (lambda m: {"classes": (*m.classes[:-1], "nine")},
+     {"code": "dataset.manifest", "what": "class names"}),
+    ({"size": 5},
+     {"code": "dataset.manifest", "what": "number of train images", "expected": 1079, "found": 5}),
+    ({"class_counts": (1,) * 10},
+     {"code": "dataset.manifest", "what": "number of train images of class '0'", "expected": 106,
+      "found": 1}),
+    ({"labels_sha256": "0" * 64},
+     {"code": "dataset.manifest", "what": "digest of the train labels", "expected": "10645bc60b46",
+      "found": "000000000000"}),
+    ({"images_sha256": "0" * 64},
+     {"code": "dataset.manifest", "what": "digest of the train images", "expected": "86b1ff9e3198",
+      "found": "000000000000"}),
+])  # fmt: skip
 def test_a_manifest_says_what_differs(change, refusal):
     expected = published_manifest("digits")
     if callable(change):

@@ -41,38 +41,26 @@ def test_nothing_odd():
 TWINS = (Duplicate("test", "x", "train", "y"),)
 
 
-@pytest.mark.parametrize(
-    ("found", "code", "named"),
-    [
-        ({"missing": {"test": 1}}, "missing-images", ["1 listed test image is"]),
-        ({"missing": {"all": 3}}, "missing-images", ["3 listed images are"]),
-        ({"left_out": {".icloud": 3}}, "skipped-files", ["3 .icloud", "not downloaded"]),
-        ({"missing": {"train": 1200}}, "missing-images", ["1,200 listed train images are"]),
-        ({"left_out": {LOOSE: 2}}, "skipped-files", ["2 images are"]),
-        (
-            {"left_out": {".txt": 3, ".heic": 1200}},
-            "skipped-files",
-            ["1,200 .heic, 3 .txt", "convert .heic to"],
-        ),
-        (
-            {"turned": 2, "transparent": 1000, "deep": 1, "spans": {(0, 4095): 1}},
-            "converted-images",
-            ["2 rotated", "1,000 transparent", "1 of more than 8 bits", "0..4095"],
-        ),
-        (
-            {"turned": 2, "deep": 1, "decoding": Decoding(like="torchvision")},
-            "converted-images",
-            ["not converted", "2 rotated", "1 of more than 8 bits"],
-        ),
-        ({"dark": 3, "dark_high": 4095.0}, "converted-images", ["3 16-bit", "?range=0..4095"]),
-        ({"extra_bands": 3}, "converted-images", ["bands", ": 3"]),
-        ({"animated": 3}, "converted-images", ["frames", ": 3"]),
-        ({"conflicts": 1}, "label-conflicts", ["1 duplicate image has"]),
-        ({"conflicts": 18}, "label-conflicts", ["18 duplicate images have"]),
-        ({"duplicates": TWINS}, "leakage", ["1 image is", "train y = test x"]),
-        ({"duplicates": TWINS * 5}, "leakage", ["5 images are", " and 2 more"]),
-    ],
-)
+@pytest.mark.parametrize(("found", "code", "named"), [
+    ({"missing": {"test": 1}}, "missing-images", ["1 listed test image is"]),
+    ({"missing": {"all": 3}}, "missing-images", ["3 listed images are"]),
+    ({"left_out": {".icloud": 3}}, "skipped-files", ["3 .icloud", "not downloaded"]),
+    ({"missing": {"train": 1200}}, "missing-images", ["1,200 listed train images are"]),
+    ({"left_out": {LOOSE: 2}}, "skipped-files", ["2 images are"]),
+    ({"left_out": {".txt": 3, ".heic": 1200}}, "skipped-files",
+     ["1,200 .heic, 3 .txt", "convert .heic to"]),
+    ({"turned": 2, "transparent": 1000, "deep": 1, "spans": {(0, 4095): 1}}, "converted-images",
+     ["2 rotated", "1,000 transparent", "1 of more than 8 bits", "0..4095"]),
+    ({"turned": 2, "deep": 1, "decoding": Decoding(like="torchvision")}, "converted-images",
+     ["not converted", "2 rotated", "1 of more than 8 bits"]),
+    ({"dark": 3, "dark_high": 4095.0}, "converted-images", ["3 16-bit", "?range=0..4095"]),
+    ({"extra_bands": 3}, "converted-images", ["bands", ": 3"]),
+    ({"animated": 3}, "converted-images", ["frames", ": 3"]),
+    ({"conflicts": 1}, "label-conflicts", ["1 duplicate image has"]),
+    ({"conflicts": 18}, "label-conflicts", ["18 duplicate images have"]),
+    ({"duplicates": TWINS}, "leakage", ["1 image is", "train y = test x"]),
+    ({"duplicates": TWINS * 5}, "leakage", ["5 images are", " and 2 more"]),
+])  # fmt: skip
 def test_what_is_warned_of(found, code, named):
     (warning,) = warned(**found)
     assert warning.code == code

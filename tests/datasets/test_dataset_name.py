@@ -7,11 +7,10 @@ from headstart.spec import Dataset, Decoding, Sizes
 from refusals import refused
 
 
-@pytest.mark.parametrize(
-    ("query", "options"),
-    [("train=train+extra&test=test", {"train": "train+extra", "test": "test"}),
-     ("sep=+", {"sep": "+"}), ("path=a b", {"path": "a b"}), ("path=a%20b%2Bc", {"path": "a b+c"})],
-)  # fmt: skip
+@pytest.mark.parametrize(("query", "options"), [
+    ("train=train+extra&test=test", {"train": "train+extra", "test": "test"}),
+    ("sep=+", {"sep": "+"}), ("path=a b", {"path": "a b"}), ("path=a%20b%2Bc", {"path": "a b+c"}),
+])  # fmt: skip
 def test_options_are_taken_as_they_are_typed(query, options):
     """A plus is a plus: it joins splits of a repository. The title means the same again."""
     asked = DatasetName.parse(f"x?{query}")
@@ -38,49 +37,26 @@ def test_options_that_all_have_are_told_from_those_of_a_source():
     assert asked.decoding == Decoding(like="torchvision", max_pixels=500)
 
 
-@pytest.mark.parametrize(
-    ("text", "refusal"),
-    [
-        ("digits?", {"code": "dataset.option_form", "found": ""}),
-        (
-            "digits?split_seed",
-            {"code": "dataset.option_invalid", "option": "split_seed", "found": ""},
-        ),
-        (
-            "digits?split_seed=-1",
-            {"code": "dataset.option_invalid", "option": "split_seed", "found": "-1"},
-        ),
-        (
-            "digits?split_seed=²",
-            {"code": "dataset.option_invalid", "option": "split_seed", "found": "²"},
-        ),
-        (
-            "digits?split_seed=1.5",
-            {"code": "dataset.option_invalid", "option": "split_seed", "found": "1.5"},
-        ),
-        (
-            "digits?metric=top1",
-            {"code": "dataset.option_invalid", "option": "metric", "found": "top1"},
-        ),
-        (
-            "digits?allow_missing=perhaps",
-            {"code": "dataset.option_invalid", "option": "allow_missing", "found": "perhaps"},
-        ),
-        (
-            "digits?decoding=pil",
-            {"code": "dataset.option_invalid", "option": "decoding", "found": "pil"},
-        ),
-        (
-            "digits?max_pixels=0",
-            {"code": "dataset.option_invalid", "option": "max_pixels", "found": "0"},
-        ),
-        ("a.csv?label=x&root=y&label=z", {"code": "dataset.option_twice", "found": "label"}),
-        (
-            "digits?max_pixels=many",
-            {"code": "dataset.option_invalid", "option": "max_pixels", "found": "many"},
-        ),
-    ],
-)
+@pytest.mark.parametrize(("text", "refusal"), [
+    ("digits?", {"code": "dataset.option_form", "found": ""}),
+    ("digits?split_seed", {"code": "dataset.option_invalid", "option": "split_seed", "found": ""}),
+    ("digits?split_seed=-1",
+     {"code": "dataset.option_invalid", "option": "split_seed", "found": "-1"}),
+    ("digits?split_seed=²",
+     {"code": "dataset.option_invalid", "option": "split_seed", "found": "²"}),
+    ("digits?split_seed=1.5",
+     {"code": "dataset.option_invalid", "option": "split_seed", "found": "1.5"}),
+    ("digits?metric=top1", {"code": "dataset.option_invalid", "option": "metric", "found": "top1"}),
+    ("digits?allow_missing=perhaps",
+     {"code": "dataset.option_invalid", "option": "allow_missing", "found": "perhaps"}),
+    ("digits?decoding=pil",
+     {"code": "dataset.option_invalid", "option": "decoding", "found": "pil"}),
+    ("digits?max_pixels=0",
+     {"code": "dataset.option_invalid", "option": "max_pixels", "found": "0"}),
+    ("a.csv?label=x&root=y&label=z", {"code": "dataset.option_twice", "found": "label"}),
+    ("digits?max_pixels=many",
+     {"code": "dataset.option_invalid", "option": "max_pixels", "found": "many"}),
+])  # fmt: skip
 def test_options_that_cannot_be(text, refusal):
     with refused(**refusal):
         DatasetName.parse(text)
@@ -100,15 +76,12 @@ def test_an_option_that_neither_all_sources_nor_this_one_has():
     DatasetName.parse("photos.csv?label=x&split_seed=1").check({"label": "column"})
 
 
-@pytest.mark.parametrize(
-    ("name", "title"),
-    [
-        ("voc2007", "VOC"),
-        ("voc2007?root=/data/voc", "VOC"),
-        ("voc2007?root=/data/voc&split_seed=2", "VOC?split_seed=2"),
-        ("a.csv?label=two words&sep=|", "VOC?label=two words&sep=|"),
-    ],
-)
+@pytest.mark.parametrize(("name", "title"), [
+    ("voc2007", "VOC"),
+    ("voc2007?root=/data/voc", "VOC"),
+    ("voc2007?root=/data/voc&split_seed=2", "VOC?split_seed=2"),
+    ("a.csv?label=two words&sep=|", "VOC?label=two words&sep=|"),
+])  # fmt: skip
 def test_a_title_says_what_makes_it_another_dataset(name, title):
     assert DatasetName.parse(name).titled("VOC") == title
 

@@ -94,13 +94,10 @@ def test_a_file_that_is_no_folder(tmp_path, monkeypatch):
             datasets.find(name)
 
 
-@pytest.mark.parametrize(
-    ("name", "refusal"),
-    [
-        ("", {"code": "name.unknown", "kind": "dataset", "name": "", "near": []}),
-        ("hf:", {"code": "dataset.repository_name", "found": ""}),
-    ],
-)
+@pytest.mark.parametrize(("name", "refusal"), [
+    ("", {"code": "name.unknown", "kind": "dataset", "name": "", "near": []}),
+    ("hf:", {"code": "dataset.repository_name", "found": ""}),
+])  # fmt: skip
 def test_no_name_is_not_the_folder_where_one_is(photos, monkeypatch, name, refusal):
     monkeypatch.chdir(photos)
     with refused(**refusal):
@@ -123,27 +120,16 @@ def test_a_folder_that_is_not_there(tmp_path):
         datasets.find(str(tmp_path / "none"))
 
 
-@pytest.mark.parametrize(
-    ("counts", "refusal"),
-    [
-        (
-            {"train": {"a": 1, "b": 1}, "validation": {"a": 1}, "test": {"a": 0}},
-            {"code": "dataset.split_empty", "split": "test"},
-        ),
-        (
-            {"train": {"a": 1, "b": 0}, "validation": {"a": 1}, "test": {"b": 1}},
-            {"code": "dataset.class_empty", "found": "b", "others": {}},
-        ),
-        (
-            {"train": {"a": 1, "b": 1}, "validation": {"a": 1}, "test": {"c": 1}},
-            {"code": "dataset.class_unknown", "found": "c"},
-        ),
-        (
-            {"train": {"a": 1}, "validation": {"a": 1}, "test": {"a": 1}},
-            {"code": "dataset.one_class", "found": 1},
-        ),
-    ],
-)
+@pytest.mark.parametrize(("counts", "refusal"), [
+    ({"train": {"a": 1, "b": 1}, "validation": {"a": 1}, "test": {"a": 0}},
+     {"code": "dataset.split_empty", "split": "test"}),
+    ({"train": {"a": 1, "b": 0}, "validation": {"a": 1}, "test": {"b": 1}},
+     {"code": "dataset.class_empty", "found": "b", "others": {}}),
+    ({"train": {"a": 1, "b": 1}, "validation": {"a": 1}, "test": {"c": 1}},
+     {"code": "dataset.class_unknown", "found": "c"}),
+    ({"train": {"a": 1}, "validation": {"a": 1}, "test": {"a": 1}},
+     {"code": "dataset.one_class", "found": 1}),
+])  # fmt: skip
 def test_folders_that_are_no_dataset(tmp_path, counts, refusal):
     write_folder(tmp_path / "photos", counts)
     with refused(**refusal):

@@ -124,17 +124,14 @@ def test_fashion_mnist_is_kept_exactly(tmp_path, real_fashion_mnist, own_cache):
     assert_same(prepare_images(images, RECIPE, tmp_path, ProgressReporter()), images)
 
 
-@pytest.mark.parametrize(
-    ("size", "mode", "fitted"),
-    [
-        ((500, 375), "RGB", (341, 256)),
-        ((375, 500), "RGB", (256, 341)),
-        ((700, 300), "L", (597, 256)),
-        ((900, 256), "RGB", (900, 256)),
-        ((100, 1200), "RGB", (100, 1200)),
-        ((257, 257), "L", (256, 256)),
-    ],
-)
+@pytest.mark.parametrize(("size", "mode", "fitted"), [
+    ((500, 375), "RGB", (341, 256)),
+    ((375, 500), "RGB", (256, 341)),
+    ((700, 300), "L", (597, 256)),
+    ((900, 256), "RGB", (900, 256)),
+    ((100, 1200), "RGB", (100, 1200)),
+    ((257, 257), "L", (256, 256)),
+])  # fmt: skip
 def test_large_images_are_those_of_pillow(tmp_path, size, mode, fitted):
     photo(*size, mode).save(tmp_path / "x.jpg", quality=90)
     images = FileImages([tmp_path / "x.jpg"])

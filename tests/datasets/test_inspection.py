@@ -116,16 +116,13 @@ def test_identical_files_in_two_splits(tmp_path):
     assert found.conflicts == 0
 
 
-@pytest.mark.parametrize(
-    ("labels", "conflicts"),
-    [
-        ([0, 0, 1, 1], 0),
-        ([0, 1, 1, 1], 1),
-        ([0, 1, 1, 0], 2),
-        ([[1, -1], [1, -1], [0, 1], [0, 1]], 0),
-        ([[1, -1], [1, 0], [0, 1], [0, 1]], 1),
-    ],
-)
+@pytest.mark.parametrize(("labels", "conflicts"), [
+    ([0, 0, 1, 1], 0),
+    ([0, 1, 1, 1], 1),
+    ([0, 1, 1, 0], 2),
+    ([[1, -1], [1, -1], [0, 1], [0, 1]], 0),
+    ([[1, -1], [1, 0], [0, 1], [0, 1]], 1),
+])  # fmt: skip
 def test_identical_files_with_different_labels(tmp_path, labels, conflicts):
     files = {"1.png": flat(1), "2.png": flat(1), "3.png": flat(2), "4.png": flat(2)}
     # Two empty files are no two of one content.

@@ -76,39 +76,20 @@ FINE = {"train": [0, 1], "validation": [0], "test": [1]}
 MANY = {"train": [[1, -1], [0, 1]], "validation": [[1, -1]], "test": [[-1, 1]]}
 
 
-@pytest.mark.parametrize(
-    ("metric", "changes", "refusal"),
-    [
-        ("top-1", {"test": []}, {"code": "dataset.split_empty", "split": "test"}),
-        ("top-1", {"test": [1, 2]}, {"code": "dataset.class_unknown", "split": "test", "row": 1}),
-        (
-            "top-1",
-            {"validation": [-1]},
-            {"code": "dataset.class_unknown", "split": "validation", "row": 0},
-        ),
-        ("top-1", {"train": [0, 0]}, {"code": "dataset.class_empty", "found": "b"}),
-        (
-            "voc-map-11point",
-            {"test": [[0, -1]]},
-            {"code": "dataset.split_unlabelled", "split": "test"},
-        ),
-        (
-            "voc-map-11point",
-            {"test": [[1, 2]]},
-            {"code": "dataset.class_unknown", "split": "test", "row": 0},
-        ),
-        (
-            "voc-map-11point",
-            {"train": [[1, -1], [1, 0]]},
-            {"code": "dataset.class_empty", "found": "b"},
-        ),
-        (
-            "voc-map-11point",
-            {"test": [[1, -1, 1]]},
-            {"code": "dataset.class_unknown", "split": "test", "row": 0},
-        ),
-    ],
-)
+@pytest.mark.parametrize(("metric", "changes", "refusal"), [
+    ("top-1", {"test": []}, {"code": "dataset.split_empty", "split": "test"}),
+    ("top-1", {"test": [1, 2]}, {"code": "dataset.class_unknown", "split": "test", "row": 1}),
+    ("top-1", {"validation": [-1]},
+     {"code": "dataset.class_unknown", "split": "validation", "row": 0}),
+    ("top-1", {"train": [0, 0]}, {"code": "dataset.class_empty", "found": "b"}),
+    ("voc-map-11point", {"test": [[0, -1]]}, {"code": "dataset.split_unlabelled", "split": "test"}),
+    ("voc-map-11point", {"test": [[1, 2]]},
+     {"code": "dataset.class_unknown", "split": "test", "row": 0}),
+    ("voc-map-11point", {"train": [[1, -1], [1, 0]]},
+     {"code": "dataset.class_empty", "found": "b"}),
+    ("voc-map-11point", {"test": [[1, -1, 1]]},
+     {"code": "dataset.class_unknown", "split": "test", "row": 0}),
+])  # fmt: skip
 def test_examples_that_cannot_be_measured(metric, changes, refusal):
     kind = kind_of(metric)
     given = FINE if kind.ndim == 1 else MANY

@@ -59,26 +59,22 @@ def test_a_repository_as_the_hubs_library_writes_it(pets):
     assert not has_several_classes(pets / "data/test-00000-of-00001.parquet", Choice(), "")
 
 
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["data/train-00000-of-00001-a09b74b3ef9c3b56.parquet", "data/test-00000-of-00001.parquet"],
-         {"train": 1, "test": 1}),
-        (["train.parquet", "valid.parquet"], {"train": 1, "validation": 1}),
-        (["train/0000.parquet", "train/0001.parquet", "val/0000.parquet"],
-         {"train": 2, "validation": 1}),
-        (["plain_text/train/0000.parquet", "plain_text/test/0000.parquet"],
-         {"train": 1, "test": 1}),
-        (["pets-train.parquet", "pets-dev.parquet", "pets-test.parquet"],
-         {"train": 1, "validation": 1, "test": 1}),
-        (["data/train-00000-of-00001.parquet", "data/val-00000-of-00001.parquet",
-          "data/extra-00000-of-00001.parquet"], {"train": 1, "validation": 1}),
-        (["images.parquet"], {"all": 1}),
-        (["data/0000.parquet", "data/0001.parquet"], {"all": 2}),
-        (["everything-00000-of-00001.parquet"], {"all": 1}),
-        (["data/train-00000-of-00001.parquet"], {"all": 1}),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("names", "expected"), [
+    (["data/train-00000-of-00001-a09b74b3ef9c3b56.parquet", "data/test-00000-of-00001.parquet"],
+     {"train": 1, "test": 1}),
+    (["train.parquet", "valid.parquet"], {"train": 1, "validation": 1}),
+    (["train/0000.parquet", "train/0001.parquet", "val/0000.parquet"],
+     {"train": 2, "validation": 1}),
+    (["plain_text/train/0000.parquet", "plain_text/test/0000.parquet"], {"train": 1, "test": 1}),
+    (["pets-train.parquet", "pets-dev.parquet", "pets-test.parquet"],
+     {"train": 1, "validation": 1, "test": 1}),
+    (["data/train-00000-of-00001.parquet", "data/val-00000-of-00001.parquet",
+      "data/extra-00000-of-00001.parquet"], {"train": 1, "validation": 1}),
+    (["images.parquet"], {"all": 1}),
+    (["data/0000.parquet", "data/0001.parquet"], {"all": 2}),
+    (["everything-00000-of-00001.parquet"], {"all": 1}),
+    (["data/train-00000-of-00001.parquet"], {"all": 1}),
+])  # fmt: skip
 def test_splits_are_read_from_names(names, expected):
     parts = parts_of(names, Choice(), "").files
     assert {part: len(files) for part, files in parts.items()} == expected
@@ -263,15 +259,12 @@ def test_several_labels_an_image(tmp_path, kind):
     assert has_several_classes(file, Choice(), "")
 
 
-@pytest.mark.parametrize(
-    ("labels", "names", "code", "found"),
-    [
-        ([0, -1], NAMES, "dataset.class_unknown", -1),
-        ([0, 3], NAMES, "dataset.class_unknown", 3),
-        ([0, None], NAMES, "dataset.cell_empty", 1),
-        ([0.5, 1.0], None, "dataset.cell_type", "float"),
-    ],
-)
+@pytest.mark.parametrize(("labels", "names", "code", "found"), [
+    ([0, -1], NAMES, "dataset.class_unknown", -1),
+    ([0, 3], NAMES, "dataset.class_unknown", 3),
+    ([0, None], NAMES, "dataset.cell_empty", 1),
+    ([0.5, 1.0], None, "dataset.cell_type", "float"),
+])  # fmt: skip
 def test_labels_that_are_none(tmp_path, labels, names, code, found):
     images = pa.array([encoded(60), encoded(90)])
     features = {"label": class_label(*names)} if names else {}
@@ -398,48 +391,18 @@ def test_dtds_copy_has_no_validation_images_of_its_creators(tmp_path):
         protocol_splits(facts_of("dtd"), raw)
 
 
-@pytest.mark.parametrize(
-    ("key", "each", "refusal"),
-    [
-        # 7,169/1,020 in place of 1,020/1,020/6,149: most of the test images are trained on.
-        (
-            "flowers102",
-            {"train": 5, "validation": 2},
-            {"code": "dataset.split_unknown", "found": ("train", "validation")},
-        ),
-        (
-            "flowers102",
-            {"train": 5, "validation": 1, "test": 1},
-            {
-                "code": "dataset.manifest",
-                "what": "number of train images",
-                "expected": 6,
-                "found": 15,
-            },
-        ),
-        # 76k/22k in place of 19,850/19,850: all images, split anew.
-        (
-            "sun397",
-            {"train": 7, "test": 2},
-            {
-                "code": "dataset.manifest",
-                "what": "number of train images",
-                "expected": 9,
-                "found": 18,
-            },
-        ),
-        (
-            "sun397",
-            {"train": 4, "test": 1},
-            {
-                "code": "dataset.manifest",
-                "what": "number of test images",
-                "expected": 6,
-                "found": 3,
-            },
-        ),
-    ],
-)
+@pytest.mark.parametrize(("key", "each", "refusal"), [
+    # 7,169/1,020 in place of 1,020/1,020/6,149: most of the test images are trained on.
+    ("flowers102", {"train": 5, "validation": 2},
+     {"code": "dataset.split_unknown", "found": ("train", "validation")}),
+    ("flowers102", {"train": 5, "validation": 1, "test": 1},
+     {"code": "dataset.manifest", "what": "number of train images", "expected": 6, "found": 15}),
+    # 76k/22k in place of 19,850/19,850: all images, split anew.
+    ("sun397", {"train": 7, "test": 2},
+     {"code": "dataset.manifest", "what": "number of train images", "expected": 9, "found": 18}),
+    ("sun397", {"train": 4, "test": 1},
+     {"code": "dataset.manifest", "what": "number of test images", "expected": 6, "found": 3}),
+])  # fmt: skip
 def test_mirrors_with_other_splits_are_refused(key, each, refusal, tmp_path):
     write_copy(tmp_path, key, each)
     facts = small_facts(key)

@@ -116,16 +116,13 @@ def test_a_float_image_is_the_png_of_the_same_values():
     np.testing.assert_array_equal(grey(tiff(values * 255)), (values * 255).astype(np.uint8))
 
 
-@pytest.mark.parametrize(
-    ("values", "span"),
-    [
-        (of_type("f4", 65535), (0, 65535)),
-        (of_type("f4", 4000) - 1000, (-1000, 3000)),
-        (of_type("i2", 4000) - np.int16(1000), (-1000, 3000)),
-        (of_type("i4", 100000), (0, 100000)),
-        (of_type("u4", 4e9), (0, 4e9)),
-    ],
-)
+@pytest.mark.parametrize(("values", "span"), [
+    (of_type("f4", 65535), (0, 65535)),
+    (of_type("f4", 4000) - 1000, (-1000, 3000)),
+    (of_type("i2", 4000) - np.int16(1000), (-1000, 3000)),
+    (of_type("i4", 100000), (0, 100000)),
+    (of_type("u4", 4e9), (0, 4e9)),
+])  # fmt: skip
 def test_an_uncertain_range_is_refused_and_can_be_passed(values, span):
     content = tiff(values)
     assert inspect_image(content).problem == ""  # it depends on what is asked for

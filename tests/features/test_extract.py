@@ -112,14 +112,11 @@ def test_features_are_computed_once_and_mapped(context):
     np.testing.assert_array_equal(first.values, second.values)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"revision": "other"},
-        {"resize": "center-crop"},
-        pytest.param({"precision": "bf16"}, marks=needs_bfloat16),
-    ],
-)
+@pytest.mark.parametrize("change", [
+    {"revision": "other"},
+    {"resize": "center-crop"},
+    pytest.param({"precision": "bf16"}, marks=needs_bfloat16),
+])  # fmt: skip
 def test_other_content_has_another_place(context, change):
     run(some_images(8), context)
     run(some_images(8), context, **change)

@@ -127,11 +127,10 @@ def test_a_damaged_part_is_computed_again(model, machine, passes, suffix):
     np.testing.assert_array_equal(second.values, first.values)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"rows": [[0, N + 1]]}, {"rows": [[-1, N - 1]]}, {"rows": [[3, 2]]}, {"rows": [[0, N - 1]]},
-     {"sha256": "../../x"}, {"rows": "all"}],
-)  # fmt: skip
+@pytest.mark.parametrize("change", [
+    {"rows": [[0, N + 1]]}, {"rows": [[-1, N - 1]]}, {"rows": [[3, 2]]}, {"rows": [[0, N - 1]]},
+    {"sha256": "../../x"}, {"rows": "all"},
+])  # fmt: skip
 def test_a_card_of_a_stranger_is_left_out(model, machine, passes, change):
     """Its name is the digest of its content, and yet it cannot be true."""
     first, one = run(model, machine("one")), machine("one")

@@ -43,15 +43,12 @@ def relative(found, expected):
     return np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
 
 
-@pytest.mark.parametrize(
-    ("present", "device", "precision", "expected"),
-    [
-        (True, "cpu", "fp32", "openvino"),
-        (False, "cpu", "fp32", "torch"),
-        (True, "cpu", "bf16", "torch"),
-        (True, "cuda", "fp32", "torch"),
-    ],
-)
+@pytest.mark.parametrize(("present", "device", "precision", "expected"), [
+    (True, "cpu", "fp32", "openvino"),
+    (False, "cpu", "fp32", "torch"),
+    (True, "cpu", "bf16", "torch"),
+    (True, "cuda", "fp32", "torch"),
+])  # fmt: skip
 def test_openvino_is_taken_where_it_is_there_and_may(
     monkeypatch, nothing_asked, present, device, precision, expected
 ):
@@ -66,15 +63,12 @@ def test_the_choice_by_hand(monkeypatch):
         assert choose_runtime("cpu", "fp32") == name
 
 
-@pytest.mark.parametrize(
-    ("present", "asked", "device", "precision", "code"),
-    [
-        (True, "onnx", "cpu", "fp32", "device.runtime_unknown"),
-        (False, "openvino", "cpu", "fp32", "device.runtime_missing"),
-        (True, "openvino", "cuda", "fp32", "device.runtime_unsupported"),
-        (True, "openvino", "cpu", "bf16", "device.runtime_unsupported"),
-    ],
-)
+@pytest.mark.parametrize(("present", "asked", "device", "precision", "code"), [
+    (True, "onnx", "cpu", "fp32", "device.runtime_unknown"),
+    (False, "openvino", "cpu", "fp32", "device.runtime_missing"),
+    (True, "openvino", "cuda", "fp32", "device.runtime_unsupported"),
+    (True, "openvino", "cpu", "bf16", "device.runtime_unsupported"),
+])  # fmt: skip
 def test_a_choice_that_cannot_be(monkeypatch, present, asked, device, precision, code):
     installed(monkeypatch, present)
     monkeypatch.setenv(RUNTIME, asked)
@@ -142,13 +136,10 @@ class InNumpy(Small):
 SMALL = MODEL.model_copy(update={"input_size": 32, "feature_dim": 4})
 
 
-@pytest.mark.parametrize(
-    ("network", "words"),
-    [
-        (LooksAtPixels, "since OpenVINO gives other features (relative difference 1.0e+00"),
-        (InNumpy, "since OpenVINO does not take the network ("),
-    ],
-)
+@pytest.mark.parametrize(("network", "words"), [
+    (LooksAtPixels, "since OpenVINO gives other features (relative difference 1.0e+00"),
+    (InNumpy, "since OpenVINO does not take the network ("),
+])  # fmt: skip
 def test_what_openvino_gets_wrong_is_left_to_torch(openvino_there, network, words):
     notes = []
     made = make_runtime("openvino", network().eval(), SMALL, "fp32", CPU, notes.append)

@@ -59,15 +59,12 @@ def test_hold_out_exactly_is_exact_and_as_stratified_as_can_be(labels, share, se
         assert (given_up <= np.ceil(exact)).all()
 
 
-@pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [
-        # Of 5, shares of 1.25, 0.75 and 3: the lacking one comes from the second.
-        ([5, 3, 12], {(1, 1, 3)}),
-        # Of 5, shares of 2.5, 1.5 and 1: it comes from either of the first two.
-        ([5, 3, 2], {(3, 1, 1), (2, 2, 1)}),
-    ],
-)
+@pytest.mark.parametrize(("sizes", "expected"), [
+    # Of 5, shares of 1.25, 0.75 and 3: the lacking one comes from the second.
+    ([5, 3, 12], {(1, 1, 3)}),
+    # Of 5, shares of 2.5, 1.5 and 1: it comes from either of the first two.
+    ([5, 3, 2], {(3, 1, 1), (2, 2, 1)}),
+])  # fmt: skip
 def test_hold_out_exactly_rounds_by_the_largest_remainder(sizes, expected):
     labels = np.repeat([0, 1, 2], sizes)
     held = [hold_out_exactly(labels, 5, seed)[1] for seed in range(20)]

@@ -17,16 +17,13 @@ def test_every_metric_has_one_meaning_of_labels():
     assert (ONE.ndim, ONE.loss, SEVERAL.ndim, SEVERAL.loss) == (1, "softmax", 2, "binary")
 
 
-@pytest.mark.parametrize(
-    ("label", "names"),
-    [
-        ([1, -1, -1], ["cat"]),
-        ([-1, 1, 1], ["dog", "person"]),
-        ([0, -1, 1], ["(cat)", "person"]),
-        ([0, 0, 0], ["(cat)", "(dog)", "(person)"]),
-        ([-1, -1, -1], []),
-    ],
-)
+@pytest.mark.parametrize(("label", "names"), [
+    ([1, -1, -1], ["cat"]),
+    ([-1, 1, 1], ["dog", "person"]),
+    ([0, -1, 1], ["(cat)", "person"]),
+    ([0, 0, 0], ["(cat)", "(dog)", "(person)"]),
+    ([-1, -1, -1], []),
+])  # fmt: skip
 def test_names_of_several_classes_in_their_order(label, names):
     assert SEVERAL.names(np.array(label), CLASSES) == names
 

@@ -287,16 +287,13 @@ def test_a_weight_has_its_accuracy_at_its_size():
     assert timm_upstream("resnet50.a1_in1k", 225) == timm_upstream("no_such_network", 224) == ()
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("timm:resnet50.a1_in1k", 0.80382),
-        ("timm:resnet50", 0.80382),
-        ("timm:resnet50.a1_in1k?size=288", 0.8124),
-        ("timm:resnet50.a1_in1k?weights=random", None),
-        # Trained on ImageNet-21k alone: no ImageNet-1k accuracy is known.
-        ("timm:vit_tiny_patch16_224.augreg_in21k", None),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), [
+    ("timm:resnet50.a1_in1k", 0.80382),
+    ("timm:resnet50", 0.80382),
+    ("timm:resnet50.a1_in1k?size=288", 0.8124),
+    ("timm:resnet50.a1_in1k?weights=random", None),
+    # Trained on ImageNet-21k alone: no ImageNet-1k accuracy is known.
+    ("timm:vit_tiny_patch16_224.augreg_in21k", None),
+])  # fmt: skip
 def test_models_of_timm_have_it(name, value):
     assert models.find(name).upstream_accuracy == value

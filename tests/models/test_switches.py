@@ -159,14 +159,11 @@ def test_trained_scales_are_not_thrown_away(tmp_path):
         models.load(model.model_copy(update={"bn_scale": False}))
 
 
-@pytest.mark.parametrize(
-    ("name", "side", "auxiliary", "weight"),
-    [
-        ("torchvision:googlenet", 96, ("aux1", "aux2"), 0.3),
-        ("torchvision:inception_v3", 299, ("AuxLogits",), 0.4),
-        ("timm:inception_v3", 299, ("AuxLogits",), 0.4),
-    ],
-)
+@pytest.mark.parametrize(("name", "side", "auxiliary", "weight"), [
+    ("torchvision:googlenet", 96, ("aux1", "aux2"), 0.3),
+    ("torchvision:inception_v3", 299, ("AuxLogits",), 0.4),
+    ("timm:inception_v3", 299, ("AuxLogits",), 0.4),
+])  # fmt: skip
 def test_auxiliary_classifiers_that_are_kept(name, side, auxiliary, weight):
     model = switched(name, tags={"auxiliary_head": "kept"})
     assert models.auxiliary_weight(model) == weight

@@ -232,15 +232,12 @@ def test_a_damaged_checkpoint_is_noted_and_the_run_begun_anew(damage, tmp_path, 
     assert note.endswith("): begun anew")
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"identity": "trial, another candidate"},
-        {"config": configured(learning_rate=0.2)},
-        {"network": nn.Sequential(small_network(), nn.Linear(4, 4))},
-        {"network": nn.Sequential(*small_network()[:9], nn.Linear(16, 5))},
-    ],
-)
+@pytest.mark.parametrize("other", [
+    {"identity": "trial, another candidate"},
+    {"config": configured(learning_rate=0.2)},
+    {"network": nn.Sequential(small_network(), nn.Linear(4, 4))},
+    {"network": nn.Sequential(*small_network()[:9], nn.Linear(16, 5))},
+])  # fmt: skip
 def test_a_checkpoint_from_another_trial(other, tmp_path):
     file = tmp_path / "checkpoint"
     run(small_network(), file)

@@ -23,15 +23,12 @@ def torchvisions(height, width, area, aspect, n):
     return np.array(boxes, np.float64)
 
 
-@pytest.mark.parametrize(
-    ("height", "width", "area", "aspect"),
-    [
-        (256, 341, (0.08, 1.0), ASPECT),
-        (500, 256, (0.5, 1.0), ASPECT),  # many tries do not fit
-        (32, 32, (0.2, 0.4), (0.5, 2.0)),
-        (60, 300, (0.3, 1.0), ASPECT),  # most boxes are the fallback
-    ],
-)
+@pytest.mark.parametrize(("height", "width", "area", "aspect"), [
+    (256, 341, (0.08, 1.0), ASPECT),
+    (500, 256, (0.5, 1.0), ASPECT),  # many tries do not fit
+    (32, 32, (0.2, 0.4), (0.5, 2.0)),
+    (60, 300, (0.3, 1.0), ASPECT),  # most boxes are the fallback
+])  # fmt: skip
 def test_boxes_are_distributed_as_torchvisions(height, width, area, aspect):
     a, b = ours(height, width, area, aspect, 4000), torchvisions(height, width, area, aspect, 4000)
     for what in (

@@ -44,18 +44,15 @@ def test_binary_is_the_sum_of_logistic_losses_of_what_counts():
     assert gradient[1, 1] == 0
 
 
-@pytest.mark.parametrize(
-    ("loss", "labels", "code", "found"),
-    [
-        ("softmax", [0, 1], "training.labels_shape", "(2,)"),
-        ("softmax", [[0], [1], [1]], "training.labels_shape", "(3, 1)"),
-        ("binary", [0, 1, 1], "training.labels_shape", "(3,)"),
-        ("binary", [[1, -1, 0]] * 3, "training.labels_shape", "(3, 3)"),
-        ("softmax", [0, 1, 2], "training.labels_range", 2),
-        ("softmax", [0, -1, 1], "training.labels_range", -1),
-        ("binary", [[1, 0], [1, -1], [2, 1]], "training.labels_range", 2),
-    ],
-)
+@pytest.mark.parametrize(("loss", "labels", "code", "found"), [
+    ("softmax", [0, 1], "training.labels_shape", "(2,)"),
+    ("softmax", [[0], [1], [1]], "training.labels_shape", "(3, 1)"),
+    ("binary", [0, 1, 1], "training.labels_shape", "(3,)"),
+    ("binary", [[1, -1, 0]] * 3, "training.labels_shape", "(3, 3)"),
+    ("softmax", [0, 1, 2], "training.labels_range", 2),
+    ("softmax", [0, -1, 1], "training.labels_range", -1),
+    ("binary", [[1, 0], [1, -1], [2, 1]], "training.labels_range", 2),
+])  # fmt: skip
 def test_labels_that_do_not_fit_the_head(loss, labels, code, found):
     with refused(code, found=found):
         check_labels(np.array(labels), loss, 3, 2)

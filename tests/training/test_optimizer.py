@@ -53,10 +53,9 @@ def by_hand(network: nn.Sequential, config: TrainingConfig) -> tuple[list, list]
     return values, momentum
 
 
-@pytest.mark.parametrize(
-    ("rate", "nesterov", "decayed"),
-    [(0.9, True, "weights"), (0.9, True, "all"), (0.5, False, "weights"), (0, True, "all")],
-)
+@pytest.mark.parametrize(("rate", "nesterov", "decayed"), [
+    (0.9, True, "weights"), (0.9, True, "all"), (0.5, False, "weights"), (0, True, "all"),
+])  # fmt: skip
 def test_weights_and_momentum_are_those_of_steps_by_hand(rate, nesterov, decayed, tmp_path):
     config = TrainingConfig(
         steps=6,

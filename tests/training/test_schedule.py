@@ -18,16 +18,13 @@ def test_cosine_falls_from_the_peak_to_zero_after_the_last_step():
     assert np.all(np.diff(rates) < 0)
 
 
-@pytest.mark.parametrize(
-    ("window", "steps_per_epoch", "kept"),
-    [
-        (10, 5, 0.9),
-        (10, 100, 0.9),
-        (10, 200, 0.95),
-        (10, 20000 / 256, 0.9),
-        (10, 295.9, 1 - 10 / 295.9),
-    ],
-)
+@pytest.mark.parametrize(("window", "steps_per_epoch", "kept"), [
+    (10, 5, 0.9),
+    (10, 100, 0.9),
+    (10, 200, 0.95),
+    (10, 20000 / 256, 0.9),
+    (10, 295.9, 1 - 10 / 295.9),
+])  # fmt: skip
 def test_batch_norm_keeps_what_the_paper_says(window, steps_per_epoch, kept):
     assert 1 - batch_norm_momentum(window, steps_per_epoch) == pytest.approx(kept)
     assert kept == pytest.approx(max(1 - window / steps_per_epoch, 0.9))

@@ -41,17 +41,14 @@ HALVES = {"train": "train", "test": "test"}
 THREE = {"train": "train", "validation": "val", "test": "test"}
 
 
-@pytest.mark.parametrize(
-    ("key", "place", "name", "parts"),
-    [
-        ("food101", "food-101", "Food101", HALVES),
-        ("stanford_cars", "stanford_cars", "StanfordCars", HALVES),
-        ("fgvc_aircraft", "fgvc-aircraft-2013b", "FGVCAircraft", THREE),
-        ("dtd", "dtd/dtd", "DTD", THREE),
-        ("oxford_pets", "oxford-iiit-pet", "OxfordIIITPet", {"train": "trainval", "test": "test"}),
-        ("flowers102", "flowers-102", "Flowers102", THREE),
-    ],
-)
+@pytest.mark.parametrize(("key", "place", "name", "parts"), [
+    ("food101", "food-101", "Food101", HALVES),
+    ("stanford_cars", "stanford_cars", "StanfordCars", HALVES),
+    ("fgvc_aircraft", "fgvc-aircraft-2013b", "FGVCAircraft", THREE),
+    ("dtd", "dtd/dtd", "DTD", THREE),
+    ("oxford_pets", "oxford-iiit-pet", "OxfordIIITPet", {"train": "trainval", "test": "test"}),
+    ("flowers102", "flowers-102", "Flowers102", THREE),
+])  # fmt: skip
 def test_files_and_labels(key, place, name, parts, downloaded, monkeypatch):
     from torchvision import datasets
 

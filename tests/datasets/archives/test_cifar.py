@@ -64,22 +64,19 @@ class Ran:
         return (exec, ("raise SystemExit",))
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (pickle.dumps({"data": Ran()}, protocol=2), "it names __builtin__.exec"),
-        (b"cos\nsystem\n(S'true'\ntR.", "it names os.system"),
-        (b"\x80\x02cnumpy\nload\n.", "it names numpy.load"),
-        # Written anew by today's NumPy: not the creators' file.
-        (pickle.dumps({"data": np.zeros(2, np.uint8)}, protocol=2), "it names"),
-        (b"", "Ran out of input"),
-        (b"\x80\x02}", ""),
-        (b"no pickle at all", ""),
-        (b"\x80\x02](K\x01e.", "it holds a list"),
-        (b"\x80\x02cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R.", "an array of type b'f8'"),
-        (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.", "argument"),
-    ],
-)
+@pytest.mark.parametrize(("content", "reason"), [
+    (pickle.dumps({"data": Ran()}, protocol=2), "it names __builtin__.exec"),
+    (b"cos\nsystem\n(S'true'\ntR.", "it names os.system"),
+    (b"\x80\x02cnumpy\nload\n.", "it names numpy.load"),
+    # Written anew by today's NumPy: not the creators' file.
+    (pickle.dumps({"data": np.zeros(2, np.uint8)}, protocol=2), "it names"),
+    (b"", "Ran out of input"),
+    (b"\x80\x02}", ""),
+    (b"no pickle at all", ""),
+    (b"\x80\x02](K\x01e.", "it holds a list"),
+    (b"\x80\x02cnumpy\ndtype\nU\x02f8K\x00K\x01\x87R.", "an array of type b'f8'"),
+    (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.", "argument"),
+])  # fmt: skip
 def test_other_pickles_are_refused(content, reason, tmp_path):
     (tmp_path / "meta").write_bytes(content)
     with refused("dataset.archive_invalid", file="meta") as error:
@@ -88,14 +85,11 @@ def test_other_pickles_are_refused(content, reason, tmp_path):
     assert reason in error.value.values["reason"]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "reason"),
-    [
-        # A shape that the bytes do not fill; bytes with a sign.
-        (b"J\x00\x0c\x00\x00", b"J\x01\x0c\x00\x00", "reshape"),
-        (b"U\x02u1", b"U\x02i1", "type b'i1'"),
-    ],
-)
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    # A shape that the bytes do not fill; bytes with a sign.
+    (b"J\x00\x0c\x00\x00", b"J\x01\x0c\x00\x00", "reshape"),
+    (b"U\x02u1", b"U\x02i1", "type b'i1'"),
+])  # fmt: skip
 def test_arrays_of_another_kind_are_refused(old, new, reason, write):
     folder = write("cifar100")
     file = folder / "cifar-100-python" / "test"
@@ -107,15 +101,12 @@ def test_arrays_of_another_kind_are_refused(old, new, reason, write):
     assert reason in error.value.values["reason"]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "found"),
-    [
-        (b"U\x0bfine_labels", b"U\x0bfine_lables", "fine_labels"),
-        (b"U\x04data", b"U\x04dada", "data"),
-        # A label of 3 of the classes 0 to 2.
-        (b"J\x02\x00\x00\x00J\x00", b"J\x03\x00\x00\x00J\x00", "fine_labels"),
-    ],
-)
+@pytest.mark.parametrize(("old", "new", "found"), [
+    (b"U\x0bfine_labels", b"U\x0bfine_lables", "fine_labels"),
+    (b"U\x04data", b"U\x04dada", "data"),
+    # A label of 3 of the classes 0 to 2.
+    (b"J\x02\x00\x00\x00J\x00", b"J\x03\x00\x00\x00J\x00", "fine_labels"),
+])  # fmt: skip
 def test_batches_without_what_they_should_hold(old, new, found, write):
     folder = write("cifar100")
     file = folder / "cifar-100-python" / "test"

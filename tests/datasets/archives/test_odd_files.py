@@ -16,19 +16,16 @@ def picture(mode: str) -> Image.Image:
     return colour.convert(mode)
 
 
-@pytest.mark.parametrize(
-    ("key", "name", "kind", "mode"),
-    [
-        # Abyssinian_34.jpg, Egyptian_Mau_191.jpg and others are GIF.
-        ("oxford_pets", "images/Abyssinian_1.jpg", "GIF", "P"),
-        ("oxford_pets", "images/Abyssinian_1.jpg", "PNG", "RGBA"),
-        ("sun397", "a/abbey/sun_a.jpg", "PNG", "RGBA"),
-        ("sun397", "a/abbey/sun_a.jpg", "PNG", "L"),
-        ("sun397", "a/abbey/sun_a.jpg", "GIF", "P"),
-        ("sun397", "a/abbey/sun_a.jpg", "BMP", "RGB"),
-        ("caltech101", "101_ObjectCategories/BACKGROUND_Google/image_0001.jpg", "JPEG", "L"),
-    ],
-)
+@pytest.mark.parametrize(("key", "name", "kind", "mode"), [
+    # Abyssinian_34.jpg, Egyptian_Mau_191.jpg and others are GIF.
+    ("oxford_pets", "images/Abyssinian_1.jpg", "GIF", "P"),
+    ("oxford_pets", "images/Abyssinian_1.jpg", "PNG", "RGBA"),
+    ("sun397", "a/abbey/sun_a.jpg", "PNG", "RGBA"),
+    ("sun397", "a/abbey/sun_a.jpg", "PNG", "L"),
+    ("sun397", "a/abbey/sun_a.jpg", "GIF", "P"),
+    ("sun397", "a/abbey/sun_a.jpg", "BMP", "RGB"),
+    ("caltech101", "101_ObjectCategories/BACKGROUND_Google/image_0001.jpg", "JPEG", "L"),
+])  # fmt: skip
 def test_another_kind_of_image_under_the_name(key, name, kind, mode, write):
     folder = write(key)
     picture(mode).save(folder / name, kind)
@@ -41,10 +38,9 @@ def test_another_kind_of_image_under_the_name(key, name, kind, mode, write):
     np.testing.assert_array_equal(np.asarray(decoded.convert("RGB")), expected)
 
 
-@pytest.mark.parametrize(
-    ("key", "name"),
-    [("oxford_pets", "images/Abyssinian_1.jpg"), ("sun397", "a/abbey/sun_a.jpg")],
-)
+@pytest.mark.parametrize(("key", "name"), [
+    ("oxford_pets", "images/Abyssinian_1.jpg"), ("sun397", "a/abbey/sun_a.jpg"),
+])  # fmt: skip
 def test_a_broken_image_is_an_error_that_names_it(key, name, write):
     folder = write(key)
     (folder / name).write_bytes((folder / name).read_bytes()[:-200])

@@ -48,20 +48,17 @@ def test_an_empty_folder_says_what_was_expected(key, tmp_path):
         assert all(marker in str(error.value) for marker in error.value.values["expected"])
 
 
-@pytest.mark.parametrize(
-    ("key", "inside"),
-    [
-        ("food101", "food-101"),
-        ("birdsnap", "birdsnap"),
-        ("sun397", "SUN397"),
-        ("stanford_cars", "stanford_cars"),
-        ("fgvc_aircraft", "fgvc-aircraft-2013b"),
-        ("dtd", "dtd"),
-        ("oxford_pets", "oxford-iiit-pet"),
-        ("caltech101", "caltech-101"),
-        ("flowers102", "flowers-102"),
-    ],
-)
+@pytest.mark.parametrize(("key", "inside"), [
+    ("food101", "food-101"),
+    ("birdsnap", "birdsnap"),
+    ("sun397", "SUN397"),
+    ("stanford_cars", "stanford_cars"),
+    ("fgvc_aircraft", "fgvc-aircraft-2013b"),
+    ("dtd", "dtd"),
+    ("oxford_pets", "oxford-iiit-pet"),
+    ("caltech101", "caltech-101"),
+    ("flowers102", "flowers-102"),
+])  # fmt: skip
 def test_the_folder_above_will_do(key, inside, write, tmp_path):
     folder = write(key)
     (tmp_path / "above").mkdir()
@@ -69,32 +66,26 @@ def test_the_folder_above_will_do(key, inside, write, tmp_path):
     assert read(key, tmp_path / "above").parts
 
 
-@pytest.mark.parametrize(
-    ("key", "inside"),
-    [
-        ("cifar10", "cifar-10-batches-py"),
-        ("cifar100", "cifar-100-python"),
-        ("voc2007", "VOCdevkit"),
-        ("voc2007", "VOCdevkit/VOC2007"),
-    ],
-)
+@pytest.mark.parametrize(("key", "inside"), [
+    ("cifar10", "cifar-10-batches-py"),
+    ("cifar100", "cifar-100-python"),
+    ("voc2007", "VOCdevkit"),
+    ("voc2007", "VOCdevkit/VOC2007"),
+])  # fmt: skip
 def test_the_folder_inside_will_do(key, inside, write):
     assert read(key, write(key) / inside).parts
 
 
-@pytest.mark.parametrize(
-    ("key", "gone", "n", "of", "first"),
-    [
-        ("food101", "images/beignets/*.jpg", 4, 12, "beignets/100.jpg"),
-        ("sun397", "c/church/indoor/*.jpg", 4, 12, "indoor/sun_a.jpg"),
-        ("stanford_cars", "cars_test/0000*.jpg", 6, 6, "cars_test/00001.jpg"),
-        ("fgvc_aircraft", "data/images/0000001.jpg", 1, 6, "0000001.jpg"),
-        ("voc2007", "VOCdevkit/VOC2007/JPEGImages/1*.jpg", 5, 5, "100000.jpg"),
-        ("dtd", "images/banded/*5.jpg", 1, 6, "banded_0005.jpg"),
-        ("oxford_pets", "images/Bengal_6.jpg", 1, 6, "Bengal_6.jpg"),
-        ("flowers102", "jpg/image_0000*.jpg", 6, 6, "image_00001.jpg"),
-    ],
-)
+@pytest.mark.parametrize(("key", "gone", "n", "of", "first"), [
+    ("food101", "images/beignets/*.jpg", 4, 12, "beignets/100.jpg"),
+    ("sun397", "c/church/indoor/*.jpg", 4, 12, "indoor/sun_a.jpg"),
+    ("stanford_cars", "cars_test/0000*.jpg", 6, 6, "cars_test/00001.jpg"),
+    ("fgvc_aircraft", "data/images/0000001.jpg", 1, 6, "0000001.jpg"),
+    ("voc2007", "VOCdevkit/VOC2007/JPEGImages/1*.jpg", 5, 5, "100000.jpg"),
+    ("dtd", "images/banded/*5.jpg", 1, 6, "banded_0005.jpg"),
+    ("oxford_pets", "images/Bengal_6.jpg", 1, 6, "Bengal_6.jpg"),
+    ("flowers102", "jpg/image_0000*.jpg", 6, 6, "image_00001.jpg"),
+])  # fmt: skip
 @pytest.mark.parametrize("empty", [False, True])
 def test_missing_images_are_counted_and_the_first_is_named(key, gone, n, of, first, empty, write):
     folder = write(key)
@@ -107,22 +98,19 @@ def test_missing_images_are_counted_and_the_first_is_named(key, gone, n, of, fir
     assert error.value.values["first"].endswith(first)
 
 
-@pytest.mark.parametrize(
-    ("key", "gone"),
-    [
-        ("food101", "meta/test.txt"),
-        ("cifar10", "cifar-10-batches-py/data_batch_3"),
-        ("cifar100", "cifar-100-python/test"),
-        ("birdsnap", "species.txt"),
-        ("sun397", "Testing_01.txt"),
-        ("stanford_cars", "devkit/cars_train_annos.mat"),
-        ("fgvc_aircraft", "data/images_variant_val.txt"),
-        ("voc2007", "VOCdevkit/VOC2007/ImageSets/Main/test.txt"),
-        ("dtd", "labels/val1.txt"),
-        ("oxford_pets", "annotations/test.txt"),
-        ("flowers102", "setid.mat"),
-    ],
-)
+@pytest.mark.parametrize(("key", "gone"), [
+    ("food101", "meta/test.txt"),
+    ("cifar10", "cifar-10-batches-py/data_batch_3"),
+    ("cifar100", "cifar-100-python/test"),
+    ("birdsnap", "species.txt"),
+    ("sun397", "Testing_01.txt"),
+    ("stanford_cars", "devkit/cars_train_annos.mat"),
+    ("fgvc_aircraft", "data/images_variant_val.txt"),
+    ("voc2007", "VOCdevkit/VOC2007/ImageSets/Main/test.txt"),
+    ("dtd", "labels/val1.txt"),
+    ("oxford_pets", "annotations/test.txt"),
+    ("flowers102", "setid.mat"),
+])  # fmt: skip
 def test_a_missing_list_is_named(key, gone, write):
     folder = write(key)
     (folder / gone).unlink()
@@ -130,27 +118,23 @@ def test_a_missing_list_is_named(key, gone, write):
         read(key, folder)
 
 
-@pytest.mark.parametrize(
-    ("key", "path", "line", "values"),
-    [
-        ("food101", "meta/test.txt", b"ramen/1", {"found": "ramen"}),
-        ("food101", "meta/test.txt", b"\xff\xfe\x00", {}),
-        ("fgvc_aircraft", "data/images_variant_val.txt", b"1 A380", {"found": "A380"}),
-        ("fgvc_aircraft", "data/images_variant_val.txt", b"1", {"found": "1"}),
-        ("dtd", "labels/test1.txt", b"woven/woven_0001.jpg", {"found": "woven"}),
-        ("oxford_pets", "annotations/test.txt", b"Bengal_9 2 1 3",
-         {"found": 2, "image": "Bengal_9"}),
-        ("oxford_pets", "annotations/test.txt", b"Birman_9 4 1 3", {"found": 4}),
-        ("oxford_pets", "annotations/test.txt", b"Bengal_9 0 1 3", {"found": "0"}),
-        ("oxford_pets", "annotations/test.txt", b"Bengal_9 x 1 3", {"found": "nan"}),
-        ("oxford_pets", "annotations/trainval.txt", b"Birman_9 5 1 3", {"found": 4}),
-        ("oxford_pets", "annotations/test.txt", b"Bengal_9", {"found": "Bengal_9"}),
-        ("sun397", "Testing_01.txt", b"/c/church/sun_x.jpg", {"found": "/c/church"}),
-        ("birdsnap", "test_images.txt", b"Blue_Jay/9.jpg", {"found": "Blue_Jay/9.jpg"}),
-        ("birdsnap", "images.txt", b"u\t0\tBlue_Jay/9.jpg\t77", {"found": "77"}),
-        ("birdsnap", "images.txt", b"u\t0\tBlue_Jay/9.jpg", {"found": "u 0 Blue_Jay/9.jpg"}),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("key", "path", "line", "values"), [
+    ("food101", "meta/test.txt", b"ramen/1", {"found": "ramen"}),
+    ("food101", "meta/test.txt", b"\xff\xfe\x00", {}),
+    ("fgvc_aircraft", "data/images_variant_val.txt", b"1 A380", {"found": "A380"}),
+    ("fgvc_aircraft", "data/images_variant_val.txt", b"1", {"found": "1"}),
+    ("dtd", "labels/test1.txt", b"woven/woven_0001.jpg", {"found": "woven"}),
+    ("oxford_pets", "annotations/test.txt", b"Bengal_9 2 1 3", {"found": 2, "image": "Bengal_9"}),
+    ("oxford_pets", "annotations/test.txt", b"Birman_9 4 1 3", {"found": 4}),
+    ("oxford_pets", "annotations/test.txt", b"Bengal_9 0 1 3", {"found": "0"}),
+    ("oxford_pets", "annotations/test.txt", b"Bengal_9 x 1 3", {"found": "nan"}),
+    ("oxford_pets", "annotations/trainval.txt", b"Birman_9 5 1 3", {"found": 4}),
+    ("oxford_pets", "annotations/test.txt", b"Bengal_9", {"found": "Bengal_9"}),
+    ("sun397", "Testing_01.txt", b"/c/church/sun_x.jpg", {"found": "/c/church"}),
+    ("birdsnap", "test_images.txt", b"Blue_Jay/9.jpg", {"found": "Blue_Jay/9.jpg"}),
+    ("birdsnap", "images.txt", b"u\t0\tBlue_Jay/9.jpg\t77", {"found": "77"}),
+    ("birdsnap", "images.txt", b"u\t0\tBlue_Jay/9.jpg", {"found": "u 0 Blue_Jay/9.jpg"}),
+])  # fmt: skip
 def test_a_list_with_a_line_that_is_invalid(key, path, line, values, write):
     folder = write(key)
     with (folder / path).open("ab") as file:
@@ -203,16 +187,13 @@ def test_food101(write):
     assert join_names(raw.parts["test"], folder)[-1] == ("images/waffles/201.jpg", 2)
 
 
-@pytest.mark.parametrize(
-    ("file", "content", "values"),
-    [
-        ("setid.mat", {"trnid": [[1, 2]], "tstid": [[3]]}, {"found": "valid"}),
-        ("imagelabels.mat", {"labels": [[0, 1, 2]]}, {"found": "0"}),
-        ("imagelabels.mat", {"labels": [[1, 1.5, 2]]}, {"found": "1.5"}),
-        # Of the numbers of images in the other file.
-        ("imagelabels.mat", {"labels": [[1, 2, 3]]}, {"found": "4", "file": "setid.mat"}),
-    ],
-)
+@pytest.mark.parametrize(("file", "content", "values"), [
+    ("setid.mat", {"trnid": [[1, 2]], "tstid": [[3]]}, {"found": "valid"}),
+    ("imagelabels.mat", {"labels": [[0, 1, 2]]}, {"found": "0"}),
+    ("imagelabels.mat", {"labels": [[1, 1.5, 2]]}, {"found": "1.5"}),
+    # Of the numbers of images in the other file.
+    ("imagelabels.mat", {"labels": [[1, 2, 3]]}, {"found": "4", "file": "setid.mat"}),
+])  # fmt: skip
 def test_flowers102_variables_that_are_invalid(file, content, values, write):
     folder = write("flowers102")
     savemat(folder / file, {name: np.array(value) for name, value in content.items()})

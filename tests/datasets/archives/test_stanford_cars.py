@@ -140,13 +140,10 @@ def test_with_both_annotations_the_halves_are_read(write):
     assert len(read_stanford_cars(folder).parts["train"]) == 12
 
 
-@pytest.mark.parametrize(
-    ("tests", "labels", "found", "expected"),
-    [
-        ((0, 1, 2), (1, 2, 3), "2", "whole numbers from 0 to 1"),
-        ((0, 1, 1), (1, 2, 4), "4", "whole numbers from 1 to 3"),
-    ],
-)
+@pytest.mark.parametrize(("tests", "labels", "found", "expected"), [
+    ((0, 1, 2), (1, 2, 3), "2", "whole numbers from 0 to 1"),
+    ((0, 1, 1), (1, 2, 4), "4", "whole numbers from 1 to 3"),
+])  # fmt: skip
 def test_numbers_that_are_invalid(tests, labels, found, expected, whole):
     write_whole(whole, tests, labels)
     file = "cars_annos.mat"

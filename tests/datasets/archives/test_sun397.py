@@ -46,18 +46,15 @@ def unpack(written: Path, folder: Path, images: str, lists: str) -> None:
         (folder / place / "ClassName.txt").write_bytes(names)
 
 
-@pytest.mark.parametrize(
-    ("images", "lists"),
-    [
-        # The lists make no folder: unpacked beside SUN397, into it, or into one that was made.
-        ("SUN397", "."),
-        ("SUN397", "SUN397"),
-        ("SUN397", "Partitions"),
-        ("SUN397", "SUN397/Partitions"),
-        (".", "Partitions"),
-        ("SUN397/SUN397", "SUN397/Partitions"),
-    ],
-)
+@pytest.mark.parametrize(("images", "lists"), [
+    # The lists make no folder: unpacked beside SUN397, into it, or into one that was made.
+    ("SUN397", "."),
+    ("SUN397", "SUN397"),
+    ("SUN397", "Partitions"),
+    ("SUN397", "SUN397/Partitions"),
+    (".", "Partitions"),
+    ("SUN397/SUN397", "SUN397/Partitions"),
+])  # fmt: skip
 def test_images_and_lists_are_found_apart(images, lists, write, tmp_path):
     folder = tmp_path / "data"
     unpack(write("sun397"), folder, images, lists)

@@ -268,15 +268,12 @@ def serve(no_hub, monkeypatch):
         server.server_close()
 
 
-@pytest.mark.parametrize(
-    ("status", "code", "refusal"),
-    [
-        (401, "RepoNotFound", {"code": "dataset.missing"}),
-        (404, "RevisionNotFound", {"code": "dataset.missing"}),
-        (403, "GatedRepo", {"code": "dataset.missing"}),
-        (500, "", {"code": "dataset.missing"}),
-    ],
-)
+@pytest.mark.parametrize(("status", "code", "refusal"), [
+    (401, "RepoNotFound", {"code": "dataset.missing"}),
+    (404, "RevisionNotFound", {"code": "dataset.missing"}),
+    (403, "GatedRepo", {"code": "dataset.missing"}),
+    (500, "", {"code": "dataset.missing"}),
+])  # fmt: skip
 def test_what_the_hub_says_no_to(status, code, refusal, serve, tmp_path):
     serve(lambda path: (status, {"X-Error-Code": code} if code else {}, b""))
     with refused(**refusal):

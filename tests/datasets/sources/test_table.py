@@ -210,8 +210,7 @@ def test_paths_that_fit_no_file_or_several(folder, cell, code, error):
      "'split': train_set (as train), val_set (as validation), test_set (as test)"),
     ("partition", ["Training", "holdout"], "'partition': Training (as train), holdout (as test)"),
     ("Set", ["TRAIN", "TEST"], "'Set': TRAIN, TEST"),
-    ("subset", ["train2014", "val2014"],
-     "'subset': train2014 (as train), val2014 (as validation)"),
+    ("subset", ["train2014", "val2014"], "'subset': train2014 (as train), val2014 (as validation)"),
     ("fold", ["trainval", "test"], "'fold': trainval (as train), test"),
     ("Usage", ["train", "eval"], "'Usage': train, eval (as test)"),
     # Whatever it is called.
@@ -525,13 +524,11 @@ def test_parquet_with_lists_of_labels(folder):
 
 
 @pytest.mark.parametrize(("rows", "options", 'refusal'), [
-    (["path,label", "0.png,a"], "?label=kind",
-     {"code": "dataset.column_unknown", "found": "kind"}),
+    (["path,label", "0.png,a"], "?label=kind", {"code": "dataset.column_unknown", "found": "kind"}),
     (["path,label", "0.png,a"], "?group=patient",
      {"code": "dataset.column_unknown", "found": "patient"}),
     (["path,label", "0.png,a"], "?split=set", {"code": "dataset.column_unknown", "found": "set"}),
-    (["a;b", "0.png;a"], "",
-     {"code": "dataset.column_missing", "found": ("a", "b")}),
+    (["a;b", "0.png;a"], "", {"code": "dataset.column_missing", "found": ("a", "b")}),
     (["path,kind", "0.png,a"], "", {"code": "dataset.column_missing", "found": ("path", "kind")}),
     (["path,label", "0.png,a", "1.png, ", "2.png,"], "",
      {"code": "dataset.cell_empty", "found": 2}),
@@ -548,8 +545,7 @@ def test_parquet_with_lists_of_labels(folder):
      {"code": "dataset.split_unknown", "found": ("1", "2"), "column": "fold"}),
     (["path,label,split", "0.png,a,train", "1.png,b,train"], "",
      {"code": "dataset.split_missing", "found": ["train"]}),
-    (["path,label", "0.png,a", "1.png,b", "./0.png,b"], "",
-     {"code": "dataset.image_twice"}),
+    (["path,label", "0.png,a", "1.png,b", "./0.png,b"], "", {"code": "dataset.image_twice"}),
     (["path,label", "0.png,a", "0.png,a"], "", {"code": "dataset.image_twice"}),
     (["path,label,split,g", "0.png,a,train,x", "1.png,b,test,x"], "?group=g",
      {"code": "dataset.group_split", "group": "x", "parts": ("train", "test")}),

@@ -201,19 +201,16 @@ def labelled(*labels):
     return [(Image.new("L", (2, 2)), label) for label in labels]
 
 
-@pytest.mark.parametrize(
-    ("kept", "asked"),
-    [
-        ({"targets": [5, 7, 5]}, 2),
-        ({"_labels": np.array([5, 7, 5])}, 2),
-        ({"_samples": [("a", 5), ("b", 7), ("c", 5)]}, 2),
-        # Of another length, of another kind, or other numbers than the items give.
-        ({"targets": [5, 7]}, 5),
-        ({"targets": ["a", "b", "c"]}, 5),
-        ({"labels": [0, 1, 0], "y": [5, 7, 5]}, 2),
-        ({}, 5),
-    ],
-)
+@pytest.mark.parametrize(("kept", "asked"), [
+    ({"targets": [5, 7, 5]}, 2),
+    ({"_labels": np.array([5, 7, 5])}, 2),
+    ({"_samples": [("a", 5), ("b", 7), ("c", 5)]}, 2),
+    # Of another length, of another kind, or other numbers than the items give.
+    ({"targets": [5, 7]}, 5),
+    ({"targets": ["a", "b", "c"]}, 5),
+    ({"labels": [0, 1, 0], "y": [5, 7, 5]}, 2),
+    ({}, 5),
+])  # fmt: skip
 def test_labels_are_those_that_the_items_have(kept, asked, serve):
     serve(labelled(5, 7, 5), classes=["zero"], **kept)
     raw = read("EuroSAT", root=".")
@@ -230,20 +227,14 @@ def test_names_of_classes(serve):
     assert read("EuroSAT", root=".").classes == ("ant", "bee")
 
 
-@pytest.mark.parametrize(
-    ("items", "refusal"),
-    [
-        ([(np.zeros((2, 2)), 0)], {"code": "dataset.cell_type", "found": "ndarray"}),
-        ([(Image.new("L", (2, 2)), 0, 1)], {"code": "dataset.cell_type", "found": "Image"}),
-        (
-            labelled([0, 1]),
-            {"code": "dataset.cell_type", "found": "list"},
-        ),
-        (labelled(Image.new("L", (2, 2))), {"code": "dataset.cell_type", "found": "Image"}),
-        (labelled(0, None), {"code": "dataset.cell_type", "found": "NoneType"}),
-        (labelled(0, -1), {"code": "dataset.cell_empty", "found": -1}),
-    ],
-)
+@pytest.mark.parametrize(("items", "refusal"), [
+    ([(np.zeros((2, 2)), 0)], {"code": "dataset.cell_type", "found": "ndarray"}),
+    ([(Image.new("L", (2, 2)), 0, 1)], {"code": "dataset.cell_type", "found": "Image"}),
+    (labelled([0, 1]), {"code": "dataset.cell_type", "found": "list"}),
+    (labelled(Image.new("L", (2, 2))), {"code": "dataset.cell_type", "found": "Image"}),
+    (labelled(0, None), {"code": "dataset.cell_type", "found": "NoneType"}),
+    (labelled(0, -1), {"code": "dataset.cell_empty", "found": -1}),
+])  # fmt: skip
 def test_items_of_another_kind_are_refused(items, refusal, serve):
     serve(items)
     with refused(**refusal):
