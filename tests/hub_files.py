@@ -23,6 +23,12 @@ def encoded(level: int, seed: int = 0) -> bytes:
     return content.getvalue()
 
 
+def named(split: Split, folder: Path) -> list[tuple[str, int]]:
+    """List the path, seen from a folder, and the label of each image that is a file."""
+    paths = [Path(split.images.where(row)).relative_to(folder) for row in range(len(split))]
+    return [(path.as_posix(), int(k)) for path, k in zip(paths, split.labels, strict=True)]
+
+
 def class_label(*names: str) -> dict:
     return {"names": list(names), "_type": "ClassLabel"}
 

@@ -37,48 +37,37 @@ def test_options_that_all_have_are_told_from_those_of_a_source():
     assert asked.decoding == Decoding(like="torchvision", max_pixels=500)
 
 
-@pytest.mark.parametrize(("text", "refusal"), [
-    ("digits?", {"code": "dataset.option_form", "found": ""}),
-    ("digits?split_seed", {"code": "dataset.option_invalid", "option": "split_seed", "found": ""}),
-    ("digits?split_seed=-1",
-     {"code": "dataset.option_invalid", "option": "split_seed", "found": "-1"}),
-    ("digits?split_seed=²",
-     {"code": "dataset.option_invalid", "option": "split_seed", "found": "²"}),
-    ("digits?split_seed=1.5",
-     {"code": "dataset.option_invalid", "option": "split_seed", "found": "1.5"}),
-    ("digits?metric=top1", {"code": "dataset.option_invalid", "option": "metric", "found": "top1"}),
-    ("digits?allow_missing=perhaps",
-     {"code": "dataset.option_invalid", "option": "allow_missing", "found": "perhaps"}),
-    ("digits?decoding=pil",
-     {"code": "dataset.option_invalid", "option": "decoding", "found": "pil"}),
-    ("digits?max_pixels=0",
-     {"code": "dataset.option_invalid", "option": "max_pixels", "found": "0"}),
-    ("a.csv?label=x&root=y&label=z", {"code": "dataset.option_twice", "found": "label"}),
-    ("digits?max_pixels=many",
-     {"code": "dataset.option_invalid", "option": "max_pixels", "found": "many"}),
+@pytest.mark.parametrize(("option", "value"), [
+    ("split_seed", ""), ("split_seed", "-1"), ("split_seed", "²"), ("split_seed", "1.5"),
+    ("metric", "top1"), ("allow_missing", "perhaps"), ("decoding", "pil"), ("max_pixels", "0"),
+    ("max_pixels", "many"),
 ])  # fmt: skip
-def test_options_that_cannot_be(text, refusal):
-    with refused(**refusal):
-        DatasetName.parse(text)
+def test_options_that_cannot_be(option, value):
+    with refused("dataset.option_invalid", option=option, found=value):
+        DatasetName.parse(f"digits?{option}={value}")
+
+
+def test_options_that_are_not_well_formed():
+    with refused("dataset.option_invalid", option="split_seed", found=""):
+        DatasetName.parse("digits?split_seed")
+    with refused("dataset.option_form", found=""):
+        DatasetName.parse("digits?")
+    with refused("dataset.option_twice", found="label"):
+        DatasetName.parse("a.csv?label=x&root=y&label=z")
 
 
 def test_an_option_that_neither_all_sources_nor_this_one_has():
-    asked = DatasetName.parse("photos.csv?lable=species")
-    with refused(
-        "name.unknown", kind="option of dataset 'photos.csv'", name="lable", near=["label"]
-    ):
-        asked.check({"label": "column"})
-    with refused(
-        "name.unknown", kind="option of dataset 'photos.csv'", name="zzz", near=[]
-    ) as raised:
-        DatasetName.parse("photos.csv?zzz=1").check({"label": "column"})
+    options = {"label": "column"}
+    kind = "option of dataset 'photos.csv'"
+    for name, near in (("lable", ["label"]), ("zzz", [])):
+        with refused("name.unknown", kind=kind, name=name, near=near) as raised:
+            DatasetName.parse(f"photos.csv?{name}=species").check(options)
     assert all(option in str(raised.value) for option in (*OPTIONS, "label"))
-    DatasetName.parse("photos.csv?label=x&split_seed=1").check({"label": "column"})
+    DatasetName.parse("photos.csv?label=x&split_seed=1").check(options)
 
 
 @pytest.mark.parametrize(("name", "title"), [
-    ("voc2007", "VOC"),
-    ("voc2007?root=/data/voc", "VOC"),
+    ("voc2007", "VOC"), ("voc2007?root=/data/voc", "VOC"),
     ("voc2007?root=/data/voc&split_seed=2", "VOC?split_seed=2"),
     ("a.csv?label=two words&sep=|", "VOC?label=two words&sep=|"),
 ])  # fmt: skip
@@ -89,19 +78,12 @@ def test_a_title_says_what_makes_it_another_dataset(name, title):
 def test_a_dataset_that_was_found_is_asked_for_as_it_was():
     name = "/data/a.csv?label=b&metric=mean-per-class&split_seed=3&allow_missing=1&max_pixels=9"
     asked = DatasetName.parse(name)
+    kept = ("options", "metric", "split_seed", "allow_missing", "decoding")
     dataset = Dataset(
-        name="a.csv?label=b",
-        source="table",
-        location=asked.stem,
-        options=asked.options,
-        revision="r",
-        classes=("x", "y"),
-        sizes=Sizes(train=2, validation=2, test=2),
-        metric=asked.metric,
-        split_seed=asked.split_seed,
-        allow_missing=asked.allow_missing,
-        decoding=asked.decoding,
-    )
+        name="a.csv?label=b", source="table", location=asked.stem, revision="r",
+        classes=("x", "y"), sizes=Sizes(train=2, validation=2, test=2),
+        **{field: getattr(asked, field) for field in kept},
+    )  # fmt: skip
     # The spelling does not count.
     assert DatasetName.of(dataset) == asked
     assert hash(DatasetName.of(dataset)) == hash(asked)

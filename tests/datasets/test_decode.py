@@ -10,6 +10,7 @@ from torchvision.datasets.folder import pil_loader
 
 import awkward
 from headstart.datasets.decode import decode, open_image
+from headstart.datasets.image_info import inspect_image
 from headstart.spec import Decoding
 from refusals import refused
 
@@ -45,6 +46,8 @@ def test_a_broken_file_says_what_is_wrong(name, decoding):
         decode(io.BytesIO(content), "a/b.png", decoding)
     assert words in error.value.reason
     assert "BytesIO" not in error.value.reason
+    if decoding == VIEWER:
+        assert inspect_image(content).problem == error.value.reason
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])

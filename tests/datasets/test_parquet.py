@@ -175,14 +175,12 @@ def test_a_file_that_is_cut_off_is_named(files):
     files[1].write_bytes(whole[:-20])
     with refused("storage.damaged"):
         images.content(7)
-    with refused("dataset.unreadable") as e:
+    with refused("dataset.unreadable"):
         ParquetImages(files, "image")
-    assert "\n" not in str(e.value)
     # The index at the end is whole, what it leads to is not.
     files[1].write_bytes(whole[:4] + bytes(len(whole) - 900) + whole[-896:])
-    with refused("storage.damaged") as e:
+    with refused("storage.damaged"):
         images.content(7)
-    assert "\n" not in str(e.value)
     files[1].unlink()
     with pytest.raises(StorageError):
         images.content(8)

@@ -86,9 +86,8 @@ def test_splits_that_are_named_otherwise_are_chosen():
     assert found.files == {"train": [names[0]], "test": [names[1]]}
     assert found.parts_note == "trainval (as train), eval (as test); not used: extra"
     for some in (["data/train.parquet", names[2]], [names[0], names[2]]):
-        with pytest.raises(DatasetError) as error:
+        with refused("dataset.split_unknown") as error:
             parts_of(some, Choice(), "hf:a/b")
-        assert error.value.code == "dataset.split_unknown"
         assert "extra" in error.value.values["found"]
     chosen = Choice(parts={"train": "trainval+extra", "test": "eval"})
     assert parts_of(names, chosen, "").files == {
@@ -112,9 +111,8 @@ OWN = ("train", "train_noisy", "test_id", "test_ood")
 ])  # fmt: skip
 def test_a_split_is_the_whole_name_before_the_number(layout):
     names = [layout.format(split) for split in OWN]
-    with pytest.raises(DatasetError) as error:
+    with refused("dataset.split_unknown") as error:
         parts_of(names, Choice(), "hf:a/b")
-    assert error.value.code == "dataset.split_unknown"
     assert set(error.value.values["found"]) == set(OWN)
     found = parts_of(names, Choice(parts={"train": "train", "test": "test_ood"}), "hf:a/b")
     assert found.files == {"train": [names[0]], "test": [names[3]]}
@@ -478,16 +476,14 @@ def test_classes_of_torchvision_are_there():
 ])  # fmt: skip
 def test_texts_that_are_no_certain_classes(tmp_path, labels, code):
     write_images(tmp_path / "data" / "train-00000-of-00001.parquet", labels)
-    with pytest.raises(DatasetError) as error:
+    with refused(code):
         read(tmp_path, Choice(), "own")
-    assert error.value.code == code
 
 
 def test_files_of_no_configuration_beside_others_are_the_default_one(tmp_path):
     names = ["data/train-00000-of-00001.parquet", "full/train-00000-of-00001.parquet"]
-    with pytest.raises(DatasetError) as error:
+    with refused("dataset.config_unknown") as error:
         parts_of(names, Choice(), "own")
-    assert error.value.code == "dataset.config_unknown"
     assert set(error.value.values["found"]) == {"default", "full"}
     assert parts_of(names, Choice(config="default"), "own").files == {"all": [names[0]]}
     assert parts_of(names, Choice(config="full"), "own").files == {"all": [names[1]]}

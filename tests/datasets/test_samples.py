@@ -18,7 +18,7 @@ from headstart.datasets.image_cache import PreparedForm
 from headstart.datasets.image_info import inspect_image
 from headstart.datasets.images import FileImages, IndexedImages
 from headstart.datasets.splits import Split
-from headstart.errors import BrokenImageError, DatasetError, StudyError
+from headstart.errors import BrokenImageError, StudyError
 from headstart.spec import Decoding
 from refusals import refused
 
@@ -260,10 +260,8 @@ def test_images_of_one_dataset_are_scaled_alike(tmp_path):
     bright, dim, black = (tiff(of_type("f4", top)) for top in (255, 0.5, 0))
     parts = split_of(tmp_path, [bright, bright, dim, black])
     for skip_broken in (False, True):
-        with pytest.raises(DatasetError) as error:
+        with refused("dataset.ranges_differ", ranges=[(0, 255), (0, 1)]):
             check_audit(audit_images(parts, FileIndex(None), VIEWER), "photos", skip_broken)
-        assert error.value.code == "dataset.ranges_differ"
-        assert error.value.values["ranges"] == [(0, 255), (0, 1)]
     asked = Decoding(range=(0, 255))
     found = audit_images(parts, FileIndex(tmp_path / "files.db"), asked)
     check_audit(found, "photos", skip_broken=False)
@@ -286,9 +284,8 @@ def test_a_range_that_is_unknown_is_a_problem_of_the_image(tmp_path):
 
 @pytest.mark.parametrize("value", ["5", "1..1", "2..1", "a..b", "..5", "0..inf", "nan..1", ""])
 def test_a_range_is_two_numbers(value):
-    with pytest.raises(StudyError) as error:
+    with refused("dataset.range"):
         DatasetName.parse(f"photos?range={value}")
-    assert error.value.code == "dataset.range"
 
 
 def test_a_range_is_for_viewers_and_part_of_what_images_are():

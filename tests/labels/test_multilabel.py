@@ -60,24 +60,6 @@ def test_a_balanced_subset_evens_out_and_takes_backgrounds():
     assert not np.array_equal(rows, balanced_rows(labels, 20, seed=1))
 
 
-def test_kinds_say_what_is_wrong_with_labels():
-    single, several = kind_of("mean-per-class"), kind_of("voc-map-11point")
-    assert kind_of("top-1") is single
-    assert single.find_invalid(np.array([0, 1, 3]), 3) == (2, "label 3, classes are 0 to 2")
-    assert single.find_invalid(np.array([0, 1, 2]), 3) is None
-    place, what = several.find_invalid(np.array([[1, -1], [1, 2]]), 2)
-    assert place == 1
-    assert "label 2, 1 (present), 0 (difficult) or -1 (absent)" in what
-    assert "one for each of 3 classes" in several.find_invalid(np.array([[1, -1]]), 3)[1]
-    assert several.find_invalid(np.array([[1, 0], [-1, -1]]), 2) is None
-
-
-def test_kinds_count_images_of_a_class():
-    assert kind_of("top-1").counts(np.array([0, 2, 2]), 4).tolist() == [1, 0, 2, 0]
-    several = np.array([[1, 0, -1], [1, 1, -1]])
-    assert kind_of("voc-map-11point").counts(several, 3).tolist() == [2, 1, 0]
-
-
 def test_an_unknown_metric_has_no_kind():
     with pytest.raises(KeyError):
         kind_of("top-5")

@@ -194,6 +194,8 @@ def write_dtd(root: Path) -> None:
         textures = ("banded", "blotchy", "zigzagged")
         names = [f"{name}/{name}_{n:04d}.jpg" for name in textures for n in numbers]
         write_lines(root / "labels" / f"{part}1.txt", names)
+        # Of ten splits the first is read.
+        write_lines(root / "labels" / f"{part}2.txt", names[::-1])
         for name in names:
             write_image(root / "images" / name)
 

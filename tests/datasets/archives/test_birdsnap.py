@@ -12,41 +12,23 @@ from refusals import refused
 IN_LATIN_1 = "Blue_J\udce4y"
 
 
-def test_the_test_list_divides_the_images(write):
-    folder = write("birdsnap")
-    raw = read_birdsnap(folder)
-    assert raw.classes == ("Acadian Flycatcher", "Cooper's Hawk", "Blue Jay")
-    train, test = raw.parts["train"], raw.parts["test"]
-    # Species are numbered by the creators, not by their order.
-    assert train.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
-    assert test.labels.tolist() == [0, 1, 2]
-    images = folder / "download" / "images"
-    assert test.images.where(1) == str(images / "Coopers_Hawk" / "100.jpg")
-    assert train.images.where(0) == str(images / "Acadian_Flycatcher" / "1.jpg")
-
-
-def test_images_may_lie_in_images(write):
+def test_images_may_lie_in_images(write, small):
     folder = write("birdsnap")
     (folder / "download" / "images").rename(folder / "images")
     (folder / "download").rmdir()
-    assert len(read_birdsnap(folder).parts["train"]) == 12
+    raw = read_birdsnap(folder, allow_missing=True)
+    assert (len(raw.parts["train"]), raw.missing) == (12, {})
+    assert without_missing(small("birdsnap"), raw) == small("birdsnap")
 
 
 def test_images_that_are_gone_are_counted_and_refused(incomplete):
-    missing = {"train": 2, "test": 1}
-    with refused("dataset.images_missing", n=3, missing=missing) as error:
+    """An empty file counts as gone."""
+    (incomplete / "download" / "images" / "Blue_Jay" / "203.jpg").write_bytes(b"")
+    missing = {"train": 3, "test": 1}
+    with refused("dataset.images_missing", n=4, missing=missing) as error:
         read_birdsnap(incomplete)
     assert error.value.values["first"].endswith("Acadian_Flycatcher/3.jpg")
-
-
-def test_an_empty_file_counts_as_gone(write):
-    folder = write("birdsnap")
-    (folder / "download" / "images" / "Blue_Jay" / "202.jpg").write_bytes(b"")
-    with refused("dataset.images_missing", missing={"train": 1}):
-        read_birdsnap(folder)
-    raw = read_birdsnap(folder, allow_missing=True)
-    assert raw.missing == {"train": 1}
-    assert len(raw.parts["train"]) == 11
+    assert read_birdsnap(incomplete, allow_missing=True).missing == missing
 
 
 def test_images_that_are_gone_may_be_accepted_and_stay_counted(incomplete, small):
@@ -63,12 +45,6 @@ def test_images_that_are_gone_may_be_accepted_and_stay_counted(incomplete, small
     # 3 of 12 validate, so of 10 it is 2.5, and 2 by rounding to even.
     assert reduced.sizes == Sizes(train=8, validation=2, test=2)
     check_published(reduced, protocol_splits(reduced, raw))
-
-
-def test_nothing_missing_changes_nothing(write, small):
-    raw = read_birdsnap(write("birdsnap"), allow_missing=True)
-    assert raw.missing == {}
-    assert without_missing(small("birdsnap"), raw) == small("birdsnap")
 
 
 @pytest.fixture

@@ -7,23 +7,8 @@ import pytest
 from scipy.io import savemat
 
 from headstart.datasets.archives.matlab import read_stanford_cars
+from hub_files import named
 from refusals import refused
-
-
-def join_names(split, folder: Path) -> list[tuple[str, int]]:
-    """Give (path seen from the folder, label) of each image."""
-    return [
-        (Path(split.images.where(row)).relative_to(folder).as_posix(), int(label))
-        for row, label in enumerate(split.labels)
-    ]
-
-
-def test_labels_count_from_one(write):
-    folder = write("stanford_cars")
-    raw = read_stanford_cars(folder)
-    assert raw.classes[2] == "Ram C/V Cargo Van Minivan 2012"
-    assert raw.parts["train"].labels.tolist() == [2, 0, 1] * 4
-    assert join_names(raw.parts["test"], folder)[0] == ("cars_test/00001.jpg", 2)
 
 
 def test_the_labels_of_the_test_images_may_lie_in_devkit(write):
@@ -37,20 +22,20 @@ def test_the_labels_of_the_test_images_may_lie_in_devkit(write):
         read_stanford_cars(folder)
 
 
-def test_annotations_without_a_class(write):
+def test_annotations_that_are_invalid(write):
     folder = write("stanford_cars")
+    file = folder / "cars_test_annos_withlabels.mat"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-40])
+    with refused("dataset.archive_invalid", file=file.name):
+        read_stanford_cars(folder)
     records = np.array([[("00001.jpg",)]], dtype=[("fname", object)])
-    savemat(folder / "cars_test_annos_withlabels.mat", {"annotations": records})
+    savemat(file, {"annotations": records})
     with refused("dataset.archive_invalid", expected=("class", "fname")):
         read_stanford_cars(folder)
-
-
-def test_a_class_number_over_the_classes(write):
-    folder = write("stanford_cars")
-    savemat(
-        folder / "devkit" / "cars_meta.mat",
-        {"class_names": np.array([["AM General Hummer SUV 2000", "Audi"]], dtype=object)},
-    )
+    file.write_bytes(whole)
+    names = np.array([["AM General Hummer SUV 2000", "Audi"]], dtype=object)
+    savemat(folder / "devkit" / "cars_meta.mat", {"class_names": names})
     with refused("dataset.archive_invalid", found="3", expected="whole numbers from 1 to 2"):
         read_stanford_cars(folder)
 
@@ -69,9 +54,9 @@ def test_a_copy_with_each_folder_in_itself(write):
     for part, split in raw.parts.items():
         deeper = [
             (path.replace("/", f"/cars_{part}/"), label)
-            for path, label in join_names(expected.parts[part], folder)
+            for path, label in named(expected.parts[part], folder)
         ]
-        assert join_names(split, folder) == deeper
+        assert named(split, folder) == deeper
 
 
 def write_whole(folder: Path, tests=(0, 1, 0, 1, 1, 0), labels=(1, 1, 2, 2, 3, 3)) -> None:
@@ -104,18 +89,10 @@ def whole(write, tmp_path) -> Path:
 def test_all_images_in_one_folder(whole):
     raw = read_stanford_cars(whole)
     assert raw.classes == ("AM General Hummer SUV 2000", "Audi S6 2011", "Ram C/V 2012")
-    assert join_names(raw.parts["train"], whole) == [
-        ("car_ims/000001.jpg", 0),
-        ("car_ims/000003.jpg", 1),
-        ("car_ims/000006.jpg", 2),
-    ]
-    assert join_names(raw.parts["test"], whole) == [
-        ("car_ims/000002.jpg", 0),
-        ("car_ims/000004.jpg", 1),
-        ("car_ims/000005.jpg", 2),
-    ]
-    for split in raw.parts.values():
-        assert split.rows.tolist() == [0, 1, 2]
+    for part, numbers in (("train", (1, 3, 6)), ("test", (2, 4, 5))):
+        expected = [(f"car_ims/{n:06d}.jpg", label) for label, n in enumerate(numbers)]
+        assert named(raw.parts[part], whole) == expected
+        assert raw.parts[part].rows.tolist() == [0, 1, 2]
 
 
 def test_an_image_that_is_not_in_the_one_folder(whole):

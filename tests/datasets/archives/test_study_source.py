@@ -253,21 +253,6 @@ def test_nothing_has_gone_of_the_others(write, cli):
     ended(outcome, "dataset.option_unused", option="allow_missing")
 
 
-@pytest.mark.parametrize("key", [key for key in READERS if key != "voc2007"])
-def test_few_images_of_each_class_do_not_validate(key, write, small, own_cache):
-    named, n_classes = f"{key}?root={write(key)}", small(key).n_classes
-    whole = datasets.load(datasets.find(named), 0, own_cache)
-    for seed in range(3):
-        few = datasets.load(datasets.find(named, limit=n_classes), seed, own_cache)
-        assert sorted(few.train.labels.tolist()) == list(range(n_classes))
-        train, validation = (
-            {part.images.where(row) for row in range(len(part))}
-            for part in (few.train, few.validation)
-        )
-        assert not train & validation
-        assert train <= {whole.train.images.where(row) for row in range(len(whole.train))}
-
-
 @pytest.mark.parametrize("key", READERS)
 def test_a_table_in_an_archive_makes_it_no_copy_of_the_hub(key, write, own_cache):
     folder = write(key)
