@@ -10,17 +10,8 @@ from refusals import refused
 
 
 def test_sources_are_asked_from_the_most_certain_to_the_least():
-    assert list(SOURCES) == [
-        "embedded",
-        "study",
-        "hf",
-        "torchvision",
-        "function",
-        "table",
-        "folder",
-        "synthetic",
-    ]
-    assert all(source.name == name for name, source in SOURCES.items())
+    order = ["embedded", "study", "hf", "torchvision", "function", "table", "folder", "synthetic"]
+    assert list(SOURCES) == [source.name for source in SOURCES.values()] == order
     packaged = [name for name in names() if is_packaged(name)]
     drawn = ["glyphs", "characters", "shapes", "textures", "charts", "patches"]
     assert packaged == ["digits", "fashion_mnist", *drawn]
@@ -28,16 +19,11 @@ def test_sources_are_asked_from_the_most_certain_to_the_least():
 
 
 @pytest.mark.parametrize(("name", "source", "metric"), [
-    ("digits", "embedded", "top-1"),
-    ("glyphs", "synthetic", "top-1"),
-    ("food101", "study", "top-1"),
-    ("voc2007", "study", "voc-map-11point"),
-    ("oxford_pets?metric=top-1", "study", "top-1"),
-    ("hf:user/name", "hf", "top-1"),
-    ("torchvision:DTD", "torchvision", "top-1"),
-    ("./a/photos.csv", "table", "top-1"),
-    ("photos.parquet", "table", "top-1"),
-    ("./photos", "folder", "top-1"),
+    ("digits", "embedded", "top-1"), ("glyphs", "synthetic", "top-1"),
+    ("food101", "study", "top-1"), ("voc2007", "study", "voc-map-11point"),
+    ("oxford_pets?metric=top-1", "study", "top-1"), ("hf:user/name", "hf", "top-1"),
+    ("torchvision:DTD", "torchvision", "top-1"), ("./a/photos.csv", "table", "top-1"),
+    ("photos.parquet", "table", "top-1"), ("./photos", "folder", "top-1"),
     ("a/photos", "folder", "top-1"),
 ])  # fmt: skip
 def test_a_name_has_one_source(name, source, metric, tmp_path, monkeypatch):
@@ -80,14 +66,9 @@ def test_an_unknown_option_lists_those_that_there_are(name, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize(("name", "title"), [
-    ("./food101", "./food101"),
-    ("./Flowers", "./Flowers"),
-    ("./digits", "./digits"),
-    ("./photos", "photos"),
-    ("hf:user/pets", "user/pets"),
-    ("hf:user/beans", "beans"),
-    ("hf:./cars", "./cars"),
-    ("cars.csv", "cars.csv"),
+    ("./food101", "./food101"), ("./Flowers", "./Flowers"), ("./digits", "./digits"),
+    ("./photos", "photos"), ("hf:user/pets", "user/pets"), ("hf:user/beans", "beans"),
+    ("hf:./cars", "./cars"), ("cars.csv", "cars.csv"),
 ])  # fmt: skip
 def test_what_is_the_users_own_has_no_title_of_the_catalogue(name, title, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -70,9 +70,10 @@ class FakeHub:
 
 @pytest.fixture
 def no_hub(monkeypatch, tmp_path):
-    """A hub that refuses, and a cache of downloads of our own."""
+    """A hub that refuses, and a cache of downloads of our own, whatever the environment says."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "downloads"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
 @pytest.fixture
@@ -138,6 +139,10 @@ def test_a_branch_that_moves_stays_where_the_first_fetch_found_it(pets, tmp_path
     # The note is a file that a person can read, and remove.
     (note,) = (cache / "hub").iterdir()
     assert json.loads(note.read_text())["commit"] == "a" * 40
+    for content in (b"{}", b"{", b"[]", b"\xff\xfe\x00"):
+        note.write_bytes(content)
+        with refused("cache.note_damaged"):
+            SOURCE.presence(ask(), cache)
     note.unlink()
     fetch(cache)
     assert SOURCE.source_revision(ask(), cache) == "d" * 40
@@ -216,13 +221,10 @@ def test_the_hubs_own_conversion_is_taken_where_there_is_no_parquet(hub, tmp_pat
     )
 
 
-def test_a_hub_that_refuses_is_told_at_once(no_hub, tmp_path):
+def test_a_hub_that_keeps_silent_is_asked_once_for_10_seconds(no_hub, tmp_path, monkeypatch):
+    # It refuses, and then it says nothing.
     with refused("dataset.missing"):
         fetch(tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
-
-
-def test_a_hub_that_keeps_silent_is_asked_once_for_10_seconds(no_hub, tmp_path, monkeypatch):
     tries = []
 
     def silent(request, timeout):
@@ -233,6 +235,7 @@ def test_a_hub_that_keeps_silent_is_asked_once_for_10_seconds(no_hub, tmp_path, 
     with refused("dataset.missing"):
         fetch(tmp_path / "cache")
     assert tries == [("http://127.0.0.1:9/datasets/user/pets", 10)]
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.fixture
@@ -268,15 +271,12 @@ def serve(no_hub, monkeypatch):
         server.server_close()
 
 
-@pytest.mark.parametrize(("status", "code", "refusal"), [
-    (401, "RepoNotFound", {"code": "dataset.missing"}),
-    (404, "RevisionNotFound", {"code": "dataset.missing"}),
-    (403, "GatedRepo", {"code": "dataset.missing"}),
-    (500, "", {"code": "dataset.missing"}),
+@pytest.mark.parametrize(("status", "code"), [
+    (401, "RepoNotFound"), (404, "RevisionNotFound"), (403, "GatedRepo"), (500, ""),
 ])  # fmt: skip
-def test_what_the_hub_says_no_to(status, code, refusal, serve, tmp_path):
+def test_what_the_hub_says_no_to(status, code, serve, tmp_path):
     serve(lambda path: (status, {"X-Error-Code": code} if code else {}, b""))
-    with refused(**refusal):
+    with refused("dataset.missing"):
         fetch(tmp_path / "cache", revision="v2")
 
 
@@ -314,22 +314,13 @@ def test_a_folder_is_a_repository(tmp_path, monkeypatch):
     SOURCE.fetch(asked, tmp_path / "cache", ProgressReporter())
     assert SOURCE.read(asked, tmp_path / "cache").parts["train"].labels.tolist() == [0, 1]
     assert SOURCE.source_revision(asked, tmp_path / "cache") == ""
-    assert SOURCE.describe(asked).title == "./pets"
+    assert (SOURCE.describe(asked).title, SOURCE.describe(asked).metric) == ("./pets", "top-1")
     # Found again from any folder.
     monkeypatch.chdir(tmp_path)
     assert SOURCE.location("hf:./pets") == SOURCE.location("hf:pets") == asked.stem
     assert SOURCE.location("hf:user/pets") == "hf:user/pets"
     with refused("dataset.option_unused", option="revision"):
         SOURCE.read(ask(asked.stem, revision="main"), tmp_path)
-
-
-def test_lists_of_labels_are_scored_otherwise(tmp_path):
-    write_images(tmp_path / "pets/train.parquet", [[0, 1], [1]])
-    assert SOURCE.describe(ask(f"hf:{tmp_path / 'pets'}")).metric == "voc-map-11point"
-    write_images(tmp_path / "pets/train.parquet", [0, 1])
-    assert SOURCE.describe(ask(f"hf:{tmp_path / 'pets'}")).metric == "top-1"
-    # Of what is not here nothing is known.
-    assert SOURCE.describe(ask()).metric == "top-1"
 
 
 def test_several_labels_of_a_repository_show_when_it_is_fetched(hub, own_cache):
@@ -356,13 +347,3 @@ def test_names_that_lead_nowhere(tmp_path):
             act(missing, tmp_path)
     with refused("dataset.repository_name", found="a b"):
         SOURCE.presence(ask("hf:a b"), tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"{}", b"{", b"[]", b"\xff\xfe\x00"])
-def test_a_damaged_note_is_told(pets, tmp_path, content):
-    cache = tmp_path / "cache"
-    fetch(cache)
-    (note,) = (cache / "hub").iterdir()
-    note.write_bytes(content)
-    with refused("cache.note_damaged"):
-        SOURCE.presence(ask(), cache)
