@@ -46,7 +46,7 @@ import pandas as pd
 from headstart.errors import AnalysisError, UnknownNameError
 from headstart.figures import row_charts, scatter_charts, sweep_charts
 from headstart.figures.figure import FORMATS, Figure
-from headstart.figures.figure_data import FigureData, flags, optional
+from headstart.figures.figure_data import PREDICTOR, FigureData, Needs, flags, optional, rows
 from headstart.figures.scatter_charts import FEWEST_MODELS
 from headstart.files import writable_folder
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
@@ -55,15 +55,13 @@ __all__ = ["FIGURES", "Figure", "available", "draw", "page_figures", "save"]
 
 
 class FigureKind(NamedTuple):
-    """A figure: `select` returns the rows that it draws, or raises AnalysisError; `draw` draws.
+    """A figure: what it `needs`, and how it is drawn.
 
-    `select` takes the predictor, too, where a figure is `of_predictor`. A figure is offered where
-    it `says_something` about these rows and tables.
+    It is offered where it `says_something` about the rows that it needs, and the tables.
     """
 
-    select: Callable[..., pd.DataFrame]
+    needs: Needs
     draw: Callable[..., Figure]
-    of_predictor: bool = False
     says_something: Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], bool] = lambda *_: True
 
 
@@ -97,27 +95,60 @@ def tested_ranks(ranks: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> boo
     return several_models(ranks) and bool(tested.any())
 
 
+MODEL = ("setting", "model", "family")
+CELL = ("setting", "model", "dataset")
 FIGURES: Mapping[str, FigureKind] = {
     "correlation": FigureKind(
-        scatter_charts.select_means, scatter_charts.draw_correlation, True, three_models
+        Needs("model_means", (*MODEL, PREDICTOR, "mean", "se", "low", "high"), (PREDICTOR, "mean")),
+        scatter_charts.draw_correlation, three_models,
     ),
     "datasets": FigureKind(
-        scatter_charts.select_cells, scatter_charts.draw_datasets, True, three_models
+        Needs("cells", (*CELL, "family", PREDICTOR, "log_odds"), (PREDICTOR, "log_odds")),
+        scatter_charts.draw_datasets, three_models,
     ),
-    "models": FigureKind(row_charts.select_models, row_charts.draw_models, False, several_models),
+    "models": FigureKind(
+        Needs("model_means", (*MODEL, "mean", "se", "low", "high"), ("mean",)),
+        row_charts.draw_models, several_models,
+    ),
     "settings": FigureKind(
-        row_charts.select_settings, row_charts.draw_settings, False, several_settings
+        Needs("cells", (*CELL, "log_odds"), ("log_odds",)),
+        row_charts.draw_settings, several_settings,
     ),
-    "finetune-vs-scratch": FigureKind(scatter_charts.select_scratch, scatter_charts.draw_scratch),
-    "ranks": FigureKind(row_charts.select_ranks, row_charts.draw_ranks, False, tested_ranks),
+    "finetune-vs-scratch": FigureKind(
+        Needs("cells", (*CELL, "log_odds"), ("log_odds",)),
+        scatter_charts.draw_scratch, lambda cells, _: len(scatter_charts.scratch_pairs(cells)) > 0,
+    ),
+    "ranks": FigureKind(
+        Needs("ranks", (*MODEL, "rank", "low", "high"), ("rank",)),
+        row_charts.draw_ranks, tested_ranks,
+    ),
     "heatmap": FigureKind(
-        row_charts.select_residuals, row_charts.draw_heatmap, True, several_cells
+        Needs("cells", (*CELL, PREDICTOR, "residual"), ("residual",)),
+        row_charts.draw_heatmap, several_cells,
     ),
-    "ablation": FigureKind(sweep_charts.select_ablation, sweep_charts.draw_ablation, True),
-    "convergence": FigureKind(sweep_charts.select_convergence, sweep_charts.draw_convergence),
-    "dataset-size": FigureKind(sweep_charts.select_sizes, sweep_charts.draw_sizes),
-    "embedding": FigureKind(scatter_charts.select_embedding, scatter_charts.draw_embedding),
-}
+    "ablation": FigureKind(
+        Needs("ablation",
+              ("setting", "model", "configuration", "position", "mean", "se", PREDICTOR),
+              ("position", "mean"), "add a column configuration: how each model was trained"),
+        sweep_charts.draw_ablation,
+    ),
+    "convergence": FigureKind(
+        Needs("convergence", ("setting", "model", "steps", "mean", "low", "high"),
+              ("steps", "mean"), "add results of one model trained for several numbers of steps"),
+        sweep_charts.draw_convergence,
+    ),
+    "dataset-size": FigureKind(
+        Needs("dataset_size", (*CELL, "examples_per_class", "mean", "se"),
+              ("examples_per_class", "mean"),
+              "add results with several numbers of training examples per class"),
+        sweep_charts.draw_sizes,
+    ),
+    "embedding": FigureKind(
+        Needs("embedding", ("model", "position", "image", "class", "x", "y"), ("x", "y"),
+              "compute it with headstart embed"),
+        scatter_charts.draw_embedding,
+    ),
+}  # fmt: skip
 
 
 def draw(
@@ -152,6 +183,7 @@ def draw(
     """
     if name not in FIGURES:
         raise UnknownNameError("figure", name, FIGURES)
+    rows(tables, name, FIGURES[name].needs, predictor)
 
     def redraw(data: FigureData) -> Figure:
         return replace(FIGURES[name].draw(data, **options), source=source, redraw=redraw)
@@ -168,14 +200,13 @@ def available(
     that could not be tested against each other.
     """
 
-    def possible(kind: FigureKind) -> bool:
+    def possible(name: str, kind: FigureKind) -> bool:
         try:
-            selected = kind.select(tables, *([predictor] if kind.of_predictor else []))
+            return kind.says_something(rows(tables, name, kind.needs, predictor), tables)
         except AnalysisError:
             return False
-        return kind.says_something(selected, tables)
 
-    return [name for name, kind in FIGURES.items() if possible(kind)]
+    return [name for name, kind in FIGURES.items() if possible(name, kind)]
 
 
 def page_figures(data: FigureData) -> list[Figure]:

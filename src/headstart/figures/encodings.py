@@ -6,7 +6,7 @@ straight in an estimate is straight in a figure, and equal distances are equal r
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
+from headstart.figures.figure import PlotArea
 from headstart.figures.figure_data import FAMILY, MEAN, SETTING, FigureData
 from headstart.figures.text_fitting import fitted, text_width
 
@@ -23,6 +24,7 @@ __all__ = [
     "aria_label",
     "domain",
     "equal",
+    "error_bars",
     "from_row",
     "log_ticks",
     "mean_points",
@@ -31,9 +33,11 @@ __all__ = [
     "odds_axis",
     "percent_ticks",
     "predictor_axis",
+    "predictor_title",
     "quoted",
     "scale",
     "shown_ticks",
+    "symbols",
     "tooltips",
     "visible",
 ]
@@ -193,20 +197,25 @@ def odds_axis(title: str | None, ends: tuple[float, float], length: float, **mor
     )
 
 
-def predictor_axis(data: FigureData, x: ArrayLike, title: str | None, length: float) -> Any:
+def predictor_axis(data: FigureData, x: ArrayLike, place: PlotArea) -> Any:
     """Return the horizontal encoding of the predictor, labelled in its unit."""
-    kind = data.predictor.scale.name
+    kind, length = data.predictor.scale.name, place.width
     numbers = np.abs(np.asarray(x, dtype=float))
     least = 0.2 if kind != "number" else 0.01 * float(np.nanmax(numbers, initial=0)) or 0.2
     ends = domain(x, least=least)
-    if title and text_width(title) > length:
-        title = fitted(data.predictor.label[:1].upper() + data.predictor.label[1:], length)
+    title = predictor_title(data, length) if place.lowest else None
     axis = alt.Axis(title=title, grid=False, labelOverlap="greedy", tickCount=5)
     if kind == "proportion":
         axis = odds_axis(title, ends, length)
     elif kind == "log":
         axis.labelExpr = "format(pow(10, datum.value), '.3~s')"
     return alt.X("x:Q", scale=alt.Scale(domain=list(ends), zero=False, nice=False), axis=axis)
+
+
+def predictor_title(data: FigureData, length: float) -> str:
+    """Return the title of the predictor's axis, without its scale where that is too long."""
+    title, label = data.predictor.axis_label, data.predictor.label
+    return title if text_width(title) <= length else fitted(label[:1].upper() + label[1:], length)
 
 
 def name_axis(title: str | None = None, prefix: str = "", **more: Any) -> Any:
@@ -230,6 +239,44 @@ def equal(column: str, value: str) -> str:
 def quoted(value: str) -> str:
     """Quote a name for a Vega expression: a string of JSON is one of JavaScript."""
     return json.dumps(value)
+
+
+def symbols(
+    points: Any, x: Any, y: Any, style: str = "", label: Sequence[str] = (), *,
+    hover: Mapping[str, str], **mark: Any,
+) -> Any:  # fmt: skip
+    """Draw points as symbols.
+
+    Parameters
+    ----------
+    points, x, y
+        The chart of their rows, and where they stand.
+    style
+        What the names of the columns with their colour and shape begin with, as ``setting_``.
+    label
+        The columns that screen readers read.
+    hover
+        The columns of the tooltip, already text, each with its label.
+    mark
+        Of the mark of Vega-Lite.
+    """
+    marks = points.mark_point(**{"filled": True, "opacity": 1, **mark})
+    looks = [from_row(alt.Color, f"{style}colour"), from_row(alt.Shape, f"{style}shape")]
+    texts = [aria_label(*label)] if label else []
+    return marks.encode(x, y, *looks, *texts, tooltip=tooltips(**hover))
+
+
+def error_bars(
+    points: Any, ends: tuple[str, str], style: str = "", *, x: Any = None, y: Any = None,
+    width: float, opacity: float,
+) -> Any:  # fmt: skip
+    """Draw the intervals between the columns `ends`: upright at `x`, or across at `y`."""
+    low, high = ends
+    rules = points.mark_rule(strokeWidth=width, opacity=opacity, aria=False)
+    colour = from_row(alt.Color, f"{style}colour")
+    if y is None:
+        return rules.encode(x=x, y=alt.Y(f"{low}:Q"), y2=f"{high}:Q", color=colour)
+    return rules.encode(x=alt.X(f"{low}:Q"), x2=f"{high}:Q", y=y, color=colour)
 
 
 def from_row(channel: Any, field: str) -> Any:

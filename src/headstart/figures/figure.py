@@ -32,10 +32,12 @@ __all__ = [
     "Panel",
     "PlotArea",
     "abreast",
+    "chart_spec",
     "legend_of",
-    "noted",
     "others_caption",
+    "page_params",
     "rows_shown",
+    "self_contained",
 ]
 
 ROW = 18  # pixels of a row of models
@@ -225,27 +227,22 @@ class Figure:
         charts = [
             {
                 "title": panel.title,
-                **panel.draw(PlotArea(width, panel.height)).to_dict(validate=False),
+                **chart_spec(panel.draw(PlotArea(width, panel.height))),
                 "width": width,
                 "height": panel.height,
             }
             for panel in figure.panels
         ]
-        for chart in charts:
-            for key in ("config", "$schema"):
-                chart.pop(key, None)
-        names = set().union(*(named_tables(chart) for chart in charts))
-        return resolved(
+        return self_contained(
             {
                 "$schema": alt.SCHEMA_URL,
                 "title": {"text": figure.title, "subtitle": figure.caption},
                 "concat": charts,
                 "columns": 2,
-                "params": [{"name": name, "value": []} for name in HIDDEN]
-                + [{"name": "show_all", "value": True}],
-                "datasets": {name: records(figure.data, name) for name in sorted(names)},
+                "params": page_params(show_all=True),
                 "config": {**CONFIG, "background": "white"},
-            }
+            },
+            figure.data,
         )
 
     @cached_property
@@ -294,11 +291,6 @@ class Figure:
         return f'<div style="background: white">{self.printed.svg}</div>'
 
 
-def noted(text: str) -> list[Note]:
-    """Return the notes of a panel that has one, or none."""
-    return [Note(text)] if text else []
-
-
 def abreast(panels: int) -> int:
     """Return how many of so many small panels stand beside each other in print."""
     return 2 if panels in (1, 2, 4) else 3 if panels in (3, 5, 6, 9) else 4
@@ -345,12 +337,9 @@ def page_spec(panel: Panel, figure: Figure) -> dict[str, Any]:
     """
     # Ticks have room on a narrow screen; a wider one spreads them.
     chart = panel.draw(PlotArea(PAGE_WIDTH, panel.height, left=not figure.narrow))
-    spec: dict[str, Any] = chart.to_dict(validate=False)
+    spec = chart_spec(chart)
     if len(figure.panels) > 1 and "layer" in spec and not panel.bare:
         spec["layer"].append(OVERHANG)
-    for key in ("config", "$schema"):
-        spec.pop(key, None)
-    params = [{"name": name, "value": []} for name in HIDDEN]
     if figure.rows:
         # Of all rows, which the page's script shows on demand.
         spec["usermeta"] = {"height": panel.height * figure.rows[1] / figure.rows[0]}
@@ -359,7 +348,7 @@ def page_spec(panel: Panel, figure: Figure) -> dict[str, Any]:
         "width": "container",
         "height": panel.height,
         "description": panel.description,
-        "params": [*params, {"name": "show_all", "value": False}],
+        "params": page_params(show_all=False),
         "autosize": {"type": "fit-x", "contains": "padding"},
     }
 
@@ -373,22 +362,24 @@ OVERHANG: dict[str, Any] = {
 }  # fmt: skip
 
 
-def named_tables(spec: Any) -> set[str]:
-    """Return the names of the tables that a chart draws."""
-    return set(re.findall(r'"data": {"name": "(\w+)"}', json.dumps(spec)))
+def chart_spec(chart: Any) -> dict[str, Any]:
+    """Return a chart as Vega-Lite without configuration and schema, which figures bring."""
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    return {key: value for key, value in spec.items() if key not in ("config", "$schema")}
 
 
-def records(data: FigureData, name: str) -> list[dict[str, Any]]:
-    """Return the rows of a table for a chart that carries its data."""
-    table = data.frame(name)
-    columns = [column for column in table if column not in {"error_bars", "not_different"}]
-    return [
-        dict(zip(columns, map(plain, row), strict=True))
-        for row in table[columns].itertuples(index=False, name=None)
-    ]
+def page_params(*, show_all: bool) -> list[dict[str, Any]]:
+    """Return the parameters that filters read: what is hidden, whether all rows are drawn."""
+    hidden: list[dict[str, Any]] = [{"name": name, "value": []} for name in HIDDEN]
+    return [*hidden, {"name": "show_all", "value": show_all}]
 
 
-def resolved(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return a chart with the colours of print."""
-    found: dict[str, Any] = json.loads(in_print_colours(json.dumps(spec)))
+def self_contained(spec: dict[str, Any], data: FigureData) -> dict[str, Any]:
+    """Return a chart in the colours of print with the rows of the tables that it names."""
+    datasets = dict(spec.get("datasets", {}))
+    for name in sorted(set(re.findall(r'"data": {"name": "(\w+)"}', json.dumps(spec)))):
+        table = data.frame(name)
+        datasets[name] = [dict(zip(table, map(plain, row), strict=True))
+                          for row in table.itertuples(index=False, name=None)]  # fmt: skip
+    found: dict[str, Any] = json.loads(in_print_colours(json.dumps({**spec, "datasets": datasets})))
     return found

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,67 +23,68 @@ from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import in_order, role, setting_label
 from headstart.spec.formatting import interval, known, number
 
-__all__ = ["FigureData", "Tables", "flags", "log_odds", "near_best", "optional", "packed", "rows"]
+__all__ = ["PREDICTOR", "FigureData", "Needs", "Tables", "flags", "log_odds", "optional", "rows"]
 
 Tables = Mapping[str, pd.DataFrame]
 Floats = NDArray[np.float64]
 NO_FAMILY = "unknown family"
 UNKNOWN = "unknown"
 SIGNIFICANT = 6  # digits of the numbers in a page
+PREDICTOR = "predictor"
+WHY_MISSING = "the table 'missing' of the same analysis says why"
 
 
-def rows(
-    tables: Tables,
-    figure: str,
-    table: str,
-    columns: Sequence[str],
-    finite: Sequence[str] = (),
-    hint: str = "the table 'missing' of the same analysis says why",
-) -> pd.DataFrame:
+class Needs(NamedTuple):
+    """What a figure needs: columns of a table, some of which must be finite.
+
+    `PREDICTOR` among them stands for the column of the predictor; `hint` says what to do if no row
+    is left.
+    """
+
+    table: str
+    columns: Sequence[str]
+    finite: Sequence[str] = ()
+    hint: str = ""
+
+
+def rows(tables: Tables, figure: str, needs: Needs, predictor: Predictor) -> pd.DataFrame:
     """Return the rows of a table that a figure can draw.
-
-    Parameters
-    ----------
-    tables
-        Tables of an analysis by name.
-    figure, table
-        Their names.
-    columns
-        Required columns.
-    finite
-        Columns among them that must be finite; other rows are dropped.
-    hint
-        What to do if no row is left.
 
     Raises
     ------
     AnalysisError
         There is no such table, a column is missing, or no row is left.
     """
-    found = tables.get(table)
-    needs, about = (
+    of_predictor = PREDICTOR in needs.columns
+    columns, finite = (
+        [predictor.column if name == PREDICTOR else name for name in names]
+        for names in (needs.columns, needs.finite)
+    )
+    hint = needs.hint or (predictor.hint if of_predictor else WHY_MISSING)
+    table, found = needs.table, tables.get(needs.table)
+    needed, about = (
         f"figure '{figure}' needs the table '{table}'",
         {"figure": figure, "table": table},
     )
     if found is None:
         raise AnalysisError(
-            f"{needs}, found only: {', '.join(sorted(tables)) or 'no table'}; pass all tables of "
+            f"{needed}, found only: {', '.join(sorted(tables)) or 'no table'}; pass all tables of "
             "an analysis", code="figure.table_missing", found=sorted(tables), **about,
         )  # fmt: skip
     if missing := [column for column in columns if column not in found.columns]:
         raise AnalysisError(
-            f"{needs} with the columns {', '.join(missing)}, found only: "
+            f"{needed} with the columns {', '.join(missing)}, found only: "
             f"{', '.join(map(str, found.columns)) or 'none'}",
             code="figure.column_missing", missing=missing, **about,
         )  # fmt: skip
     if found.empty:
-        raise AnalysisError(f"{needs}, which is empty: {hint}", code="figure.table_empty", **about)
-    numbers = found[list(finite)].to_numpy(dtype=float, na_value=np.nan)
+        raise AnalysisError(f"{needed}, which is empty: {hint}", code="figure.table_empty", **about)
+    numbers = found[finite].to_numpy(dtype=float, na_value=np.nan)
     kept = found[np.isfinite(numbers).all(axis=1)]
     if kept.empty:
         raise AnalysisError(
-            f"{needs} with values of {' and '.join(finite)}, found in none of its {len(found)} "
-            f"rows: {hint}", code="figure.values_missing", columns=list(finite), **about,
+            f"{needed} with values of {' and '.join(finite)}, found in none of its {len(found)} "
+            f"rows: {hint}", code="figure.values_missing", columns=finite, **about,
         )  # fmt: skip
     return kept.reset_index(drop=True)
 
@@ -207,19 +208,12 @@ class FigureData:
         models = {name: place for place, name in enumerate(self.models)}
         table = table.assign(model_place=[models[str(name)] for name in table["model"]])
         table = table.sort_values("model_place", kind="stable", ignore_index=True)
+        table = table.assign(setting_label=[setting_label(name) for name in table["setting"]])
         settings = [self.setting_styles[name] for name in table["setting"]]
-        table = table.assign(
-            setting_label=[setting_label(name) for name in table["setting"]],
-            setting_colour=[style.colour for style in settings],
-            setting_shape=[style.shape for style in settings],
-        )
+        table = in_styles(table, "setting_", settings)
         if "family" in table:
             table = table.assign(family=table["family"].fillna(NO_FAMILY).astype(str))
-            families = [self.family_styles[name] for name in table["family"]]
-            table = table.assign(
-                colour=[style.colour for style in families],
-                shape=[style.shape for style in families],
-            )
+            table = in_styles(table, "", [self.family_styles[name] for name in table["family"]])
         return table
 
     def predicted_by(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -341,12 +335,7 @@ class FigureData:
             scratch, on=["model", "dataset"], suffixes=("", "_scratch")
         )
         styles = marker_styles(pairs["dataset"].astype(str), "other datasets")
-        own = [styles[str(name)] for name in pairs["dataset"]]
-        return pairs.assign(
-            dataset_style=[style.label for style in own],
-            dataset_colour=[style.colour for style in own],
-            dataset_shape=[style.shape for style in own],
-        )
+        return in_styles(pairs, "dataset_", [styles[str(name)] for name in pairs["dataset"]])
 
     @cached_property
     def ranks(self) -> pd.DataFrame:
@@ -378,12 +367,7 @@ class FigureData:
         """Mean log odds by training configuration."""
         table = self.sweep("ablation", ["configuration", "position"])
         styles = marker_styles(table["model"].astype(str), "other models")
-        own = [styles[str(name)] for name in table["model"]]
-        return table.assign(
-            model_style=[style.label for style in own],
-            model_colour=[style.colour for style in own],
-            model_shape=[style.shape for style in own],
-        )
+        return in_styles(table, "model_", [styles[str(name)] for name in table["model"]])
 
     @cached_property
     def convergence(self) -> pd.DataFrame:
@@ -412,14 +396,20 @@ class FigureData:
         return table[table["examples_per_class"] > 0]
 
     def frame(self, name: str) -> pd.DataFrame:
-        """Return a table that charts name."""
-        found: pd.DataFrame = getattr(self, name)
-        return found
+        """Return what charts read of a table."""
+        table: pd.DataFrame = getattr(self, name)
+        return table[[column for column in PAGE_TABLES.get(name, table) if column in table]]
 
     def page_tables(self) -> dict[str, dict[str, Any]]:
-        """Return every table that the charts of a page name, column by column, for JSON."""
-        return {name: packed(self.frame(name)[columns_of(self.frame(name), columns)])
-                for name, columns in PAGE_TABLES.items()}  # fmt: skip
+        """Return every table that the charts of a page name, column by column, for JSON.
+
+        Numbers are rounded, unknown ones None; a table without rows has no columns.
+        """
+        tables = {name: self.frame(name) for name in PAGE_TABLES}
+        return {
+            name: {column: packed_column(list(table[column])) for column in table if len(table)}
+            for name, table in tables.items()
+        }
 
 
 # What charts read of each table; the columns that only Python reads stay out of the page.
@@ -452,9 +442,10 @@ PAGE_TABLES: Mapping[str, Sequence[str]] = {
 }  # fmt: skip
 
 
-def columns_of(table: pd.DataFrame, wanted: Sequence[str]) -> list[str]:
-    """Return the wanted columns that the table has; none of an empty table."""
-    return [name for name in wanted if name in table] if len(table) else []
+def in_styles(table: pd.DataFrame, kind: str, styles: Sequence[Style]) -> pd.DataFrame:
+    """Add colour and shape of each row's style, as columns whose names begin with `kind`."""
+    looks = {"colour": [one.colour for one in styles], "shape": [one.shape for one in styles]}
+    return table.assign(**{f"{kind}{name}": values for name, values in looks.items()})
 
 
 def complete(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -486,16 +477,8 @@ def seeds_text(n: Any, spread: Any) -> str:
     return f"{int(n)} (SD {number(spread)} in log odds)"
 
 
-def packed(table: pd.DataFrame) -> dict[str, Any]:
-    """Return a table's columns for JSON.
-
-    Numbers are rounded, unknown ones None. A text column is given as ``levels`` and ``codes``,
-    which keeps a page small.
-    """
-    return {str(name): packed_column(list(table[name])) for name in table}
-
-
 def packed_column(values: list[Any]) -> Any:
+    """Return a column for JSON; one of text as ``levels`` and ``codes``, which is smaller."""
     values = [plain(value) for value in values]
     if not any(isinstance(value, str) for value in values):
         return values

@@ -5,7 +5,6 @@ labels rest on (`point_labels`). The same figure gives the same bytes.
 """
 
 import io
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,14 +15,14 @@ import vl_convert
 from PIL import Image
 
 from headstart.figures.figure import (
-    HIDDEN,
     Figure,
     LegendEntry,
     Note,
     Panel,
     PlotArea,
-    named_tables,
-    records,
+    chart_spec,
+    page_params,
+    self_contained,
 )
 from headstart.figures.style import (
     BOLD_SIZE,
@@ -238,18 +237,15 @@ def heading_line(x: float, y: float, line: str | list[Note]) -> str:
 
 def panel_spec(figure: Figure, panel: Panel, place: PlotArea) -> dict[str, Any]:
     """Return the Vega-Lite of a panel with its data, in a box whose plot area is known."""
-    spec: dict[str, Any] = panel.draw(place).to_dict(validate=False)
-    spec.pop("config", None)
-    spec |= {"width": place.width, "height": place.height, "autosize": {"type": "none"}}
-    spec["datasets"] = {
-        **spec.get("datasets", {}),
-        **{name: records(figure.data, name) for name in sorted(named_tables(spec))},
+    spec = chart_spec(panel.draw(place))
+    spec |= {
+        "width": place.width,
+        "height": place.height,
+        "autosize": {"type": "none"},
+        "config": PRINT_CONFIG,
+        "params": [*spec.get("params", []), *page_params(show_all=False)],
     }
-    spec["config"] = PRINT_CONFIG
-    params = [{"name": name, "value": []} for name in HIDDEN]
-    spec["params"] = [*spec.get("params", []), *params, {"name": "show_all", "value": False}]
-    found: dict[str, Any] = json.loads(in_print_colours(json.dumps(spec)))
-    return found
+    return self_contained(spec, figure.data)
 
 
 def legend(entries: Sequence[LegendEntry], total: float) -> tuple[list[str], float]:

@@ -10,20 +10,8 @@ import numpy as np
 import pandas as pd
 
 from headstart.errors import AnalysisError
-from headstart.figures.encodings import (
-    WHOLE,
-    aria_label,
-    domain,
-    equal,
-    from_row,
-    mean_points,
-    name_axis,
-    named,
-    odds_axis,
-    scale,
-    tooltips,
-    visible,
-)
+from headstart.figures import encodings as enc
+from headstart.figures.encodings import WHOLE, equal, from_row
 from headstart.figures.figure import (
     CROWD,
     MOST_ROWS,
@@ -37,24 +25,13 @@ from headstart.figures.figure import (
     rows_shown,
     setting_legend,
 )
-from headstart.figures.figure_data import FigureData, Tables, log_odds, rows
+from headstart.figures.figure_data import FigureData, log_odds
 from headstart.figures.style import DASHES, Style, residual_steps
 from headstart.figures.text_fitting import text_width
-from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import in_order, setting_label
 from headstart.spec.formatting import number
 
-__all__ = [
-    "draw_heatmap",
-    "draw_models",
-    "draw_ranks",
-    "draw_settings",
-    "select_models",
-    "select_ranks",
-    "select_residuals",
-    "select_settings",
-]
-
+__all__ = ["draw_heatmap", "draw_models", "draw_ranks", "draw_settings"]
 
 ACCURACY = "Accuracy (logit scale)"
 
@@ -62,9 +39,8 @@ ACCURACY = "Accuracy (logit scale)"
 def model_axis(data: FigureData, field: str = "model_place", **more: Any) -> Any:
     """Return the vertical encoding with one row per model, in the order of `field`."""
     order = alt.EncodingSortField(field=field, op="min", order="ascending")
-    return alt.Y(
-        "model:N", sort=order, axis=name_axis(**{"grid": True, **more}, prefix=data.model_prefix)
-    )
+    axis = enc.name_axis(**{"grid": True, **more}, prefix=data.model_prefix)
+    return alt.Y("model:N", sort=order, axis=axis)
 
 
 def short_names(data: FigureData, models: Iterable[str]) -> list[str]:
@@ -77,15 +53,8 @@ def first_rows(points: Any, field: str = "model_place") -> Any:
     return points.transform_filter(f"datum.{field} < {MOST_ROWS} || show_all")
 
 
-def select_models(tables: Tables) -> pd.DataFrame:
-    """Return models with their mean log odds over datasets."""
-    columns = ["model", "family", "setting", "mean", "se", "low", "high"]
-    return rows(tables, "models", "model_means", columns, finite=["mean"])
-
-
 def draw_models(data: FigureData) -> Figure:
     """Draw the mean log odds of every model in every setting."""
-    select_models(data.tables)
     settings = in_order(data.means["setting"])
     models = [name for name in data.models if name in set(data.means["model"])]
     several = len(settings) > 1
@@ -118,34 +87,23 @@ def draw_models(data: FigureData) -> Figure:
 
 def models_chart(data: FigureData, place: PlotArea) -> Any:
     """Draw one row per model: its mean in each setting, with error bars."""
-    points = first_rows(mean_points(data))
+    points = first_rows(enc.mean_points(data))
     shown = data.means[data.means["model_place"] < MOST_ROWS]
-    ends = domain(shown[["mean", "mean_low", "mean_high"]])
+    ends = enc.domain(shown[["mean", "mean_low", "mean_high"]])
     axis, about = alt.Axis(title="Mean log odds of transfer"), "mean log odds"
     if data.of_one_dataset is not None:
-        axis, about = odds_axis(ACCURACY, ends, place.width, grid=True), "accuracy"
+        axis, about = enc.odds_axis(ACCURACY, ends, place.width, grid=True), "accuracy"
         accuracy = "format(100 / (1 + exp(-datum.mean)), '.1f') + ' %'"
         points = points.transform_calculate(mean_text=accuracy)
-    x = alt.X("mean:Q", axis=axis, scale=scale(data, ends))
-    colour, y = from_row(alt.Color, "setting_colour"), model_axis(data)
-    hover = tooltips(
-        model="model", setting_label="setting", mean_text=about, interval="95 % interval"
-    )
-    bars = points.transform_filter(WHOLE).mark_rule(strokeWidth=2, opacity=0.45, aria=False)
-    marks = points.mark_point(filled=True, size=60, opacity=1)
+    x, y = alt.X("mean:Q", axis=axis, scale=enc.scale(data, ends)), model_axis(data)
+    hover = {"model": "model", "setting_label": "setting", "mean_text": about,
+             "interval": "95 % interval"}  # fmt: skip
+    whole = points.transform_filter(WHOLE)
     return alt.layer(
-        bars.encode(x=alt.X("mean_low:Q"), x2="mean_high:Q", y=y, color=colour),
-        marks.encode(
-            x, y, colour, from_row(alt.Shape, "setting_shape"),
-            aria_label("model", "setting_label", "mean_text"), tooltip=hover,
-        ),
+        enc.error_bars(whole, ("mean_low", "mean_high"), "setting_", y=y, width=2, opacity=0.45),
+        enc.symbols(points, x, y, "setting_", ["model", "setting_label", "mean_text"],
+                    hover=hover, size=60),
     )  # fmt: skip
-
-
-def select_settings(tables: Tables) -> pd.DataFrame:
-    """Return the cells with a known accuracy."""
-    columns = ["setting", "model", "dataset", "log_odds"]
-    return rows(tables, "settings", "cells", columns, finite=["log_odds"])
 
 
 SETTING_ROW = 15.0  # pixels of a setting within a dataset's row
@@ -162,7 +120,6 @@ def draw_settings(data: FigureData, references: pd.DataFrame | None = None) -> F
         Lines to draw across a dataset's row, such as the previous state of the art: columns
         dataset, accuracy (a proportion), label; those of other datasets are left out.
     """
-    select_settings(data.tables)
     cells = data.cells
     settings = in_order(cells["setting"])
     datasets = [name for name in data.datasets if name in set(cells["dataset"])]
@@ -202,18 +159,18 @@ def settings_chart(
     crowded: bool, place: PlotArea,
 ) -> Any:  # fmt: skip
     """Draw one row per dataset, within it one per setting."""
-    ends = domain(np.append(data.cells["log_odds"], lines["log_odds"]))
-    places = scale(data, ends)
-    percents = odds_axis(ACCURACY, ends, place.width, grid=True)
+    ends = enc.domain(np.append(data.cells["log_odds"], lines["log_odds"]))
+    places = enc.scale(data, ends)
+    percents = enc.odds_axis(ACCURACY, ends, place.width, grid=True)
 
     def x(field: str) -> Any:
         return alt.X(f"{field}:Q", scale=places, axis=percents)
 
-    axis = name_axis(grid=False)
+    axis = enc.name_axis(grid=False)
     y = alt.Y("dataset:N", sort=data.datasets, axis=axis, scale=alt.Scale(paddingInner=0.12))
     row = alt.YOffset("setting:N", sort=settings, scale=alt.Scale(domain=settings))
     colour = from_row(alt.Color, "setting_colour")
-    cells = named(data, "cells", "setting", "dataset", "model")
+    cells = enc.named(data, "cells", "setting", "dataset", "model")
     keys = ["dataset", "setting", "setting_label", "setting_colour"]
     summary = cells.transform_aggregate(
         mean="mean(log_odds)", low="min(log_odds)", high="max(log_odds)", q1="q1(log_odds)",
@@ -221,10 +178,8 @@ def settings_chart(
     ).transform_calculate(
         mean_text="format(100 / (1 + exp(-datum.mean)), '.2f') + ' %'"
     )  # fmt: skip
-    hover = tooltips(
-        model="model", dataset="dataset", setting_label="setting", accuracy_text="accuracy",
-        interval="95 % interval",
-    )  # fmt: skip
+    hover = {"model": "model", "dataset": "dataset", "setting_label": "setting",
+             "accuracy_text": "accuracy", "interval": "95 % interval"}  # fmt: skip
     layers = [
         summary.mark_rule(strokeWidth=width, opacity=0.5, aria=False).encode(
             x=x(low), x2=f"{high}:Q", y=y, yOffset=row, color=colour
@@ -232,22 +187,14 @@ def settings_chart(
         for low, high, width in (("low", "high", 1), ("q1", "q3", 5)) * crowded
     ]
     if not crowded:
-        marks = cells.mark_point(filled=True, size=26, opacity=0.75)
-        layers.append(
-            marks.encode(
-                x("log_odds"), y, colour, from_row(alt.Shape, "setting_shape"),
-                aria_label("model", "dataset", "setting_label", "accuracy_text"),
-                yOffset=row, tooltip=hover,
-            )
-        )  # fmt: skip
+        marks = enc.symbols(cells, x("log_odds"), y, "setting_",
+                            ["model", "dataset", "setting_label", "accuracy_text"],
+                            hover=hover, size=26, opacity=0.75)  # fmt: skip
+        layers.append(marks.encode(yOffset=row))
     ticks = summary.mark_tick(thickness=2.5, size=SETTING_ROW - 2, opacity=1)
-    about = tooltips(dataset="dataset", setting_label="setting", mean_text="mean over models")
-    layers.append(
-        ticks.encode(
-            x("mean"), y, colour, aria_label("dataset", "setting_label", "mean_text"),
-            yOffset=row, tooltip=about,
-        )
-    )  # fmt: skip
+    about = enc.tooltips(dataset="dataset", setting_label="setting", mean_text="mean over models")
+    label = enc.aria_label("dataset", "setting_label", "mean_text")
+    layers.append(ticks.encode(x("mean"), y, colour, label, yOffset=row, tooltip=about))
     return alt.layer(*layers, *reference_layers(data, lines, styles, x("log_odds")))
 
 
@@ -295,15 +242,8 @@ def reference_lines(references: pd.DataFrame | None, datasets: list[str]) -> pd.
     return own.assign(log_odds=log_odds(values))
 
 
-def select_ranks(tables: Tables) -> pd.DataFrame:
-    """Return the models with a rank."""
-    columns = ["setting", "model", "family", "rank", "low", "high"]
-    return rows(tables, "ranks", "ranks", columns, finite=["rank"])
-
-
 def draw_ranks(data: FigureData) -> Figure:
     """Draw each model's rank with its simultaneous confidence interval."""
-    select_ranks(data.tables)
     ranks = data.ranks
     settings = in_order(ranks["setting"])
     styles = data.styles_in(ranks)
@@ -348,21 +288,20 @@ def ranks_chart(data: FigureData, setting: str, place: PlotArea) -> Any:
         grid=False, labelOverlap=False,
     )  # fmt: skip
     x = alt.X("rank:Q", axis=axis, scale=alt.Scale(domain=list(ends), nice=False, zero=False))
-    points = first_rows(named(data, "ranks", "model"), "place")
+    points = first_rows(enc.named(data, "ranks", "model"), "place")
     points = points.transform_filter(equal("setting", setting))
     y = model_axis(data, "place")
-    hover = tooltips(
+    hover = enc.tooltips(
         model="model", family="family", rank="rank", interval="95 % simultaneous interval"
     )
-    bars = points.mark_rule(strokeWidth=3, opacity=0.4, aria=False)
     marks = points.mark_point(size=55, opacity=1, strokeWidth=1.5)
     filled = alt.condition(
         "datum.low <= 1", from_row(alt.Fill, "colour"), alt.value("var(--paper)")
     )
     return alt.layer(
-        bars.encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=from_row(alt.Color, "colour")),
+        enc.error_bars(points, ("low", "high"), y=y, width=3, opacity=0.4),
         marks.encode(
-            x, y, aria_label("model", "rank", "interval"), from_row(alt.Shape, "shape"),
+            x, y, enc.aria_label("model", "rank", "interval"), from_row(alt.Shape, "shape"),
             stroke=from_row(alt.Stroke, "colour"), fill=filled, tooltip=hover,
         ),
     )  # fmt: skip
@@ -372,25 +311,13 @@ def ranks_chart(data: FigureData, setting: str, place: PlotArea) -> Any:
 CELL, NARROWEST, WIDEST = 17.0, 34.0, 90.0
 
 
-def select_residuals(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
-    """Return all cells if at least one has a residual."""
-    columns = ["setting", "model", "dataset", predictor.column, "residual"]
-    rows(tables, "heatmap", "cells", columns, finite=["residual"], hint=predictor.hint)
-    return rows(tables, "heatmap", "cells", columns)
-
-
-def largest_residual(cells: pd.DataFrame) -> float:
-    """Return the largest residual; the largest 2 % would leave all others pale."""
-    return float(cells["residual"].astype(float).abs().quantile(0.98))
-
-
 def draw_heatmap(data: FigureData) -> Figure:
     """Draw the residuals from each dataset's line, one panel per setting."""
-    select_residuals(data.tables, data.predictor)
     cells = data.cells[data.cells["residual"].notna()]
     settings = in_order(cells["setting"])
     models = [name for name in data.models if name in set(cells["model"])]
-    limits, colours = residual_steps(largest_residual(cells))
+    # The largest 2 % would leave all others pale.
+    limits, colours = residual_steps(cells["residual"].astype(float).abs().quantile(0.98))
     height = CELL * min(len(models), MOST_ROWS)
     stacked = height * len(settings) <= 850
     return Figure(
@@ -448,16 +375,16 @@ def residuals_chart(
     cells = data.cells[data.cells["residual"].notna()]
     datasets = [name for name in data.datasets if name in set(cells["dataset"])]
     own = cells[cells["setting"] == setting]
-    x = alt.X("dataset:N", sort=datasets, axis=name_axis(
-        labelAngle=-90, labels=place.lowest))  # fmt: skip
+    axis = enc.name_axis(labelAngle=-90, labels=place.lowest)
+    x = alt.X("dataset:N", sort=datasets, axis=axis)
     y = model_axis(data, grid=False, labels=place.left)
     steps = alt.Scale(type="threshold", domain=limits, range=colours)
-    hover = tooltips(
+    hover = enc.tooltips(
         model="model", dataset="dataset", accuracy_text="accuracy", interval="95 % interval",
         residual_text="residual (log odds)",
     )  # fmt: skip
     points = (
-        first_rows(named(data, "cells", "dataset", "model"))
+        first_rows(enc.named(data, "cells", "dataset", "model"))
         .transform_filter(equal("setting", setting))
         .transform_filter("isValid(datum.residual)")
     )
@@ -465,7 +392,7 @@ def residuals_chart(
     layers = [
         boxes.encode(
             x, y, alt.Color("residual:Q", scale=steps, legend=None),
-            aria_label("model", "dataset", "residual_text"), tooltip=hover,
+            enc.aria_label("model", "dataset", "residual_text"), tooltip=hover,
         )
     ]  # fmt: skip
     there = set(zip(own["model"], own["dataset"], strict=True))
@@ -479,7 +406,8 @@ def residuals_chart(
     if missing:
         signs = first_rows(alt.Chart(alt.InlineData(values=missing)))
         if data.interactive:
-            signs = signs.transform_filter(visible("dataset")).transform_filter(visible("model"))
+            signs = signs.transform_filter(enc.visible("dataset"))
+            signs = signs.transform_filter(enc.visible("model"))
         signs = signs.mark_text(text="\N{MULTIPLICATION SIGN}", color="var(--soft)", aria=False)
         layers.append(signs.encode(x, y))
     if not data.interactive and place.width / len(datasets) >= NARROWEST:

@@ -10,22 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from headstart.errors import AnalysisError
-from headstart.figures.encodings import (
-    MOST_TICKS,
-    WHOLE,
-    aria_label,
-    domain,
-    equal,
-    from_row,
-    mean_points,
-    named,
-    odds_axis,
-    predictor_axis,
-    scale,
-    shown_ticks,
-    tooltips,
-    visible,
-)
+from headstart.figures import encodings as enc
+from headstart.figures.encodings import WHOLE, equal
 from headstart.figures.figure import (
     CROWD,
     Figure,
@@ -35,14 +21,13 @@ from headstart.figures.figure import (
     PlotArea,
     abreast,
     legend_of,
-    noted,
     others_caption,
 )
-from headstart.figures.figure_data import FigureData, Tables, optional, rows
+from headstart.figures.figure_data import FigureData, in_styles, optional
 from headstart.figures.point_labels import label_layers
 from headstart.figures.style import Style, class_styles, marker_styles
 from headstart.figures.text_fitting import elided, estimate_text
-from headstart.predictors import UPSTREAM_ACCURACY, Predictor
+from headstart.predictors import Predictor
 from headstart.spec.display_names import in_order, role, setting_label
 from headstart.spec.formatting import joined, number
 
@@ -53,10 +38,7 @@ __all__ = [
     "draw_scratch",
     "embedded",
     "numbers_label",
-    "select_cells",
-    "select_embedding",
-    "select_means",
-    "select_scratch",
+    "scratch_pairs",
 ]
 
 FEWEST_MODELS = 3  # of a least-squares line
@@ -69,25 +51,15 @@ RING = Style("not significantly different from the best", "var(--ink)", "circle"
 LINE_CAPTION = "Line: least squares; band: 95 % bootstrap interval (models resampled)."
 
 
-def select_means(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
-    """Return models with their mean log odds over datasets and a known predictor."""
-    return rows(
-        tables, "correlation", "model_means",
-        ["model", "family", "setting", predictor.column, "mean", "se", "low", "high"],
-        finite=[predictor.column, "mean"], hint=predictor.hint,
-    )  # fmt: skip
-
-
 def draw_correlation(data: FigureData) -> Figure:
     """Draw mean log odds over datasets against the predictor, with line, band and r."""
-    select_means(data.tables, data.predictor)
     means = data.means[np.isfinite(data.means["x"])]
     n_models = means.groupby("setting")["model"].transform("nunique")
     means = means[n_models >= min(FEWEST_MODELS, n_models.max())]  # two points say nothing
     settings, ends = in_order(means["setting"]), {}
     for setting in settings:
         own = means.loc[means["setting"] == setting, ["mean", "mean_low", "mean_high"]]
-        ends[setting] = domain(own)
+        ends[setting] = enc.domain(own)
     # All panels span the same log odds, so that slopes can be compared.
     span = max(high - low for low, high in ends.values())
     ringed = bool(means["mean_near"].any())
@@ -104,7 +76,7 @@ def draw_correlation(data: FigureData) -> Figure:
                 f"{setting_label(setting)}: mean log odds of transfer against "
                 f"{data.predictor.label}, one point per model",
                 height=400 if crowded else 270,
-                notes=noted(r_of(data, setting, "all")),
+                notes=[Note(r) for r in r_of(data, setting, "all")],
                 setting=setting,
                 right=58.0,
             )
@@ -121,33 +93,22 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
     """Draw one setting: band, line, error bars, points, rings; in print the models' names."""
     means = data.means[np.isfinite(data.means["x"])]
     ends = (low, low + span)
-    x = predictor_axis(data, means["x"], axis_title(data, place), place.width)
+    x = enc.predictor_axis(data, means["x"], place)
     title = "Mean log odds of transfer" if place.left else None
-    y = alt.Y("mean:Q", title=title, scale=scale(data, ends))
-    points = (
-        mean_points(data)
-        .transform_filter(equal("setting", setting))
-        .transform_filter("isValid(datum.x)")
-    )
-    few = means["model"].nunique() <= CROWD
-    bars = points.transform_filter(WHOLE).mark_rule(strokeWidth=1.2, opacity=0.75 if few else 0.3)
-    colour = from_row(alt.Color, "colour")
-    hover = tooltips(
-        model="model", family="family", predictor_text=data.predictor.label,
-        mean_text="mean log odds", interval="95 % interval",
-    )  # fmt: skip
-    marks = points.mark_point(
-        filled=True, size=75, opacity=1, stroke="var(--paper)", strokeWidth=0.8
-    )
+    y = alt.Y("mean:Q", title=title, scale=enc.scale(data, ends))
+    points = enc.mean_points(data).transform_filter(equal("setting", setting))
+    points = points.transform_filter("isValid(datum.x)")
+    whole = points.transform_filter(WHOLE)
+    opacity = 0.75 if means["model"].nunique() <= CROWD else 0.3
+    hover = {"model": "model", "family": "family", "predictor_text": data.predictor.label,
+             "mean_text": "mean log odds", "interval": "95 % interval"}  # fmt: skip
     layers = [
         *band(data, setting, "all"),
         regression(points, "mean"),
-        bars.encode(x=x, y=alt.Y("mean_low:Q"), y2="mean_high:Q", color=colour),
-        ring(points.transform_filter("datum.mean_near").transform_filter(WHOLE), x, y, 150),
-        marks.encode(
-            x, y, colour, from_row(alt.Shape, "shape"),
-            aria_label("model", "mean_text"), tooltip=hover,
-        ),
+        enc.error_bars(whole, BARS, x=x, width=1.2, opacity=opacity),
+        ring(whole.transform_filter("datum.mean_near"), x, y, 150),
+        enc.symbols(points, x, y, label=["model", "mean_text"], hover=hover, size=75,
+                    stroke="var(--paper)", strokeWidth=0.8),
     ]  # fmt: skip
     if data.interactive:
         return alt.layer(*layers)
@@ -155,15 +116,10 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
     own = own.assign(model=own["model"].str.removeprefix(data.model_prefix))
     layers += name_layers(own, x, ends, place)
     # The same scale in percent, on the right.
-    percents = odds_axis("Equal accuracy", ends, place.height, upright=True, orient="right")
+    percents = enc.odds_axis("Equal accuracy", ends, place.height, upright=True, orient="right")
     right = alt.Chart(alt.InlineData(values=[{"at": ends[0]}])).mark_point(opacity=0)
-    right = right.encode(y=alt.Y("at:Q", scale=scale(data, ends), axis=percents))
+    right = right.encode(y=alt.Y("at:Q", scale=enc.scale(data, ends), axis=percents))
     return alt.layer(alt.layer(*layers), right).resolve_scale(y="independent")
-
-
-def axis_title(data: FigureData, place: PlotArea) -> str | None:
-    """Return the title of the predictor's axis, where one belongs."""
-    return data.predictor.axis_label if place.lowest else None
 
 
 def ring(points: Any, x: Any, y: Any, size: float) -> Any:
@@ -254,16 +210,12 @@ def of_what(predictor: Predictor) -> str:
     return f"of log odds with {predictor.scale.label(predictor.label)}"
 
 
-def r_of(data: FigureData, setting: str, group: str, bounds: bool = True) -> str:
-    """Return r of a group of datasets, with its interval if there is one; else nothing."""
+def r_of(data: FigureData, setting: str, group: str) -> list[str]:
+    """Return r of a group of datasets, if it is known; of all of them with its interval."""
     own = data.correlations
-    own = own[(own["setting"] == setting) & (own["group"] == group)]
-    nan = float("nan")
-    texts = [
-        estimate_text("r", row.estimate, *((row.low, row.high) if bounds else (nan, nan)))
-        for row in own.itertuples()
-    ]
-    return texts[0] if texts else ""
+    own = own[(own["setting"] == setting) & (own["group"] == group)].head(1)
+    own = own if group == "all" else own.assign(low=np.nan, high=np.nan)
+    return [estimate_text("r", row.estimate, row.low, row.high) for row in own.itertuples()]
 
 
 def band(data: FigureData, setting: str, group: str) -> list[Any]:
@@ -272,7 +224,7 @@ def band(data: FigureData, setting: str, group: str) -> list[Any]:
     if not ((bands["setting"] == setting) & (bands["group"] == group)).any():
         return []
     own = (
-        named(data, "bands")
+        enc.named(data, "bands")
         .transform_filter(equal("setting", setting))
         .transform_filter(equal("group", group))
         .transform_filter(WHOLE if group == "all" else "length(hidden_models) == 0")
@@ -293,17 +245,8 @@ def regression(points: Any, y: str, by: str = "") -> Any:
         .mark_line(strokeWidth=1.4, opacity=0.8 if by else 1, tooltip=None, aria=False)
         .encode(
             x=alt.X("x:Q"), y=alt.Y(f"{y}:Q"),
-            color=from_row(alt.Color, by) if by else alt.value("var(--soft)"),
+            color=enc.from_row(alt.Color, by) if by else alt.value("var(--soft)"),
         )
-    )  # fmt: skip
-
-
-def select_cells(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
-    """Return cells with an accuracy and a known predictor."""
-    columns = ["setting", "model", "family", "dataset", predictor.column, "log_odds"]
-    return rows(
-        tables, "datasets", "cells", columns,
-        finite=[predictor.column, "log_odds"], hint=predictor.hint,
     )  # fmt: skip
 
 
@@ -312,18 +255,16 @@ def draw_datasets(data: FigureData) -> Figure:
 
     Colours are settings if there are several, else families; shapes are families.
     """
-    select_cells(data.tables, data.predictor)
     cells = data.cells[np.isfinite(data.cells["x"])]
     settings = in_order(cells["setting"])
     several = len(settings) > 1
     datasets = [name for name in data.datasets if name in set(cells["dataset"])]
     ringed = bool(cells["near"].any())
-    styles = data.styles_in(cells)
-    legend = legend_of(styles)
+    legend = legend_of(data.styles_in(cells))
     if several:
-        legend = [LegendEntry(data.setting_styles[name], "box", name) for name in settings]
-        shapes = legend_of(styles)
-        legend += [LegendEntry(e.style._replace(colour="var(--soft)")) for e in shapes]
+        shapes = [LegendEntry(one.style._replace(colour="var(--soft)")) for one in legend]
+        boxes = [LegendEntry(data.setting_styles[name], "box", name) for name in settings]
+        legend = [*boxes, *shapes]
     return Figure(
         "datasets",
         "Results per dataset",
@@ -335,7 +276,10 @@ def draw_datasets(data: FigureData) -> Figure:
                 f"{name}: {metric_of(data, name)} against {data.predictor.label}, one point per "
                 "model and setting",
                 height=210 if len(datasets) <= 4 else 150,
-                notes=dataset_notes(data, name, settings),
+                notes=[
+                    Note(r, data.setting_styles[one].colour if several else "", one)
+                    for one in settings for r in r_of(data, one, name)
+                ],
                 dataset=name,
             )
             for name in datasets
@@ -345,7 +289,7 @@ def draw_datasets(data: FigureData) -> Figure:
         columns=abreast(len(datasets)),
         narrow=True,
         table="accuracy",
-    )
+    )  # fmt: skip
 
 
 def metric_of(data: FigureData, dataset: str) -> str:
@@ -355,52 +299,37 @@ def metric_of(data: FigureData, dataset: str) -> str:
     return str(metrics.iloc[0]) if len(metrics) else "accuracy"
 
 
-def dataset_notes(data: FigureData, dataset: str, settings: list[str]) -> list[Note]:
-    """Return r in each setting, in its colour where there are several."""
-    found = {setting: r_of(data, setting, dataset, bounds=False) for setting in settings}
-    return [
-        Note(text, data.setting_styles[setting].colour if len(settings) > 1 else "", setting)
-        for setting, text in found.items() if text
-    ]  # fmt: skip
-
-
 def dataset_chart(data: FigureData, dataset: str, several: bool, place: PlotArea) -> Any:
     """Draw one dataset: lines, error bars, points, rings."""
     cells = data.cells[np.isfinite(data.cells["x"])]
-    x = predictor_axis(data, cells["x"], axis_title(data, place), place.width)
+    x = enc.predictor_axis(data, cells["x"], place)
     own = cells[cells["dataset"] == dataset]
     crowded = own["model"].nunique() > CROWD
     drawn = ["log_odds"] if crowded else ["log_odds", "low_odds", "high_odds"]
-    ends = domain(own[drawn])
+    ends = enc.domain(own[drawn])
     title = "Accuracy (logit scale)" if place.left else None
-    axis = odds_axis(title, ends, place.height, upright=True, grid=True)
+    axis = enc.odds_axis(title, ends, place.height, upright=True, grid=True)
     if data.interactive and 1 < own["setting"].nunique() <= MOST_SETTINGS:
-        axis.values, axis.tickCount = shown_ticks(own, drawn, place.height), MOST_TICKS
-    y = alt.Y("log_odds:Q", scale=scale(data, ends), axis=axis)
-    points = (
-        named(data, "cells", "setting", "model")
-        .transform_filter(equal("dataset", dataset))
-        .transform_filter("isValid(datum.x)")
-    )
-    colour = from_row(alt.Color, "setting_colour" if several else "colour")
-    hover = tooltips(
-        model="model", dataset="dataset", setting_label="setting",
-        predictor_text=data.predictor.label, accuracy_text="accuracy", interval="95 % interval",
-        **({"seeds": "seeds"} if (data.cells["n_seeds"] > 1).any() else {}),
-    )  # fmt: skip
-    bars = points.mark_rule(strokeWidth=1, opacity=0.5, aria=False)
-    marks = points.mark_point(filled=True, size=42, opacity=0.9)
-    layers = [
+        axis.values, axis.tickCount = enc.shown_ticks(own, drawn, place.height), enc.MOST_TICKS
+    y = alt.Y("log_odds:Q", scale=enc.scale(data, ends), axis=axis)
+    points = enc.named(data, "cells", "setting", "model")
+    points = points.transform_filter(equal("dataset", dataset))
+    points = points.transform_filter("isValid(datum.x)")
+    style = "setting_" if several else ""
+    seeds = {"seeds": "seeds"} if (data.cells["n_seeds"] > 1).any() else {}
+    hover = {"model": "model", "dataset": "dataset", "setting_label": "setting",
+             "predictor_text": data.predictor.label, "accuracy_text": "accuracy",
+             "interval": "95 % interval", **seeds}  # fmt: skip
+    bars = enc.error_bars(points, ("low_odds", "high_odds"), style, x=x, width=1, opacity=0.5)
+    marks = enc.symbols(points, x, y, label=["model", "setting_label", "accuracy_text"],
+                        hover=hover, size=42, opacity=0.9)  # fmt: skip
+    return alt.layer(
         *([] if several else band(data, own["setting"].iloc[0], dataset)),
         regression(points, "log_odds", "setting_colour" if several else ""),
-        *[bars.encode(x=x, y=alt.Y("low_odds:Q"), y2="high_odds:Q", color=colour)] * (not crowded),
+        *[bars] * (not crowded),
         ring(points.transform_filter("datum.near"), x, y, 95),
-        marks.encode(
-            x, y, colour, from_row(alt.Shape, "shape"),
-            aria_label("model", "setting_label", "accuracy_text"), tooltip=hover,
-        ),
-    ]  # fmt: skip
-    return alt.layer(*layers)
+        marks.encode(enc.from_row(alt.Color, f"{style}colour")),
+    )
 
 
 def datasets_caption(
@@ -431,7 +360,7 @@ def datasets_caption(
     return " ".join(filter(None, parts))
 
 
-def select_scratch(tables: Tables) -> pd.DataFrame:
+def scratch_pairs(cells: pd.DataFrame) -> pd.DataFrame:
     """Return pairs of settings, fine-tuned and from scratch, that share a model and dataset.
 
     Raises
@@ -440,11 +369,9 @@ def select_scratch(tables: Tables) -> pd.DataFrame:
         No setting is fine-tuning, none is training from scratch, or no cell has both.
     """
     figure = "finetune-vs-scratch"
-    columns = ["setting", "model", "dataset", "log_odds"]
-    cells = rows(tables, figure, "cells", columns, finite=["log_odds"])[columns]
     settings = in_order(cells["setting"])
-    tuned = [setting for setting in settings if role(setting) == "finetune"]
-    scratch = [setting for setting in settings if role(setting) == "scratch"]
+    tuned, scratch = ([setting for setting in settings if role(setting) == one]
+                      for one in ("finetune", "scratch"))  # fmt: skip
     if not tuned or not scratch:
         raise AnalysisError(
             f"figure '{figure}' needs a fine-tuned setting and one trained from scratch, "
@@ -465,7 +392,7 @@ def select_scratch(tables: Tables) -> pd.DataFrame:
 
 def draw_scratch(data: FigureData) -> Figure:
     """Draw fine-tuned accuracy against that from scratch, with the line where both are equal."""
-    settings = select_scratch(data.tables)
+    settings = scratch_pairs(data.cells)
     styles = marker_styles(data.pairs["dataset"].astype(str), "other datasets")
     return Figure(
         "finetune-vs-scratch",
@@ -491,33 +418,27 @@ def draw_scratch(data: FigureData) -> Figure:
 
 def scratch_chart(data: FigureData, tuned: str, scratch: str, place: PlotArea) -> Any:
     """Draw the points of a pair of settings, and the diagonal."""
-    ends = domain(data.pairs[["log_odds", "log_odds_scratch"]], 0.05)
+    ends = enc.domain(data.pairs[["log_odds", "log_odds_scratch"]], 0.05)
     both = alt.Scale(domain=list(ends), nice=False, zero=False)
     diagonal = alt.Chart(alt.InlineData(values=[{"at": end} for end in ends])).mark_line(
         color="var(--soft)", strokeDash=[4, 4], strokeWidth=1, tooltip=None, aria=False
     )
-    points = named(data, "pairs", "setting", "dataset", "model")
-    points = points.transform_filter(visible("setting", "setting_scratch"))
-    points = points.transform_filter(equal("setting", tuned)).transform_filter(
-        equal("setting_scratch", scratch)
-    )
-    x = alt.X("log_odds_scratch:Q", scale=both, axis=odds_axis(
-        f"{setting_label(scratch)}: accuracy", ends, place.width))  # fmt: skip
-    y = alt.Y("log_odds:Q", scale=both, axis=odds_axis(
-        f"{setting_label(tuned)}: accuracy", ends, place.height, upright=True))  # fmt: skip
-    hover = tooltips(
-        model="model", family="family", dataset="dataset", accuracy_text="fine-tuned",
-        interval="95 % interval", accuracy_text_scratch="from scratch",
-    )  # fmt: skip
-    marks = points.mark_point(
-        filled=True, size=50, opacity=0.9, stroke="var(--paper)", strokeWidth=0.4
-    )
+    points = enc.named(data, "pairs", "setting", "dataset", "model")
+    points = points.transform_filter(enc.visible("setting", "setting_scratch"))
+    points = points.transform_filter(equal("setting", tuned))
+    points = points.transform_filter(equal("setting_scratch", scratch))
+    across = enc.odds_axis(f"{setting_label(scratch)}: accuracy", ends, place.width)
+    up = enc.odds_axis(f"{setting_label(tuned)}: accuracy", ends, place.height, upright=True)
+    hover = {"model": "model", "family": "family", "dataset": "dataset",
+             "accuracy_text": "fine-tuned", "interval": "95 % interval",
+             "accuracy_text_scratch": "from scratch"}  # fmt: skip
     return alt.layer(
         diagonal.encode(x=alt.X("at:Q", scale=both), y=alt.Y("at:Q", scale=both)),
-        marks.encode(
-            x, y, from_row(alt.Color, "dataset_colour"), from_row(alt.Shape, "dataset_shape"),
-            aria_label("model", "dataset", "accuracy_text", "accuracy_text_scratch"),
-            tooltip=hover,
+        enc.symbols(
+            points, alt.X("log_odds_scratch:Q", scale=both, axis=across),
+            alt.Y("log_odds:Q", scale=both, axis=up), "dataset_",
+            ["model", "dataset", "accuracy_text", "accuracy_text_scratch"],
+            hover=hover, size=50, opacity=0.9, stroke="var(--paper)", strokeWidth=0.4,
         ),
     )  # fmt: skip
 
@@ -525,17 +446,10 @@ def scratch_chart(data: FigureData, tuned: str, scratch: str, place: PlotArea) -
 NUMBERS = ["position", "silhouette", "neighbours", "neighbour_accuracy"]
 
 
-def select_embedding(tables: Tables) -> pd.DataFrame:
-    """Return the images with their coordinates."""
-    columns = ["model", "position", "image", "class", "x", "y"]
-    hint = "compute it with headstart embed"
-    found = rows(tables, "embedding", "embedding", columns, finite=["x", "y"], hint=hint)
-    return found.sort_values(["position", "image"], kind="stable", ignore_index=True)
-
-
 def draw_embedding(data: FigureData) -> Figure:
     """Draw each network's points in the styles of their classes, the numbers above."""
-    points = select_embedding(data.tables)
+    points = data.tables["embedding"].dropna(subset=["x", "y"])
+    points = points.sort_values(["position", "image"], kind="stable", ignore_index=True)
     separation = optional(data.tables, "separation", NUMBERS).set_index("position")
     networks = [(place, own) for place, own in points.groupby("position", sort=True)]
     styles = class_styles(points["class"].astype(str))
@@ -551,7 +465,7 @@ def draw_embedding(data: FigureData) -> Figure:
                 f"{own['model'].iloc[0]}: t-SNE of {len(own)} images",
                 square=True,
                 bare=True,
-                notes=noted(numbers_label(separation.loc[place].to_dict()))
+                notes=[Note(numbers_label(separation.loc[place].to_dict()))]
                 if place in separation.index else (),
             )
             for place, own in networks
@@ -564,15 +478,12 @@ def draw_embedding(data: FigureData) -> Figure:
 
 def embedding_chart(own: pd.DataFrame, styles: Mapping[str, Style], _: PlotArea) -> Any:
     """Draw the points of one network."""
-    table = own.assign(
-        colour=[styles[str(name)].colour for name in own["class"]],
-        shape=[styles[str(name)].shape for name in own["class"]],
-    )[["x", "y", "colour", "shape"]]
+    table = in_styles(own[["x", "y"]], "", [styles[str(name)] for name in own["class"]])
     chart = embedded(alt.InlineData(values=table.to_dict("records")), own, ("x", "y"))
     points = chart.mark_point(
         filled=True, size=26, opacity=1, stroke="var(--paper)", strokeWidth=0.3
     )
-    points = points.encode(from_row(alt.Color, "colour"), from_row(alt.Shape, "shape"))
+    points = points.encode(enc.from_row(alt.Color, "colour"), enc.from_row(alt.Shape, "shape"))
     return points.properties(view=alt.ViewBackground(stroke="var(--rule)"))
 
 

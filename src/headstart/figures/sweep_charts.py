@@ -8,17 +8,8 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from headstart.figures.encodings import (
-    domain,
-    equal,
-    from_row,
-    log_ticks,
-    named,
-    odds_axis,
-    quoted,
-    scale,
-    tooltips,
-)
+from headstart.figures import encodings as enc
+from headstart.figures.encodings import equal, from_row, quoted
 from headstart.figures.figure import (
     Figure,
     Note,
@@ -28,33 +19,17 @@ from headstart.figures.figure import (
     legend_of,
     setting_legend,
 )
-from headstart.figures.figure_data import FigureData, Tables, rows
+from headstart.figures.figure_data import FigureData
 from headstart.figures.style import Style, marker_styles
-from headstart.figures.text_fitting import fitted, text_width
-from headstart.predictors import UPSTREAM_ACCURACY, Predictor
+from headstart.predictors import UPSTREAM_ACCURACY
 from headstart.spec.display_names import in_order, setting_label
 
-__all__ = [
-    "draw_ablation",
-    "draw_convergence",
-    "draw_sizes",
-    "select_ablation",
-    "select_convergence",
-    "select_sizes",
-]
+__all__ = ["draw_ablation", "draw_convergence", "draw_sizes"]
 
 MEAN = "Mean log odds of transfer"
-POINTS = {"filled": True, "size": 55, "opacity": 1}
 NARROWEST = 150.0  # pixels of a plot beside its names on the page
 LABEL = 26  # characters of a line of a configuration's name
 ABOUT = {"model": "model", "setting_label": "setting"}
-
-
-def select_ablation(tables: Tables, predictor: Predictor = UPSTREAM_ACCURACY) -> pd.DataFrame:
-    """Return the configurations with a mean."""
-    columns = ["setting", "model", "configuration", "position", "mean", "se", predictor.column]
-    hint = "add a column configuration: how each model was trained"
-    return rows(tables, "ablation", "ablation", columns, finite=["position", "mean"], hint=hint)
 
 
 def draw_ablation(data: FigureData) -> Figure:
@@ -62,7 +37,7 @@ def draw_ablation(data: FigureData) -> Figure:
 
     A configuration has a row: names may be sentences, too long to go below an axis.
     """
-    table = select_ablation(data.tables, data.predictor).sort_values("position", kind="stable")
+    table = data.ablation.sort_values("position", kind="stable")
     order = list(dict.fromkeys(str(name) for name in table["configuration"]))
     labels = [wrapped_label(name) for name in order]
     height = sum(max(30, 14 * (label.count("\n") + 1) + 8) for label in labels)
@@ -106,35 +81,29 @@ def ablation_chart(
     data: FigureData, setting: str | None, order: Sequence[str], place: PlotArea
 ) -> Any:
     """Draw one row per configuration: the means of a setting; the predictor without one."""
-    points = named(data, "ablation", "model")
-    title, name, table = MEAN, "mean", data.ablation
+    points = enc.named(data, "ablation", "model")
+    name, table = "mean", data.ablation
     if setting is None:
         # On the page the names take their share of the panel.
         width = NARROWEST if data.interactive else place.width
-        label = data.predictor.axis_label
-        if text_width(label) > width:
-            label = data.predictor.label[:1].upper() + data.predictor.label[1:]
-        name, title = "x", fitted(label, width)
+        name, title = "x", enc.predictor_title(data, width)
         points = points.transform_filter("isValid(datum.x)").transform_aggregate(
             x="mean(x)", groupby=["model", "model_colour", "model_shape", "configuration",
                                   "position", "predictor_text"],
         )  # fmt: skip
-        ends = domain(table["x"], 0.1)
+        ends = enc.domain(table["x"], 0.1)
         axis = alt.Axis(title=title, grid=False, tickCount=4)
         if data.predictor.scale.name == "proportion":
-            axis = odds_axis(title, ends, width)
-        hover = tooltips(
-            model="model", configuration="training", predictor_text=data.predictor.label
-        )
+            axis = enc.odds_axis(title, ends, width)
+        hover = {"model": "model", "configuration": "training",
+                 "predictor_text": data.predictor.label}  # fmt: skip
     else:
         points = points.transform_filter(equal("setting", setting))
-        ends = domain(table.loc[table["setting"] == setting, ["mean", "low", "high"]], 0.1)
-        axis = alt.Axis(title=title, grid=False, tickCount=4)
-        hover = tooltips(
-            **ABOUT, configuration="training", predictor_text=data.predictor.label,
-            mean_text="mean log odds", interval="one standard error",
-        )  # fmt: skip
-    x = alt.X(f"{name}:Q", axis=axis, scale=scale(data, ends))
+        ends = enc.domain(table.loc[table["setting"] == setting, ["mean", "low", "high"]], 0.1)
+        axis = alt.Axis(title=MEAN, grid=False, tickCount=4)
+        hover = {**ABOUT, "configuration": "training", "predictor_text": data.predictor.label,
+                 "mean_text": "mean log odds", "interval": "one standard error"}  # fmt: skip
+    x = alt.X(f"{name}:Q", axis=axis, scale=enc.scale(data, ends))
     broken = ", ".join(f"{quoted(n)}: {quoted(wrapped_label(n))}" for n in order)
     # Lines hang from their row: half the text has to stand above it.
     most = max(wrapped_label(n).count("\n") for n in order)
@@ -145,17 +114,13 @@ def ablation_chart(
     y = alt.Y("configuration:N", sort=list(order), axis=names)
     colour = from_row(alt.Color, "model_colour")
     dash = dashed("model", marker_styles(table["model"].astype(str)))
-    bars = points.mark_rule(strokeWidth=1.4, opacity=0.6, aria=False)
+    bars = enc.error_bars(points, ("low", "high"), "model_", y=y, width=1.4, opacity=0.6)
     lines = points.mark_line(strokeWidth=1.6, tooltip=None, aria=False)
     return alt.layer(
-        *[bars.encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)] * (name == "mean"),
-        lines.encode(
-            x, y, colour, dash, detail=["model:N"], order=alt.Order("position:Q")
-        ),
-        points.mark_point(**POINTS).encode(
-            x, y, colour, from_row(alt.Shape, "model_shape"), tooltip=hover
-        ),
-    )  # fmt: skip
+        *[bars] * (name == "mean"),
+        lines.encode(x, y, colour, dash, detail=["model:N"], order=alt.Order("position:Q")),
+        enc.symbols(points, x, y, "model_", hover=hover, size=55),
+    )
 
 
 def wrapped_label(name: str) -> str:
@@ -178,27 +143,16 @@ def dashed(column: str, styles: Mapping[str, Style]) -> Any:
     return alt.StrokeDash(f"{column}:N", legend=None, scale=by_name)
 
 
-def lines(data: FigureData, points: Any, x: Any, y: Any, hover: list[Any]) -> list[Any]:
+def lines(data: FigureData, points: Any, x: Any, y: Any, hover: Mapping[str, str]) -> list[Any]:
     """Draw one line per setting and model, with error bars where they are known."""
     colour = from_row(alt.Color, "setting_colour")
     dash = dashed("setting", data.setting_styles)
-    bars = points.mark_rule(strokeWidth=1.4, opacity=0.6, aria=False)
     curves = points.mark_line(strokeWidth=1.6, tooltip=None, aria=False)
     return [
-        bars.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
+        enc.error_bars(points, ("low", "high"), "setting_", x=x, width=1.4, opacity=0.6),
         curves.encode(x, y, colour, dash, detail=["setting:N", "model:N"]),
-        points.mark_point(**POINTS).encode(
-            x, y, colour, from_row(alt.Shape, "setting_shape"), tooltip=hover
-        ),
+        enc.symbols(points, x, y, "setting_", hover=hover, size=55),
     ]
-
-
-def select_convergence(tables: Tables) -> pd.DataFrame:
-    """Return the numbers of steps with a mean."""
-    columns = ["setting", "model", "steps", "mean", "low", "high"]
-    hint = "add results of one model trained for several numbers of steps"
-    table = rows(tables, "convergence", "convergence", columns, finite=["steps", "mean"], hint=hint)
-    return table[table["steps"] > 0]
 
 
 def draw_convergence(data: FigureData) -> Figure:
@@ -207,7 +161,7 @@ def draw_convergence(data: FigureData) -> Figure:
     The marks are the geometric means, over the datasets of a model and setting, of the table
     `reached`. A line without such rows has no mark.
     """
-    table = select_convergence(data.tables)
+    table = data.convergence
     models = sorted(set(table["model"]))
     settings = in_order(table["setting"])
     dotted = (
@@ -255,14 +209,16 @@ def convergence_chart(data: FigureData, model: str, place: PlotArea) -> Any:
     own = table[table["model"] == model]
     steps = alt.Scale(type="log", nice=False, padding=10)
     title = "Training steps (log scale)" if place.lowest else None
-    ticks = log_ticks(own["steps"])
+    ticks = enc.log_ticks(own["steps"])
     axis = alt.Axis(format=",", grid=False, title=title, values=ticks, tickCount=len(ticks))
     x = alt.X("steps:Q", scale=steps, axis=axis)
-    ends = domain(own[["mean", "low", "high"]], 0.1)
-    y = alt.Y("mean:Q", title=MEAN if place.left else None, scale=scale(data, ends))
-    hover = tooltips(**ABOUT, steps="steps", mean_text="mean log odds", interval="95 % interval")
-    points = named(data, "convergence", "setting", "model").transform_filter(equal("model", model))
-    marks = named(data, "reached", "setting", "model").transform_filter(equal("model", model))
+    ends = enc.domain(own[["mean", "low", "high"]], 0.1)
+    y = alt.Y("mean:Q", title=MEAN if place.left else None, scale=enc.scale(data, ends))
+    hover = {**ABOUT, "steps": "steps", "mean_text": "mean log odds", "interval": "95 % interval"}
+    points, marks = (
+        enc.named(data, name, "setting", "model").transform_filter(equal("model", model))
+        for name in ("convergence", "reached")
+    )
     dotted = marks.mark_rule(strokeWidth=1.2, strokeDash=[1, 3], tooltip=None, aria=False)
     return alt.layer(
         dotted.encode(x=x, color=from_row(alt.Color, "setting_colour")),
@@ -270,18 +226,9 @@ def convergence_chart(data: FigureData, model: str, place: PlotArea) -> Any:
     )
 
 
-def select_sizes(tables: Tables) -> pd.DataFrame:
-    """Return the sizes with a mean."""
-    columns = ["setting", "model", "dataset", "examples_per_class", "mean", "se"]
-    hint = "add results with several numbers of training examples per class"
-    known = ["examples_per_class", "mean"]
-    table = rows(tables, "dataset-size", "dataset_size", columns, finite=known, hint=hint)
-    return table[table["examples_per_class"] > 0]
-
-
 def draw_sizes(data: FigureData) -> Figure:
     """Draw accuracy against examples per class, one panel per dataset, one line per setting."""
-    table = select_sizes(data.tables)
+    table = data.dataset_size
     datasets = [name for name in data.datasets if name in set(table["dataset"])]
     settings = in_order(table["setting"])
     few = len(datasets) < 3
@@ -321,18 +268,16 @@ def size_chart(data: FigureData, dataset: str, place: PlotArea) -> Any:
     """Draw one dataset, one line per setting and model."""
     table = data.dataset_size
     own = table[table["dataset"] == dataset]
-    ends = domain(own[["mean", "low", "high"]], 0.08)
+    ends = enc.domain(own[["mean", "low", "high"]], 0.08)
     sizes = alt.Scale(type="log", base=2, nice=False, padding=8)
     title = "Examples per class" if place.lowest else None
     x = alt.X("examples_per_class:Q", scale=sizes, axis=alt.Axis(
         title=title, format="~s", grid=False, labelOverlap="greedy"))  # fmt: skip
     title = "Accuracy (logit scale)" if place.left else None
-    axis = odds_axis(title, ends, place.height, upright=True, grid=True)
-    y = alt.Y("mean:Q", scale=scale(data, ends), axis=axis)
-    hover = tooltips(
-        **ABOUT, dataset="dataset", examples_per_class="examples per class", mean_text="log odds",
-        interval="one standard error",
-    )  # fmt: skip
-    points = named(data, "dataset_size", "setting", "model")
+    axis = enc.odds_axis(title, ends, place.height, upright=True, grid=True)
+    y = alt.Y("mean:Q", scale=enc.scale(data, ends), axis=axis)
+    hover = {**ABOUT, "dataset": "dataset", "examples_per_class": "examples per class",
+             "mean_text": "log odds", "interval": "one standard error"}  # fmt: skip
+    points = enc.named(data, "dataset_size", "setting", "model")
     points = points.transform_filter(equal("dataset", dataset))
     return alt.layer(*lines(data, points, x, y, hover))

@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from headstart.figures.encodings import aria_label, from_row, quoted, tooltips
-from headstart.figures.scatter_charts import embedded, numbers_label, select_embedding
+from headstart.figures.scatter_charts import embedded, numbers_label
 from headstart.figures.style import CONFIG, Style, class_styles
 from headstart.report.page_templates import render_page, write_html
 from headstart.spec.formatting import number, percent
@@ -41,7 +41,8 @@ def write_embedding(tables: Tables, out: Path, title: str, source: str) -> Path:
 
 def embedding_html(tables: Tables, title: str, source: str) -> str:
     """Return the page as HTML, as `write_embedding` writes it."""
-    points, images = select_embedding(tables), tables["images"]
+    points, images = tables["embedding"].dropna(subset=["x", "y"]), tables["images"]
+    points = points.sort_values(["position", "image"], kind="stable")
     separation = tables["separation"].sort_values("position").to_dict("records")
     styles = class_styles(images["class"])
     networks = [own for _, own in points.groupby("position", sort=True)]
