@@ -5,8 +5,8 @@ from pathlib import Path
 import axe_core_python
 import pytest
 
-from headstart.deploy.result_details import details_of
-from headstart.report.cell_page import MistakePicture, cell_html, levels, places_of
+from headstart.deploy.result_details import Surface, details_of
+from headstart.report.cell_page import MistakePicture, cell_html, curve_figure
 from report.browser import count, visit
 from stores import add_result, make_store
 
@@ -55,19 +55,25 @@ def test_a_page_has_every_part_and_fits(browser, page, width):
     assert browser.find_element("tag name", "h1").text.startswith("<i>network</i>")
     assert count(browser, "#confusion .heat tbody tr") == 10
     assert count(browser, "#validation .heat td.chosen") == 1
-    assert count(browser, "#calibration circle") >= 1
+    assert count(browser, "#figure-calibration .mark-symbol path") >= 1
     assert count(browser, "#classes tbody tr") == 10
     assert count(browser, ".mistakes li") == 24
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
-def test_ticks_are_powers_of_ten_and_round_percents():
-    shares, ticks = places_of([1e-6, 1e-4, 1e-1, 1e3])
-    assert shares == pytest.approx([0, 2 / 9, 5 / 9, 1])
-    assert [share for share, _ in ticks] == pytest.approx([i * 2 / 9 for i in range(5)])
-    assert [text for _, text in ticks][2:] == ["0.01", "1", "100"]
-    assert places_of([10.0, 20.0, 30.0])[0] == [0, 0.5, 1]
-    assert [text for _, text in levels(0.713, 0.778)] == ["72", "74", "76"]
-    for low, high in ((0.0, 1.0), (0.97, 0.973), (0.5, 0.51)):
-        assert 3 <= len(levels(low, high)) <= 8
+@pytest.mark.parametrize(
+    ("values", "scale", "kind"),
+    [([1e-6, 1e-4, 1e-1], "log", "quantitative"), ([10.0, 20.0], None, "ordinal"),
+     (["full", "none"], None, "ordinal")],
+)  # fmt: skip
+def test_a_path_over_several_magnitudes_has_a_logarithmic_axis(values, scale, kind):
+    scores = tuple((0.5 + i / 10,) for i in range(len(values)))
+    path = Surface("", "weight_decay", "", tuple(values), ("",), scores, (1, 0))
+    (spec,) = curve_figure(path, 0).specs()
+    line, points, ring = spec["layer"]
+    assert line["encoding"]["x"]["type"] == kind
+    assert line["encoding"]["x"].get("scale", {}).get("type") == scale
+    (rows,) = spec["datasets"].values() if "datasets" in spec else (points["data"]["values"],)
+    assert [row["chosen"] for row in rows] == [i == 1 for i in range(len(values))]
+    assert ring["transform"] == [{"filter": "datum.chosen"}]

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
+from headstart.analysis import Analysis
 from headstart.report.comparison_tables import compared_names
-from headstart.report.page_model import Subject
 from headstart.report.sentences import (
     BestTable,
     ablation_sentence,
@@ -89,7 +89,7 @@ class Answer:
     supporting: list[str]
 
 
-def answer_of(analysis: Subject) -> Answer:
+def answer_of(analysis: Analysis) -> Answer:
     """Return the answer to the question that these results were measured for.
 
     Parameters
@@ -106,7 +106,7 @@ def answer_of(analysis: Subject) -> Answer:
     return Answer(case, title, headline, supporting)
 
 
-def case_of(subject: Subject) -> Case:
+def case_of(subject: Analysis) -> Case:
     """Return which question the results answer."""
     cells = subject.cells
     if len(subject.compared_means):
@@ -120,7 +120,7 @@ def case_of(subject: Subject) -> Case:
     return case_of_cells(subject)
 
 
-def case_of_cells(subject: Subject) -> Case:
+def case_of_cells(subject: Analysis) -> Case:
     """Return which question is answered by one number per model, dataset and setting."""
     cells, counts = subject.cells, subject.counts
     if len(subject.above_line):
@@ -135,7 +135,7 @@ def case_of_cells(subject: Subject) -> Case:
     return "best"
 
 
-def study_name(subject: Subject) -> str:
+def study_name(subject: Analysis) -> str:
     """Return the name of what was analyzed: of its sources, without folders and suffixes."""
     names = [source_name(source) for source in subject.sources if source.get("kind") != "predictor"]
     return listed([*dict.fromkeys(filter(None, names))], 2)
@@ -161,7 +161,7 @@ def source_name(source: Any) -> str:
     return stem
 
 
-def scope(subject: Subject) -> str:
+def scope(subject: Analysis) -> str:
     """Return how many models and datasets there are; a single dataset by its name."""
     cells = subject.cells
     datasets = list(dict.fromkeys(map(str, cells.dataset)))
@@ -173,7 +173,7 @@ def scope(subject: Subject) -> str:
 Lines = tuple[str, list[str]]
 
 
-def best(subject: Subject) -> Lines:
+def best(subject: Analysis) -> Lines:
     """Name the best model in each setting, those that do not differ, and the differences."""
     settings = in_order(subject.cells.setting)
     tables = [one for setting in settings if (one := best_table(subject, setting)) is not None]
@@ -183,7 +183,7 @@ def best(subject: Subject) -> Lines:
     return scope(subject), [*lines, *predictor_lines(subject), *study_sentences(subject)]
 
 
-def predictor_lines(subject: Subject) -> list[str]:
+def predictor_lines(subject: Analysis) -> list[str]:
     """State how the predictor and transfer correlate, where models suffice for an interval."""
     rows = pearson_rows(subject)
     if not rows or not known(rows[0].low):
@@ -196,7 +196,7 @@ def predictor_lines(subject: Subject) -> list[str]:
     ]
 
 
-def wins(subject: Subject) -> list[str]:
+def wins(subject: Analysis) -> list[str]:
     """State what fine-tuning adds, where there are settings to compare."""
     pairs = setting_pairs(subject)
     return [added_sentence(pairs[0]), wins_sentence(pairs[1:])] if pairs else []
@@ -222,7 +222,7 @@ def differences_sentence(found: BestTable) -> str:
     return f"Difference from the best {what} (95 % interval): {'; '.join(clauses)}{rest_text}."
 
 
-def single_datasets(subject: Subject, found: BestTable) -> str:
+def single_datasets(subject: Analysis, found: BestTable) -> str:
     """State on how many datasets the best model is best, or does not differ from it."""
     cells = subject.cells
     cells = cells[(cells.setting == found.setting) & cells.model.isin(found.best.model)]
@@ -236,7 +236,7 @@ def single_datasets(subject: Subject, found: BestTable) -> str:
     return f"On single datasets, {joined(clauses)} (paired tests on the test images)."
 
 
-def correlation(subject: Subject) -> Lines:
+def correlation(subject: Analysis) -> Lines:
     """State how the predictor and transfer correlate, and what fine-tuning adds."""
     pairs = setting_pairs(subject)
     clauses = [wins_clause(pair) for pair in pairs[:1]]
@@ -251,7 +251,7 @@ def correlation(subject: Subject) -> Lines:
     return f"does {subject.predictor.label} predict transfer?", lines
 
 
-def settings(subject: Subject) -> Lines:
+def settings(subject: Analysis) -> Lines:
     """State what fine-tuning adds to the other settings."""
     found = best_table(subject)
     lines = [
@@ -281,7 +281,7 @@ def added_sentence(row: Any) -> str:
     )
 
 
-def configurations(subject: Subject) -> Lines:
+def configurations(subject: Analysis) -> Lines:
     """State which training configuration transfers best, and what each change does."""
     table = subject.ablation
     n = count(table.configuration.nunique(), "training configuration")
@@ -297,7 +297,7 @@ def configurations(subject: Subject) -> Lines:
     return "which training transfers best?", lines
 
 
-def sweep(subject: Subject) -> Lines:
+def sweep(subject: Analysis) -> Lines:
     """State what more steps, or more images, change, and then what its largest level says."""
     _, lines = CASES[case_of_cells(subject)](subject) if len(subject.cells) else ("", [])
     level = level_used(subject)
@@ -308,7 +308,7 @@ def sweep(subject: Subject) -> Lines:
     return question, [*speed, *study_sentences(subject), at, *lines]
 
 
-def own_models(subject: Subject) -> Lines:
+def own_models(subject: Analysis) -> Lines:
     """State whether own models are above or below the line of the published ones."""
     table = subject.above_line
     settings = in_order(table.setting)
@@ -334,7 +334,7 @@ def own_models(subject: Subject) -> Lines:
     return f"{names} among {count(int(table.n_models.max()), 'published model')}", lines
 
 
-def line_sentence(subject: Subject, row: Any) -> str:
+def line_sentence(subject: Analysis, row: Any) -> str:
     """State how far one own model is from the line of the published ones."""
     side = "above" if row.difference > 0 else "below"
     on = count(int(row.n_datasets), "dataset")
@@ -352,7 +352,7 @@ def line_sentence(subject: Subject, row: Any) -> str:
     )
 
 
-def compared(subject: Subject) -> Lines:
+def compared(subject: Analysis) -> Lines:
     """State by how much one source differs from the other, and what one alone has."""
     first, other = compared_names(subject)
     # The first row of a setting is that of all models, or of the only one.
@@ -386,7 +386,7 @@ def compared(subject: Subject) -> Lines:
     return "by how much do they differ?", lines
 
 
-CASES: dict[Case, Callable[[Subject], Lines]] = {
+CASES: dict[Case, Callable[[Analysis], Lines]] = {
     "compared": compared,
     "own models": own_models,
     "correlation": correlation,

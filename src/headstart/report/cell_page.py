@@ -1,12 +1,13 @@
 """The page of a single result: validation, confusions, calibration, classes, worst mistakes.
 
-It needs neither torch nor a library of charts: heat maps are tables, curves are drawn as SVG.
+Heat maps are tables, which screen readers read; curves are charts as on every page.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import altair as alt
 
 from headstart.deploy.result_details import (
     Mistake,
@@ -14,6 +15,10 @@ from headstart.deploy.result_details import (
     Surface,
     validation_surfaces,
 )
+from headstart.figures import encodings as enc
+from headstart.figures.figure import Figure, Panel
+from headstart.figures.figure_data import FigureData
+from headstart.figures.style import CONFIG
 from headstart.metrics import CalibrationBin
 from headstart.report.page_model import Column, Names, PageTable, filled
 from headstart.report.page_templates import render_page
@@ -29,9 +34,7 @@ IN_PERCENT = decimals(1, scale=100)
 # More classes would make cells of a few pixels; their confusions are listed.
 MOST_CLASSES = 40
 MOST_CONFUSIONS = 200
-# Of a curve's drawing: its sides, and the margins at its left and below.
-WIDTH, HEIGHT, LEFT, RIGHT, BELOW = 520, 260, 52, 24, 40
-MOST_TICKS = 7
+BLUE = {"colour": "var(--blue)", "shape": "circle"}
 
 
 @dataclass(frozen=True)
@@ -72,29 +75,28 @@ def cell_html(details: ResultDetails, pictures: Sequence[MistakePicture]) -> str
     if details.confused:
         tables.append(confusion_table(details))
     surfaces = validation_surfaces(result)
+    curves = [curve_figure(one, i) for i, one in enumerate(surfaces) if not one.column]
+    calibration = calibration_figure(details.calibration)
+    charts = {f"{figure.key}-0": figure.specs()[0] for figure in (*curves, calibration)}
     return render_page(
         "cell.html",
         result.trial.title,
-        {},
-        charts=False,
+        {"charts": charts, "config": CONFIG},
         tables=tables,
         description=f"One result: {result.trial.title}",
         numbers=headline_numbers(result),
         classes=tables[0],
         confused=tables[1] if len(tables) > 1 else None,
         heat=heat_map(details),
+        n_classes=len(result.trial.dataset.classes),
         most_classes=MOST_CLASSES,
-        curves=[line_of(one) for one in surfaces if not one.column],
+        curves=curves,
         grids=[heat_of(one) for one in surfaces if one.column],
-        calibration=calibration_drawing(details.calibration),
+        calibration=calibration,
         pictures=pictures,
         n_mistakes=details.n_mistakes,
         mistakes_noun="labels" if several else "images",
         facts=facts(result),
-        settings=[],
-        families=[],
-        residual_steps=[],
-        most_families=0,
     )
 
 
@@ -167,16 +169,16 @@ def heat_map(details: ResultDetails) -> dict[str, Any] | None:
     matrix, classes = details.confusion, details.result.trial.dataset.classes
     if matrix is None or len(classes) > MOST_CLASSES:
         return None
-    rows = []
-    for place, (name, counts) in enumerate(zip(classes, matrix.tolist(), strict=True)):
-        n = max(1, sum(counts))
-        cells = [
-            {"text": f"{count:,}" if count else "", "share": count / n, "right": place == column,
-             "chosen": False,
-             "title": f"{name} taken for {classes[column]}: {count:,} of {sum(counts):,}"}
-            for column, count in enumerate(counts)
-        ]  # fmt: skip
-        rows.append((name, cells))
+
+    def cell(of: str, to: str, count: int, n: int) -> dict[str, Any]:
+        title, text = f"{of} taken for {to}: {count:,} of {n:,}", f"{count:,}" if count else ""
+        share = count / max(1, n)
+        return {"text": text, "share": share, "right": of == to, "chosen": False, "title": title}
+
+    rows = [
+        (name, [cell(name, to, n, sum(counts)) for to, n in zip(classes, counts, strict=True)])
+        for name, counts in zip(classes, matrix.tolist(), strict=True)
+    ]
     return {"columns": classes, "rows": rows}
 
 
@@ -184,26 +186,19 @@ def heat_of(surface: Surface) -> dict[str, Any]:
     """Return a surface of two hyperparameters as a table of shares between its ends."""
     known = [score for row in surface.scores for score in row if score is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
-    rows = []
-    for place, (value, scores) in enumerate(zip(surface.rows, surface.scores, strict=True)):
-        cells = [
-            {
-                "text": "diverged" if score is None else IN_PERCENT(score),
-                "share": 0 if score is None else (score - low) / ((high - low) or 1),
-                "right": True,
-                "chosen": surface.chosen == (place, column),
-                "title": "",
-            }
-            for column, score in enumerate(scores)
-        ]
-        rows.append((label_of(value), cells))
-    return {
-        "title": surface.title,
-        "row": surface.row.replace("_", " "),
-        "column": surface.column.replace("_", " "),
-        "columns": [label_of(value) for value in surface.columns],
-        "rows": rows,
-    }
+
+    def cell(score: float | None, chosen: bool) -> dict[str, Any]:
+        share = 0 if score is None else (score - low) / ((high - low) or 1)
+        text = "diverged" if score is None else IN_PERCENT(score)
+        return {"text": text, "share": share, "right": True, "chosen": chosen, "title": ""}
+
+    rows = [
+        (label_of(value), [cell(one, surface.chosen == (i, j)) for j, one in enumerate(scores)])
+        for i, (value, scores) in enumerate(zip(surface.rows, surface.scores, strict=True))
+    ]
+    names = {"row": surface.row.replace("_", " "), "column": surface.column.replace("_", " ")}
+    columns = [label_of(value) for value in surface.columns]
+    return {**names, "title": surface.title, "columns": columns, "rows": rows}
 
 
 def label_of(value: Value) -> str:
@@ -211,109 +206,81 @@ def label_of(value: Value) -> str:
     return value if isinstance(value, str) else number_label(value)
 
 
-def line_of(surface: Surface) -> dict[str, Any]:
-    """Return a path over one hyperparameter as a drawing, on a logarithmic axis where it has one.
+def points_of(rows: list[dict[str, Any]]) -> Any:
+    """Start a chart of these rows, each in one colour."""
+    return alt.Chart(alt.InlineData(values=[{**row, **BLUE} for row in rows]))
 
-    Values that are not numbers of several magnitudes are evenly spaced.
-    """
-    scores = [row[0] for row in surface.scores]
-    known = [score for score in scores if score is not None]
-    low, high = min(known, default=0.0), max(known, default=1.0)
-    room = 0.06 * ((high - low) or 1)
-    low, high = max(0.0, low - room), min(1.0, high + room)
-    shares, ticks = places_of(surface.rows)
-    points = [
-        (x_of(share), y_of((score - low) / ((high - low) or 1)), label_of(value), score)
-        for share, value, score in zip(shares, surface.rows, scores, strict=True)
-        if score is not None
-    ]
-    chosen = surface.chosen[0] if surface.chosen else None
+
+def one_chart(name: str, title: str, caption: str, *layers: Any) -> Figure:
+    """Return a figure of one chart."""
+    panel = Panel(lambda _: alt.layer(*layers), "", title, height=260, widest=620)
+    return Figure(name, title, caption, [panel], FigureData({}, interactive=True))
+
+
+def curve_figure(surface: Surface, place: int) -> Figure:
+    """Draw a path over one hyperparameter, on a logarithmic axis where its values need one."""
     name = surface.row.replace("_", " ")
-    return {
-        "title": surface.title,
-        "name": name,
-        "path": " ".join(f"{x:.1f},{y:.1f}" for x, y, *_ in points),
-        "points": [
-            (x, y, f"{name} {value}: {IN_PERCENT(score)} %") for x, y, value, score in points
-        ],
-        "x_ticks": [(x_of(share), text) for share, text in ticks],
-        "y_ticks": levels(low, high),
-        "ring": None
-        if chosen is None or scores[chosen] is None
-        else (x_of(shares[chosen]), y_of(((scores[chosen] or 0) - low) / ((high - low) or 1))),
-    }
+    points = points_of([
+        {"value": value, "score": 100 * score, "chosen": surface.chosen == (i, 0),
+         "name": f"{name} {label_of(value)}", "score_text": f"{IN_PERCENT(score)} %"}
+        for i, (value, (score,)) in enumerate(zip(surface.rows, surface.scores, strict=True))
+        if score is not None
+    ])  # fmt: skip
+    values = [value for value in surface.rows if isinstance(value, (int, float)) and value > 0]
+    if len(values) == len(surface.rows) and max(values) >= 100 * min(values):
+        scale = alt.Scale(type="log", nice=False, padding=10)
+        x = alt.X("value:Q", title=name, scale=scale, axis=alt.Axis(grid=False, format="~g"))
+    else:
+        axis = alt.Axis(grid=False, labelAngle=0, labelOverlap=True)
+        x = alt.X("value:O", title=name, sort=None, axis=axis)
+    y = alt.Y("score:Q", title="Validation score (%)", scale=alt.Scale(zero=False, padding=10))
+    hover = {"name": "tried", "score_text": "validation score"}
+    ring = points.transform_filter("datum.chosen").mark_point(
+        size=220, fill="none", stroke="var(--ink)", strokeWidth=1.8, opacity=1, aria=False
+    )
+    line = points.mark_line(strokeWidth=1.8, stroke="var(--blue)", aria=False, tooltip=None)
+    of = f", {surface.title}" if surface.title else ""
+    return one_chart(
+        f"validation-{place}",
+        f"Validation score by {name}",
+        f"Validation score in percent by {name}{of}; the ring marks the choice.",
+        line.encode(x, y),
+        enc.symbols(points, x, y, label=[*hover], hover=hover, size=45),
+        ring.encode(x, y),
+    )
 
 
-def places_of(values: Sequence[Value]) -> tuple[list[float], list[tuple[float, str]]]:
-    """Return where values lie on an axis from 0 to 1, and its ticks with their labels."""
-    numbers = [value for value in values if isinstance(value, (int, float)) and value > 0]
-    across = max(1, len(values) - 1)
-    even = [i / across for i in range(len(values))]
-    if len(numbers) == len(values) and max(numbers) >= 100 * min(numbers):
-        first, last = math.log10(min(numbers)), math.log10(max(numbers))
-        powers = range(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1)
-        step = max(1, math.ceil(len(powers) / MOST_TICKS))
-        return (
-            [(math.log10(number) - first) / (last - first) for number in numbers],
-            [((power - first) / (last - first), power_label(power)) for power in powers[::step]],
-        )
-    step = math.ceil(len(values) / MOST_TICKS)
-    return even, [(even[i], label_of(values[i])) for i in range(0, len(values), step)]
-
-
-def power_label(power: int) -> str:
-    """Write a power of ten.
-
-    Examples
-    --------
-    >>> power_label(-1), power_label(2), len(power_label(-6))
-    ('0.1', '100', 4)
-    """
-    if -3 < power < 4:
-        return f"{10.0**power:g}"
-    digits = "\u207b", *"\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
-    return "10" + str(power).translate(dict(zip(map(ord, "-0123456789"), digits, strict=True)))
-
-
-def levels(low: float, high: float) -> list[tuple[float, str]]:
-    """Return levels of a drawing at round percentages, three at the least."""
-    steps = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
-    for step in steps:
-        first, last = math.ceil(100 * low / step - 1e-9), math.floor(100 * high / step + 1e-9)
-        if last - first >= 2:
-            break
-    marks = [i * step for i in range(first, last + 1)]
-    return [(y_of((mark / 100 - low) / ((high - low) or 1)), f"{mark:.4g}") for mark in marks]
-
-
-def x_of(share: float) -> float:
-    """Return where a share of the width lies in a drawing."""
-    return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-
-def y_of(share: float) -> float:
-    """Return where a share of the height lies in a drawing; 0 is at the bottom."""
-    return (HEIGHT - BELOW) - share * (HEIGHT - BELOW - 12)
-
-
-def calibration_drawing(bins: Sequence[CalibrationBin]) -> dict[str, Any]:
-    """Return confidence against accuracy as a drawing, with intervals of the accuracies."""
-    points = []
+def calibration_figure(bins: Sequence[CalibrationBin]) -> Figure:
+    """Draw accuracy against confidence, with intervals of the accuracies."""
+    rows = []
     for one in bins:
         ends = wilson_interval(one.accuracy, one.n)
-        about = (
-            f"confidence {IN_PERCENT(one.confidence)} %, accuracy {IN_PERCENT(one.accuracy)} %, "
-            f"95 % interval {ranged(ends.low, ends.high, IN_PERCENT)}, {one.n:,} predictions"
-        )
-        places = x_of(one.confidence), y_of(one.accuracy), y_of(ends.low), y_of(ends.high)
-        points.append((*places, about))
-    percents = range(0, 101, 20)
-    return {
-        "points": points,
-        "diagonal": (x_of(0), y_of(0), x_of(1), y_of(1)),
-        "x_ticks": [(x_of(mark / 100), f"{mark}") for mark in percents],
-        "y_ticks": [(y_of(mark / 100), f"{mark}") for mark in percents],
-    }
+        rows.append({
+            "confidence": 100 * one.confidence, "accuracy": 100 * one.accuracy,
+            "low": 100 * ends.low, "high": 100 * ends.high, "predictions": f"{one.n:,}",
+            "confidence_text": f"{IN_PERCENT(one.confidence)} %",
+            "accuracy_text": f"{IN_PERCENT(one.accuracy)} %",
+            "interval": f"{ranged(ends.low, ends.high, IN_PERCENT)} %",
+        })  # fmt: skip
+    whole = alt.Scale(domain=[0, 100], nice=False)
+    x = alt.X("confidence:Q", title="Confidence (%)", scale=whole, axis=alt.Axis(grid=False))
+    y = alt.Y("accuracy:Q", title="Accuracy (%)", scale=whole)
+    hover = {"confidence_text": "confidence", "accuracy_text": "accuracy",
+             "interval": "95 % interval", "predictions": "predictions"}  # fmt: skip
+    points = points_of(rows)
+    diagonal = points_of([{"confidence": end, "accuracy": end} for end in (0, 100)]).mark_line(
+        strokeDash=[4, 4], strokeWidth=1, stroke="var(--soft)", aria=False, tooltip=None
+    )
+    return one_chart(
+        "calibration",
+        "Accuracy against confidence",
+        "Accuracy against confidence, both in percent, in 15 bins of confidence. On the dashed "
+        "line confidence is accuracy; below it the network is too sure. Bars: 95 % Wilson "
+        "intervals of the accuracy.",
+        diagonal.encode(x, y),
+        enc.error_bars(points, ("low", "high"), x=x, width=1.4, opacity=0.6),
+        enc.symbols(points, x, y, label=[*hover], hover=hover, size=45),
+    )
 
 
 def facts(result: Result) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from pathlib import PurePath
 
+from headstart.analysis import Analysis
 from headstart.report.page_model import (
     DATASET,
     MODEL,
@@ -9,7 +10,6 @@ from headstart.report.page_model import (
     Column,
     Names,
     PageTable,
-    Subject,
     filled,
     named,
     records,
@@ -22,7 +22,7 @@ INTERVAL = "95 % interval"
 WHOLE, SIGNED = decimals(0), decimals(3, plus=True)
 
 
-def comparison_tables(subject: Subject, names: Names) -> list[PageTable]:
+def comparison_tables(subject: Analysis, names: Names) -> list[PageTable]:
     """Return the tables of one source against another, those that have rows."""
     first, other = compared_names(subject)
     counts = [Column("Models", "n_models", WHOLE, detail=1),
@@ -80,7 +80,7 @@ def comparison_tables(subject: Subject, names: Names) -> list[PageTable]:
     return [table for table in made if table.rows]
 
 
-def compared_names(subject: Subject) -> tuple[str, str]:
+def compared_names(subject: Analysis) -> tuple[str, str]:
     """Return what the two sources of a comparison are called: files without their folders."""
     parts: tuple[list[str], list[str]] = [], []
     for fact in subject.sources:

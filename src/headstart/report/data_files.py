@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from headstart.files import replaced, writable_folder
-from headstart.report.page_model import Subject
 
 if TYPE_CHECKING:
     from headstart.analysis import Analysis
@@ -30,7 +29,7 @@ class CsvTable:
     label = "CSV"
     suffixes = (".csv",)
 
-    def write(self, analysis: Subject, target: Path) -> None:
+    def write(self, analysis: "Analysis", target: Path) -> None:
         """Write one long table."""
         with replaced(target) as temporary:
             temporary.write_text(csv_text(analysis), encoding="utf-8", newline="")
@@ -55,7 +54,7 @@ class JsonTables:
             )
 
 
-def csv_table(analysis: Subject) -> Any:
+def csv_table(analysis: "Analysis") -> Any:
     """Return every accuracy and every mean in one long table.
 
     Parameters
@@ -89,7 +88,7 @@ def csv_table(analysis: Subject) -> Any:
     return table.assign(n_seeds=table.n_seeds.astype("Int64"))
 
 
-def csv_text(analysis: Subject) -> str:
+def csv_text(analysis: "Analysis") -> str:
     """Return `csv_table` as CSV."""
     return to_csv(csv_table(analysis))
 

@@ -5,8 +5,9 @@ import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from headstart.analysis import Analysis
 from headstart.files import replaced
-from headstart.report.page_model import Column, Names, PageCell, PageTable, Subject, names_of
+from headstart.report.page_model import Column, Names, PageCell, PageTable, names_of
 from headstart.report.result_tables import accuracy_table, correction_sentence, correlation_table
 
 __all__ = ["LatexTables", "latex_tables"]
@@ -68,14 +69,14 @@ class LatexTables:
     label = "LaTeX"
     suffixes = (".tex",)
 
-    def write(self, analysis: Subject, target: Path) -> None:
+    def write(self, analysis: Analysis, target: Path) -> None:
         """Write the tables as UTF-8 text."""
         with replaced(target) as temporary:
             text = latex_tables(analysis, intervals=self.intervals)
             temporary.write_text(text, encoding="utf-8")
 
 
-def latex_tables(analysis: Subject, digits: int = 1, *, intervals: bool = False) -> str:
+def latex_tables(analysis: Analysis, digits: int = 1, *, intervals: bool = False) -> str:
     """Return the accuracies, one table per setting, and the correlations as LaTeX.
 
     The tables need the package ``booktabs``; names with letters beyond those of pdflatex's fonts
@@ -104,7 +105,7 @@ def latex_tables(analysis: Subject, digits: int = 1, *, intervals: bool = False)
     return "\n".join(first) + "\n\n" + body + "\n"
 
 
-def overall_correlations(analysis: Subject, names: Names) -> PageTable:
+def overall_correlations(analysis: Analysis, names: Names) -> PageTable:
     """Return the correlations over all datasets that are known."""
     single = set(analysis.correlations["group"]) - {"all"}
     table = without_column(correlation_table(analysis, names, single), "Dataset group")
@@ -145,7 +146,7 @@ def escaped(text: str) -> str:
     return "".join(SPECIAL.get(c, c) for c in seen).replace("--", "-{}-")
 
 
-def floats(table: PageTable, analysis: Subject, intervals: bool) -> str:
+def floats(table: PageTable, analysis: Analysis, intervals: bool) -> str:
     """Return a table as one float, or as several of about the same length if it is long.
 
     The columns of names come again in each panel.
@@ -173,7 +174,7 @@ def floats(table: PageTable, analysis: Subject, intervals: bool) -> str:
     return "\n\n".join(parts)
 
 
-def caption(table: PageTable, analysis: Subject) -> str:
+def caption(table: PageTable, analysis: Analysis) -> str:
     """Return what a table holds, what its marks mean by which tests, and where it comes from."""
     parts = [f"{table.caption}.", table.note, table.marker_legend]
     parts += [correction_sentence(analysis)] if "Underlined" in table.marker_legend else []

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from headstart.analysis import Analysis
 from headstart.report.page_model import (
     MODEL,
     Column,
@@ -11,7 +12,6 @@ from headstart.report.page_model import (
     PageCell,
     PageTable,
     Record,
-    Subject,
     filled,
     filter_keys,
     marker_legend,
@@ -44,13 +44,13 @@ COSTS = (
 )
 
 
-def leaderboard(subject: Subject, names: Names) -> list[PageTable]:
+def leaderboard(subject: Analysis, names: Names) -> list[PageTable]:
     """Return one table per setting, the best model first; columns only where anything is known."""
     tables = [of_setting(subject, names, setting) for setting in names.settings]
     return [table for table in tables if table.rows]
 
 
-def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
+def of_setting(subject: Analysis, names: Names, setting: str) -> PageTable:
     """Return the leaderboard of one setting."""
     cells, means, ranks = (
         table[table.setting == setting] if len(table) else table
@@ -102,7 +102,7 @@ def of_setting(subject: Subject, names: Names, setting: str) -> PageTable:
     )
 
 
-def configurations_of(subject: Subject, setting: str) -> dict[str, str]:
+def configurations_of(subject: Analysis, setting: str) -> dict[str, str]:
     """Return the training configuration that each model has in a setting: its last."""
     table = subject.ablation
     if not len(table):
@@ -112,7 +112,7 @@ def configurations_of(subject: Subject, setting: str) -> dict[str, str]:
 
 
 def rows_of(
-    subject: Subject, names: Names, cells: Any, means: Any, ranks: Any
+    subject: Analysis, names: Names, cells: Any, means: Any, ranks: Any
 ) -> list[dict[str, Any]]:
     """Return one row per model of a setting: its mean, rank, costs and, ``at``, its cells."""
     found = pivoted(records(cells, names), ["model"], "dataset")
@@ -156,7 +156,7 @@ MEANS = (
 )
 
 
-def means_columns(subject: Subject, means: Any) -> list[Column]:
+def means_columns(subject: Analysis, means: Any) -> list[Column]:
     """Return the mean in percent and in log odds, and the difference from the best."""
     note = means_note(subject, means)
     return [

@@ -3,9 +3,10 @@
 from html import escape
 from pathlib import Path
 
+from headstart.analysis import Analysis
 from headstart.files import replaced
 from headstart.report.analysis_answer import answer_of
-from headstart.report.page_model import Subject, names_of
+from headstart.report.page_model import names_of
 from headstart.report.result_tables import means_table
 from headstart.spec.formatting import html_table
 
@@ -21,12 +22,12 @@ class NotebookSummary:
     label = "Summary"
     suffixes = ()
 
-    def write(self, analysis: Subject, target: Path) -> None:
+    def write(self, analysis: Analysis, target: Path) -> None:
         """Write a piece of HTML."""
         with replaced(target) as temporary:
             temporary.write_text(self.html(analysis), encoding="utf-8")
 
-    def html(self, analysis: Subject) -> str:
+    def html(self, analysis: Analysis) -> str:
         """Return the answer and the table of means as HTML without scripts."""
         answer = answer_of(analysis)
         text = "".join(f"<p>{escape(line)}</p>" for line in (answer.headline, *answer.supporting))

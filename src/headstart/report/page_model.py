@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from headstart.spec.display_names import in_order, setting_label
 from headstart.spec.formatting import UNKNOWN, known, number, ranged
 
 if TYPE_CHECKING:
-    from headstart.predictors import Predictor
+    from headstart.analysis import Analysis
 
 __all__ = [
     "DATASET",
@@ -29,7 +29,6 @@ __all__ = [
     "PageTable",
     "Record",
     "Row",
-    "Subject",
     "cell_test",
     "filled",
     "filter_keys",
@@ -42,71 +41,6 @@ __all__ = [
     "records",
     "tested",
 ]
-
-
-class Subject(Protocol):
-    """The tidy tables of an analysis, as ``headstart.analysis`` returns them; any may be empty."""
-
-    @property
-    def counts(self) -> Any: ...
-    @property
-    def cells(self) -> Any: ...
-    @property
-    def correlations(self) -> Any: ...
-    @property
-    def lines(self) -> Any: ...
-    @property
-    def model_means(self) -> Any: ...
-    @property
-    def mixed(self) -> Any: ...
-    @property
-    def pairwise(self) -> Any: ...
-    @property
-    def ranks(self) -> Any: ...
-    @property
-    def settings(self) -> Any: ...
-    @property
-    def prediction(self) -> Any: ...
-    @property
-    def predictors(self) -> Any: ...
-    @property
-    def ablation(self) -> Any: ...
-    @property
-    def effects(self) -> Any: ...
-    @property
-    def convergence(self) -> Any: ...
-    @property
-    def reached(self) -> Any: ...
-    @property
-    def speedup(self) -> Any: ...
-    @property
-    def dataset_size(self) -> Any: ...
-    @property
-    def model_sets(self) -> Any: ...
-    @property
-    def above_line(self) -> Any: ...
-    @property
-    def models(self) -> Any: ...
-    @property
-    def compared(self) -> Any: ...
-    @property
-    def compared_means(self) -> Any: ...
-    @property
-    def unshared(self) -> Any: ...
-    @property
-    def dropped(self) -> Any: ...
-    @property
-    def missing(self) -> Any: ...
-    @property
-    def notes(self) -> Any: ...
-    @property
-    def trials(self) -> Any: ...
-    @property
-    def sources(self) -> Sequence[Mapping[str, Any]]: ...
-    @property
-    def predictor(self) -> "Predictor": ...
-    @property
-    def options(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -135,7 +69,7 @@ class Names:
         return {**found, "o": found["m"], "v": found["s"]}
 
 
-def names_of(subject: Subject) -> Names:
+def names_of(subject: "Analysis") -> Names:
     """Collect the names from the cells and the sweeps."""
     tables = [subject.cells, subject.ablation, subject.convergence, subject.dataset_size]
 

@@ -1,12 +1,12 @@
 """The table of predictors judged: how well each orders the models of a dataset."""
 
+from headstart.analysis import Analysis
 from headstart.report.page_model import (
     SETTING,
     Column,
     Names,
     PageTable,
     Record,
-    Subject,
     filled,
     named,
     pivoted,
@@ -32,7 +32,7 @@ NOTE = (
 )
 
 
-def predictors_table(subject: Subject, names: Names) -> PageTable:
+def predictors_table(subject: Analysis, names: Names) -> PageTable:
     """Return one row per setting and predictor, the best first; empty where none was judged."""
     table = subject.predictors
     means = table[table["dataset"] == "all"] if len(table) else table

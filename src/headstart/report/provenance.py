@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from headstart.analysis import source_notes
+from headstart.analysis import Analysis, source_notes
 from headstart.report.page_model import (
     DATASET,
     MODEL,
@@ -15,7 +15,6 @@ from headstart.report.page_model import (
     Names,
     PageTable,
     Record,
-    Subject,
     filled,
     named,
 )
@@ -56,7 +55,7 @@ WHOLE = "{:,.0f}".format
 Source = dict[str, Any]
 
 
-def sources(subject: Subject) -> list[Source]:
+def sources(subject: Analysis) -> list[Source]:
     """Return a readable description of each source; unknown values are empty."""
     keys = ("name", "description", "citation", "sha256", "error")
     described = []
@@ -76,7 +75,7 @@ def sources(subject: Subject) -> list[Source]:
     return described
 
 
-def measured(subject: Subject) -> int:
+def measured(subject: Analysis) -> int:
     """Count the accuracies used: rows of the sources, with all seeds and levels of sweeps."""
     rows = [source.get("rows") for source in subject.sources]
     lacking = sum(int(source.get("without_accuracy") or 0) for source in subject.sources)
@@ -84,7 +83,7 @@ def measured(subject: Subject) -> int:
     return max(total, len(subject.cells))
 
 
-def seeds_sentence(subject: Subject) -> str:
+def seeds_sentence(subject: Analysis) -> str:
     """Return the number of seeds per cell and their spread; empty if each cell has one."""
     cells = subject.cells
     if not (cells.n_seeds > 1).any():
@@ -95,7 +94,7 @@ def seeds_sentence(subject: Subject) -> str:
     return f"{many} seeds per cell (median SD {number(spread, 3)} in log odds)"
 
 
-def facts(subject: Subject) -> list[tuple[str, str]]:
+def facts(subject: Analysis) -> list[tuple[str, str]]:
     """List the options of the analysis, and what the trials have in common."""
     options = subject.options
     given = [
@@ -122,7 +121,7 @@ def text(value: Any) -> str:
     return str(value) if known(value) else ""
 
 
-def families_text(subject: Subject) -> str:
+def families_text(subject: Analysis) -> str:
     """Return which families were inferred; empty if all were given."""
     guessed = [source for source in subject.sources if source.get("families") == "guessed"]
     if not guessed:
@@ -157,7 +156,7 @@ def values_text(column: Iterable[Any]) -> str:
     return "; ".join(f"{value} ({count(values.count(value), 'trial')})" for value in distinct)
 
 
-def alarms(subject: Subject) -> list[str]:
+def alarms(subject: Analysis) -> list[str]:
     """Return warnings: fits that did not converge, images that could not be decoded."""
     found, trials = [], subject.trials
     if "unconverged" in trials:
@@ -174,7 +173,7 @@ def alarms(subject: Subject) -> list[str]:
     return found
 
 
-def data_warnings(subject: Subject) -> dict[str, list[str]]:
+def data_warnings(subject: Analysis) -> dict[str, list[str]]:
     """Return the data warnings per dataset, each once."""
     trials, found = subject.trials, dict[str, list[str]]()
     if "data_warnings" not in trials:
@@ -187,7 +186,7 @@ def data_warnings(subject: Subject) -> dict[str, list[str]]:
     return found
 
 
-def skipped(subject: Subject) -> list[tuple[str, list[str]]]:
+def skipped(subject: Analysis) -> list[tuple[str, list[str]]]:
     """Return the images that could not be decoded, by dataset."""
     trials, found = subject.trials, dict[str, list[str]]()
     if "left_out" not in trials:
@@ -200,7 +199,7 @@ def skipped(subject: Subject) -> list[tuple[str, list[str]]]:
     return [(dataset, names) for dataset, names in found.items() if names]
 
 
-def datasets_table(subject: Subject, names: Names) -> PageTable:
+def datasets_table(subject: Analysis, names: Names) -> PageTable:
     """Return one row per dataset: its sizes, metric and splits; columns where known."""
     trials, cells = subject.trials, subject.cells
     source = trials if len(trials) else cells
@@ -225,7 +224,7 @@ def datasets_table(subject: Subject, names: Names) -> PageTable:
     return filled("datasets-table", "Datasets", columns, rows, names)
 
 
-def trials_table(subject: Subject, names: Names) -> PageTable | None:
+def trials_table(subject: Analysis, names: Names) -> PageTable | None:
     """Return one row per trial: selected hyperparameters, convergence, digests of the inputs."""
     trials = subject.trials
     if not len(trials):
@@ -256,7 +255,7 @@ def trouble(row: dict[str, Any]) -> float:
 DIGESTS = {"examples": "Data digest", "weights": "Weights digest", "key": "Trial key"}
 
 
-def missing_tables(subject: Subject, names: Names) -> list[PageTable]:
+def missing_tables(subject: Analysis, names: Names) -> list[PageTable]:
     """Return the notes, what could not be computed, and what was excluded."""
     excluded = [
         SETTING,

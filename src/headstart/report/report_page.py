@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from headstart.analysis import Analysis
 from headstart.figures import Figure, page_figures
 from headstart.figures.figure import Panel
 from headstart.figures.figure_data import FigureData
@@ -12,7 +13,7 @@ from headstart.figures.style import CONFIG
 from headstart.report import provenance
 from headstart.report.analysis_answer import answer_of
 from headstart.report.leaderboard import leaderboard
-from headstart.report.page_model import Names, PageTable, Subject, filter_keys, names_of
+from headstart.report.page_model import Names, PageTable, filter_keys, names_of
 from headstart.report.page_templates import render_page, without_direction, write_html
 from headstart.report.result_tables import (
     correction_sentence,
@@ -39,12 +40,12 @@ class HtmlPage:
     label = "Report"
     suffixes = (".html", ".htm")
 
-    def write(self, analysis: Subject, target: Path) -> None:
+    def write(self, analysis: Analysis, target: Path) -> None:
         """Write the page."""
         write_page(analysis, target, self.title)
 
 
-def write_page(analysis: Subject, out: Path, title: str | None = None) -> Path:
+def write_page(analysis: Analysis, out: Path, title: str | None = None) -> Path:
     """Write the report page: one self-contained file, whole or not at all.
 
     Parameters
@@ -69,7 +70,7 @@ def write_page(analysis: Subject, out: Path, title: str | None = None) -> Path:
     return write_html(page_html(analysis, title), out)
 
 
-def page_html(analysis: Subject, title: str | None = None) -> str:
+def page_html(analysis: Analysis, title: str | None = None) -> str:
     """Return the report page as HTML; the same analysis gives the same text.
 
     Parameters
@@ -135,13 +136,13 @@ def datasets_meant(names: Names) -> int:
     return sum(int(one[1]) if one else 1 for one in found)
 
 
-def has_intervals(subject: Subject) -> bool:
+def has_intervals(subject: Analysis) -> bool:
     """Return whether there is any comparison of models that a correction is about."""
     compared = (subject.cells, subject.model_means)
     return len(subject.pairwise) > 0 or any(one.difference_low.notna().any() for one in compared)
 
 
-def page_tables(subject: Subject, names: Names) -> dict[str, list[PageTable]]:
+def page_tables(subject: Analysis, names: Names) -> dict[str, list[PageTable]]:
     """Return the tables of the page by their section."""
     return {
         "leaderboard": leaderboard(subject, names),
@@ -175,7 +176,7 @@ DRAWN = (
 )  # fmt: skip
 
 
-def all_figures(subject: Subject) -> list[Figure]:
+def all_figures(subject: Analysis) -> list[Figure]:
     """Return the figures that these tables can fill, in reading order."""
     tables = {name: getattr(subject, name) for name in DRAWN}
     return page_figures(FigureData(tables, subject.predictor, interactive=True))

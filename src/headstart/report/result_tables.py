@@ -3,7 +3,7 @@
 from collections.abc import Callable, Container
 from typing import Any
 
-from headstart.analysis import UPSTREAM, prediction_summary
+from headstart.analysis import UPSTREAM, Analysis, prediction_summary
 from headstart.predictors import Predictor
 from headstart.report.comparison_tables import comparison_tables
 from headstart.report.page_model import (
@@ -16,7 +16,6 @@ from headstart.report.page_model import (
     PageCell,
     PageTable,
     Record,
-    Subject,
     filled,
     filter_keys,
     marker_legend,
@@ -77,7 +76,7 @@ INTERVAL = "95 % interval"
 WHOLE, SIGNED, PROPORTION = decimals(0), decimals(3, plus=True), decimals(2, scale=100)
 
 
-def result_tables(subject: Subject, names: Names) -> list[PageTable]:
+def result_tables(subject: Analysis, names: Names) -> list[PageTable]:
     """Return the tables of results that have rows."""
     tables = [
         means_table(subject, names),
@@ -89,7 +88,7 @@ def result_tables(subject: Subject, names: Names) -> list[PageTable]:
     return [table for table in tables if table.rows]
 
 
-def accuracy_table(subject: Subject, names: Names, setting: str, digits: int = 1) -> PageTable:
+def accuracy_table(subject: Analysis, names: Names, setting: str, digits: int = 1) -> PageTable:
     """Return models by datasets in percent, with the mean accuracy and the mean log odds."""
     cells, means = subject.cells, subject.model_means
     cells = cells[cells.setting == setting] if len(cells) else cells
@@ -157,7 +156,7 @@ def metrics_note(cells: Any) -> str:
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
 
-def means_note(subject: Subject, means: Any) -> str:
+def means_note(subject: Analysis, means: Any) -> str:
     """Return what the columns of means hold, and which standard error they have."""
     if not len(means):
         return ""
@@ -175,7 +174,7 @@ def predictor_column(predictor: Predictor, **more: Any) -> Column:
     return Column(predictor.heading, of=predictor.column, format=text, **more)
 
 
-def means_table(subject: Subject, names: Names) -> PageTable:
+def means_table(subject: Analysis, names: Names) -> PageTable:
     """Return the mean log odds of every model and setting, with differences and ranks."""
     means = subject.model_means
     rank = {(row["setting"], row["model"]): row for row in records(subject.ranks, names)}
@@ -223,7 +222,7 @@ def means_table(subject: Subject, names: Names) -> PageTable:
     return filled("means", over, columns, rows, names, note=note, marker_legend=legend)
 
 
-def correlation_table(subject: Subject, names: Names, without: Container[str] = ()) -> PageTable:
+def correlation_table(subject: Analysis, names: Names, without: Container[str] = ()) -> PageTable:
     """Return the correlations of each group of datasets, except some groups."""
     labels = {"all": "all datasets"}
     rows = [
@@ -264,7 +263,7 @@ def correlation_table(subject: Subject, names: Names, without: Container[str] = 
     return filled("correlations", caption, columns, rows, names, note=note)
 
 
-def settings_table(subject: Subject, names: Names) -> PageTable:
+def settings_table(subject: Analysis, names: Names) -> PageTable:
     """Return every setting compared with those before it."""
     place = {name: i for i, name in enumerate(names.settings)}
     rows = [row for row in records(subject.settings, names)
@@ -283,7 +282,7 @@ def settings_table(subject: Subject, names: Names) -> PageTable:
     return filled("settings", caption, columns, rows, names, other="setting", note=note)
 
 
-def effects_table(subject: Subject, names: Names) -> PageTable:
+def effects_table(subject: Analysis, names: Names) -> PageTable:
     """Return the difference at each training change and setting."""
     table = subject.effects.sort_values("position", kind="stable")
     rows = sorted(records(table, names), key=lambda row: row["position"])
@@ -308,7 +307,7 @@ def effects_table(subject: Subject, names: Names) -> PageTable:
     return filled("effects", caption, columns, rows, names, note=note)
 
 
-def study_tables(subject: Subject, names: Names) -> dict[str, PageTable]:
+def study_tables(subject: Analysis, names: Names) -> dict[str, PageTable]:
     """Return the tables below the figures of the sweeps."""
     given = {
         "ablation": study_table(subject, names, "ablation", "configuration", "Training"),
@@ -321,7 +320,7 @@ def study_tables(subject: Subject, names: Names) -> dict[str, PageTable]:
     return {name: table for name, table in given.items() if table.rows}
 
 
-def residual_table(subject: Subject, names: Names) -> PageTable:
+def residual_table(subject: Analysis, names: Names) -> PageTable:
     """Return models and settings by datasets: residuals from the line of each dataset."""
     cells = subject.cells
     cells = cells[cells.residual.notna()] if len(cells) else cells
@@ -339,7 +338,7 @@ def residual_table(subject: Subject, names: Names) -> PageTable:
     return filled("residual-table", caption, columns, rows, names)
 
 
-def study_table(subject: Subject, names: Names, of: str, level: str, label: str) -> PageTable:
+def study_table(subject: Analysis, names: Names, of: str, level: str, label: str) -> PageTable:
     """Return the means of a sweep: a row per model (and dataset) and level."""
     table = getattr(subject, of)
     by = [name for name in ("model", "dataset", level) if name in table]
@@ -371,7 +370,7 @@ TEST_NAMES = {
 }
 
 
-def significance_tables(subject: Subject, names: Names) -> list[PageTable]:
+def significance_tables(subject: Analysis, names: Names) -> list[PageTable]:
     """Return the tables of tests, except the pairs, that have rows."""
     tables = [
         mixed_table(subject, names),
@@ -380,7 +379,7 @@ def significance_tables(subject: Subject, names: Names) -> list[PageTable]:
     return [table for table in tables if table.rows]
 
 
-def correction_sentence(subject: Subject) -> str:
+def correction_sentence(subject: Analysis) -> str:
     """State whether intervals and p-values are corrected for multiple comparisons."""
     tables = [one for one in (subject.model_means, subject.pairwise) if len(one)]
     used = {name for table in tables for name in table.correction.dropna()}
@@ -392,7 +391,7 @@ def correction_sentence(subject: Subject) -> str:
     return "No correction for multiple comparisons is applied."
 
 
-def pairs_table(subject: Subject, names: Names) -> tuple[PageTable, int]:
+def pairs_table(subject: Analysis, names: Names) -> tuple[PageTable, int]:
     """Return pairs of models, those with the best model first.
 
     Returns
@@ -447,7 +446,7 @@ def pairs_table(subject: Subject, names: Names) -> tuple[PageTable, int]:
     return table, max(0, len(rows) - MOST_PAIRS)
 
 
-def best_models(subject: Subject) -> dict[tuple[str, str], set[str]]:
+def best_models(subject: Analysis) -> dict[tuple[str, str], set[str]]:
     """Return the best models per setting and dataset, and of the means (``"all"``)."""
     best: dict[tuple[str, str], set[str]] = {}
     for table in (subject.cells, subject.model_means.assign(dataset="all")):
@@ -456,7 +455,7 @@ def best_models(subject: Subject) -> dict[tuple[str, str], set[str]]:
     return best
 
 
-def mixed_table(subject: Subject, names: Names) -> PageTable:
+def mixed_table(subject: Analysis, names: Names) -> PageTable:
     """Return the slope of the mixed model beside r."""
     table = subject.correlations
     if len(table):
@@ -495,7 +494,7 @@ def mixed_table(subject: Subject, names: Names) -> PageTable:
     return filled("mixed", "Mixed model", columns, rows, names, note=note)
 
 
-def prediction_table(subject: Subject, names: Names) -> PageTable:
+def prediction_table(subject: Analysis, names: Names) -> PageTable:
     """Return how often prediction intervals cover models that were left out of the fit."""
     parts = {"low": "low third", "middle": "middle third", "high": "high third",
              "family": "family left out", "top": "top third extrapolated"}  # fmt: skip

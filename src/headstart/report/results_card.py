@@ -3,18 +3,15 @@
 from html import escape
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
 
 import vl_convert
 
+from headstart.analysis import Analysis
 from headstart.errors import AnalysisError
 from headstart.files import replaced, storage_errors, writable_folder
 from headstart.report.leaderboard import leaderboard
 from headstart.report.page_model import Column, PageCell, PageTable, names_of
 from headstart.spec.formatting import count
-
-if TYPE_CHECKING:
-    from headstart.analysis import Analysis
 
 __all__ = ["ResultsCard"]
 
@@ -62,7 +59,7 @@ class ResultsCard:
             )
         writable_folder(target)
 
-    def write(self, analysis: "Analysis", target: Path) -> None:
+    def write(self, analysis: Analysis, target: Path) -> None:
         """Write the files to a folder, which is made where it is missing.
 
         Raises

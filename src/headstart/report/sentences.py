@@ -6,8 +6,8 @@ called uncertain, and what could not be estimated is named.
 
 from typing import Any, NamedTuple
 
-from headstart.analysis import FEWEST_FOR_INTERVAL, FEWEST_MODELS, UPSTREAM, still_rising
-from headstart.report.page_model import MEANS_TEST, Subject, cell_test
+from headstart.analysis import FEWEST_FOR_INTERVAL, FEWEST_MODELS, UPSTREAM, Analysis, still_rising
+from headstart.report.page_model import MEANS_TEST, cell_test
 from headstart.spec.display_names import in_order, role
 from headstart.spec.formatting import (
     by_setting,
@@ -49,7 +49,7 @@ __all__ = [
 MOST_PAIRS = 3
 
 
-def correlation_sentence(subject: Subject) -> str:
+def correlation_sentence(subject: Analysis) -> str:
     """State the correlation with the predictor in the first setting that has one; else empty."""
     rows = pearson_rows(subject)
     if not rows:
@@ -60,7 +60,7 @@ def correlation_sentence(subject: Subject) -> str:
     return f"Across {models} and {datasets}, {what} correlate at {correlation(row)}."
 
 
-def no_correlation_sentence(subject: Subject) -> str:
+def no_correlation_sentence(subject: Analysis) -> str:
     """State why there is no correlation; empty where there is one."""
     if pearson_rows(subject):
         return ""
@@ -77,7 +77,7 @@ def wins_sentence(pairs: list[Any]) -> str:
     return f"{clauses[:1].upper()}{clauses[1:]}{rest}."
 
 
-def setting_pairs(subject: Subject) -> list[Any]:
+def setting_pairs(subject: Analysis) -> list[Any]:
     """Return every pair of settings that share cells, once each, the most important first.
 
     Fine-tuning against logistic regression, or against scratch where that is all: the pair whose
@@ -103,7 +103,7 @@ def _leads(row: Any) -> bool:
     return bool(row.wins > lost or (row.wins == lost and row.setting < row.other))
 
 
-def finetune_pairs(subject: Subject, rows: list[Any]) -> list[Any]:
+def finetune_pairs(subject: Analysis, rows: list[Any]) -> list[Any]:
     """Return fine-tuning against logistic regression, or against scratch where that is all."""
     tuned = [row for row in rows if role(row.setting) == "finetune"]
     against = [
@@ -157,7 +157,7 @@ class BestTable(NamedTuple):
         return self.rows[~self.rows["best"].astype(bool)]
 
 
-def best_table(subject: Subject, setting: str | None = None) -> BestTable | None:
+def best_table(subject: Analysis, setting: str | None = None) -> BestTable | None:
     """Return what tells the best model of a setting, the first unless named; None without cells."""
     means, cells = subject.model_means, subject.cells
     if not len(cells):
@@ -234,7 +234,7 @@ def scope_of(means: Any) -> str:
     return f"{count(n, 'dataset')}{holes}"
 
 
-def pearson_rows(subject: Subject) -> list[Any]:
+def pearson_rows(subject: Analysis) -> list[Any]:
     """Return the defined correlations over all datasets, one row per setting, in order."""
     table = over_all(subject)
     if not len(table):
@@ -244,7 +244,7 @@ def pearson_rows(subject: Subject) -> list[Any]:
     return [by_setting[setting] for setting in in_order(by_setting)]
 
 
-def over_all(subject: Subject) -> Any:
+def over_all(subject: Analysis) -> Any:
     table = subject.correlations
     if not len(table):
         return table
@@ -283,7 +283,7 @@ def no_interval(row: Any) -> str:
     return "no interval: the correlation is exact, or undefined without one of the models"
 
 
-def other_settings(subject: Subject, rows: list[Any]) -> str:
+def other_settings(subject: Analysis, rows: list[Any]) -> str:
     """State r of the settings that the headline does not name."""
     clauses = [
         f"{correlation(row, scope_text(subject, rows[0], row))} {by_setting(row.setting)}"
@@ -293,7 +293,7 @@ def other_settings(subject: Subject, rows: list[Any]) -> str:
     return f"Correlation in the other setting{ending}: {'; '.join(clauses)}." if clauses else ""
 
 
-def scope_text(subject: Subject, first: Any, row: Any) -> str:
+def scope_text(subject: Analysis, first: Any, row: Any) -> str:
     """Return the models and datasets of a correlation if they differ from those of the first."""
     counts = count(int(row.n_models), "model"), count(int(row.n_datasets), "dataset")
     scopes = (
@@ -306,7 +306,7 @@ def scope_text(subject: Subject, first: Any, row: Any) -> str:
     return f"over {' and '.join(counts)}" + (", not all of them the same" if as_many else "")
 
 
-def names_in_correlation(subject: Subject, setting: str) -> tuple[set[str], set[str]]:
+def names_in_correlation(subject: Analysis, setting: str) -> tuple[set[str], set[str]]:
     """Return the models and datasets of the correlation over all datasets."""
     cells = subject.cells
     if not len(cells):
@@ -339,7 +339,7 @@ def family_sentence(rows: list[Any]) -> str:
     )
 
 
-def slope_sentence(subject: Subject) -> str:
+def slope_sentence(subject: Analysis) -> str:
     """State the slope of the mixed model in the first setting where it converged."""
     table = subject.mixed
     table = table[table.slope.notna() & (table.converged == True)] if len(table) else table  # noqa: E712
@@ -364,7 +364,7 @@ def slope_sentence(subject: Subject) -> str:
     )
 
 
-def no_correlation_reason(subject: Subject) -> str:
+def no_correlation_reason(subject: Analysis) -> str:
     """Return why no setting has a correlation: the reason that the analysis noted, if any."""
     cells = subject.cells
     if not len(cells) or not cells[subject.predictor.column].notna().any():
@@ -391,7 +391,7 @@ LEVELS = {
 }
 
 
-def level_used(subject: Subject) -> str:
+def level_used(subject: Analysis) -> str:
     """Return which level of a sweep the tables with one number per cell use; empty if none."""
     noted = [str(what).removeprefix(NOTE) for what in subject.missing.what if NOTE in str(what)]
     factors = [factor for factor in LEVELS if any(note.startswith(factor) for note in noted)]
@@ -400,7 +400,7 @@ def level_used(subject: Subject) -> str:
     return f"each model at its {joined([LEVELS[factor] for factor in factors])}"
 
 
-def study_sentences(subject: Subject) -> list[str]:
+def study_sentences(subject: Analysis) -> list[str]:
     """Return one sentence per sweep in the table."""
     sentences = [
         ends_sentence(subject.convergence, "steps", "step"),
@@ -431,7 +431,7 @@ def ends_sentence(table: Any, level: str, noun: str) -> str:
     return f"From {low:,g} to {count_text(high, noun)}{each}, {mean} change {joined(clauses)}."
 
 
-def speed_sentences(subject: Subject) -> list[str]:
+def speed_sentences(subject: Analysis) -> list[str]:
     """Compare the steps that two settings need to reach 90 % of their largest odds.
 
     The comparison is inconclusive where curves may still rise; curves that stay at chance are
@@ -512,7 +512,7 @@ def short_configuration(name: Any) -> str:
     return str(name).partition(": ")[0]
 
 
-def effects_sentence(subject: Subject) -> str:
+def effects_sentence(subject: Analysis) -> str:
     """Count the changes of the training with higher, lower and uncertain log odds."""
     table = subject.effects
     table = table[table.low.notna()] if len(table) else table
