@@ -55,7 +55,8 @@ def test_a_card_and_latex_with_intervals(cli, tmp_path):
     assert r"\scriptsize 78.1 to 79.1" in (tmp_path / "t.tex").read_text()
     magic = {"pdf": b"%PDF", "png": b"\x89PNG", "svg": b"<"}
     files = {file.name: file.read_bytes() for file in (tmp_path / "card").iterdir()}
-    assert set(files) == {f"{name}.{end}" for name in ("table", "figure") for end in magic}
+    names = ("table", "table-fine-tuned", "table-random-initialization", "figure")
+    assert set(files) == {f"{name}.{end}" for name in names for end in magic}
     for name, content in files.items():
         assert content.startswith(magic[name[-3:]])
     card = files["table.svg"].decode()

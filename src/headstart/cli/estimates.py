@@ -16,7 +16,7 @@ from headstart.analysis import (
 )
 from headstart.cli.terminal_tables import table_parts
 from headstart.report.analysis_answer import answer_of
-from headstart.report.comparison_tables import comparison_tables
+from headstart.report.comparison_tables import comparison_tables, predictors_table
 from headstart.report.page_model import (
     DATASET,
     SETTING,
@@ -26,7 +26,6 @@ from headstart.report.page_model import (
     named,
     names_of,
 )
-from headstart.report.predictors_table import predictors_table
 from headstart.report.result_tables import (
     correlation_table,
     effects_table,

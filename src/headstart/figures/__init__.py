@@ -3,24 +3,8 @@
 A figure is drawn from the tables of an analysis: `pandas.DataFrame` by name, one row per estimate.
 Accuracies are proportions, `log_odds` and `mean` natural logs of odds, intervals `low` to `high`
 95 %, unknown numbers NaN, unknown booleans None; `setting`, `model`, `family` and `dataset` are
-names. Tables that each figure reads:
-
-==================== ============================================================================
-figure               tables
-==================== ============================================================================
-correlation          `model_means`; where there are any, `lines` and `correlations`
-datasets             `cells`; where there are any, `lines` and `correlations`
-models               `model_means`
-settings             `cells`
-finetune-vs-scratch  `cells`
-ablation             `ablation`: `configuration` at `position` 0, 1, ...
-convergence          `convergence`: `mean` after `steps`; where it is there, `reached`
-dataset-size         `dataset_size`: `mean` with `examples_per_class`
-ranks                `ranks`: `rank` with its interval `low` to `high`
-heatmap              `cells` with `residual` from their dataset's line
-embedding            `embedding`: an image at `x`, `y`, a network at `position` 0, 1, ...; where
-                     it is there, `separation`. Not of an analysis: of `headstart.embedding`
-==================== ============================================================================
+names. What each figure needs is written down in `FIGURES`. The figure `embedding` is not of an
+analysis, but of `headstart.embedding`.
 
 Examples
 --------

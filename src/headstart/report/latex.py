@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from headstart.analysis import Analysis
@@ -10,7 +12,7 @@ from headstart.files import replaced
 from headstart.report.page_model import Column, Names, PageCell, PageTable, names_of
 from headstart.report.result_tables import accuracy_table, correction_sentence, correlation_table
 
-__all__ = ["LatexTables", "latex_tables"]
+__all__ = ["LatexTables", "labels", "latex_tables"]
 
 # Characters that are special in LaTeX.
 SPECIAL = {
@@ -280,14 +282,11 @@ def plain(text: str) -> str:
     )
 
 
-def labels(settings: tuple[str, ...]) -> dict[str, str]:
-    """Return a unique LaTeX label for each setting."""
+def labels(settings: Iterable[str]) -> dict[str, str]:
+    """Return for each setting a unique label of plain letters, for LaTeX and names of files."""
     given: dict[str, str] = {}
     for setting in settings:
         plainly = "".join(c if c.isalnum() and c.isascii() else "-" for c in setting.lower())
-        label, n = plainly, 1
-        while label in given.values():
-            n += 1
-            label = f"{plainly}-v{n}"
-        given[setting] = label
+        names = (f"{plainly}-v{n}" if n > 1 else plainly for n in count(1))
+        given[setting] = next(name for name in names if name not in given.values())
     return given

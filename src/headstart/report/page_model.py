@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from headstart.spec.display_names import in_order, setting_label
-from headstart.spec.formatting import UNKNOWN, known, number, ranged
+from headstart.spec.formatting import UNKNOWN, decimals, known, number, ranged
 
 if TYPE_CHECKING:
     from headstart.analysis import Analysis
@@ -112,14 +112,6 @@ class PageCell:
     marker: str = ""
     note: str = ""
     keys: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def order(self) -> str:
-        """Return the sort key, empty where the text serves as one."""
-        if self.value is None:
-            return ""
-        order = f"{self.value:.8g}"
-        return "" if order == self.text else order
 
 
 Record = Mapping[str, Any]
@@ -344,15 +336,13 @@ def pivoted(rows: Iterable[Record], index: Sequence[str], by: str) -> list[dict[
     return list(found.values())
 
 
-def mean_and_error(
-    label: str, of: str = "mean", se: str = "se", digits: int = 3, **more: Any
-) -> Column:
+def mean_and_error(label: str, digits: int = 3, **more: Any) -> Column:
     """Return a column of means with their standard errors."""
 
     def error(row: Record) -> str:
-        return f"± {number(row[se], digits)}" if known(row.get(se)) else ""
+        return f"± {number(row['se'], digits)}" if known(row.get("se")) else ""
 
-    return Column(label, of, lambda value: number(value, digits), aside=error, **more)
+    return Column(label, "mean", decimals(digits), aside=error, **more)
 
 
 def filter_keys(names: Names, **what: Any) -> dict[str, Any]:

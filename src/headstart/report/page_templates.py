@@ -1,7 +1,7 @@
 """How every page is put together: templates, one style, the charts' library, a closed policy.
 
 A page is a template that extends ``base.html`` and may use the macros of ``parts.html``. Its script
-is one file of the same folder; Vega-Lite is there for pages with charts.
+is one file of the same folder.
 """
 
 import base64
@@ -23,17 +23,9 @@ from headstart.errors import HeadstartError
 from headstart.figures.figure_data import packed_column
 from headstart.files import replaced, writable_folder
 from headstart.local_cache import default_cache
-from headstart.report.page_model import PageCell, PageTable
+from headstart.report.page_model import PageTable
 
-__all__ = [
-    "bundle",
-    "policy",
-    "render_page",
-    "script_data",
-    "table_data",
-    "without_direction",
-    "write_html",
-]
+__all__ = ["bundle", "render_page", "without_direction", "write_html"]
 
 # Rows of a table that are there without its script; the script adds further ones on demand.
 MOST_ROWS = 50
@@ -48,7 +40,6 @@ def render_page(
     title: str,
     payload: Mapping[str, Any],
     script: str = "page.js",
-    charts: bool = True,
     tables: Sequence[PageTable] = (),
     **content: Any,
 ) -> str:
@@ -64,15 +55,13 @@ def render_page(
         What the page's script reads, as JSON.
     script
         The page's script, a file among the templates.
-    charts
-        Whether the page needs Vega-Lite (0.9 MB).
     tables
         All tables of the page, which its script sorts, searches and pages.
     content
         What the template shows; `description` is the page's meta description.
     """
     templates = environment()
-    scripts = [*([bundle()] if charts else []), templates.get_template(script).render()]
+    scripts = [bundle(), templates.get_template(script).render()]
     return templates.get_template(template).render(
         title=title,
         policy=policy(scripts),
@@ -111,38 +100,35 @@ def table_data(table: PageTable) -> dict[str, Any]:
     columns = []
     for i, column in enumerate(table.columns):
         cells = [row.cells[i] for row in table.rows]
-        texts = [without_direction(cell.text) for cell in cells]
-        data: dict[str, Any] = {"label": column.heading, "texts": packed_texts(texts)}
+        data: dict[str, Any] = {
+            "label": column.heading,
+            "texts": packed_texts([cell.text for cell in cells]),
+        }
         if column.numeric:
             data["numeric"] = True
-            if not all(read_as_number(cell) for cell in cells):
+            # Where not every text begins with its number.
+            if any((c.value is None) == bool(LEADING_NUMBER.match(c.text)) for c in cells):
                 data["values"] = [
-                    None if c.value is None else float(c.order or c.text) for c in cells
+                    None if c.value is None else float(f"{c.value:.8g}") for c in cells
                 ]
         if any(cell.marker for cell in cells):
             data["marks"] = "".join({"best": "1", "same": "2"}.get(c.marker, "0") for c in cells)
         if any(cell.note for cell in cells):
-            data["seconds"] = packed_texts([without_direction(cell.note) for cell in cells])
+            data["seconds"] = packed_texts([cell.note for cell in cells])
         more = {"keys": column.keys, "code": column.code, "second": column.second}
         data |= {name: value for name, value in more.items() if value}
         if column.prefix or column.suffix:
             data["affixes"] = [len(column.prefix), len(column.suffix)]
         columns.append(data)
     kinds = dict.fromkeys(kind for row in table.rows for kind in row.keys)
-    keys = {
-        kind.removeprefix("data-"): [row.keys.get(kind) for row in table.rows] for kind in kinds
-    }
+    keys = {kind[len("data-") :]: [row.keys.get(kind) for row in table.rows] for kind in kinds}
     return {"columns": columns, "keys": keys}
 
 
-def packed_texts(texts: list[str]) -> Any:
-    """Return texts, by their levels where most are repeated."""
-    return packed_column(list(texts)) if 2 * len(set(texts)) < len(texts) else texts
-
-
-def read_as_number(cell: PageCell) -> bool:
-    """Return whether the text of a cell begins with its number, or both are missing."""
-    return (cell.value is None) == (LEADING_NUMBER.match(cell.text) is None)
+def packed_texts(cells: list[str]) -> Any:
+    """Return texts without marks of direction, by their levels where most are repeated."""
+    texts = list(map(without_direction, cells))
+    return packed_column(texts) if 2 * len(set(texts)) < len(texts) else texts
 
 
 def environment() -> jinja2.Environment:

@@ -224,11 +224,8 @@ def datasets_table(subject: Analysis, names: Names) -> PageTable:
     return filled("datasets-table", "Datasets", columns, rows, names)
 
 
-def trials_table(subject: Analysis, names: Names) -> PageTable | None:
+def trials_table(subject: Analysis, names: Names) -> PageTable:
     """Return one row per trial: selected hyperparameters, convergence, digests of the inputs."""
-    trials = subject.trials
-    if not len(trials):
-        return None
     columns = [
         *(SETTING, MODEL, DATASET),
         Column("Seed", "seed", decimals(0)),
@@ -241,15 +238,14 @@ def trials_table(subject: Analysis, names: Names) -> PageTable | None:
         Column("Seconds", "seconds", decimals(1)),
         *(named(label, of, code=True) for of, label in DIGESTS.items()),
     ]
-    # Trials with problems come first.
-    rows = sorted(trials.to_dict("records"), key=lambda row: -trouble(row))
-    return filled("trials", f"{count(len(rows), 'trial')}", columns, rows, names)
 
+    def trouble(row: Record) -> float:
+        """Count the fits that did not converge and the images that were skipped."""
+        counts = (row.get("unconverged"), row.get("skipped_images"))
+        return sum(float(n) for n in counts if n is not None and known(n))
 
-def trouble(row: dict[str, Any]) -> float:
-    """Count the fits that did not converge and the images that were skipped."""
-    counts = (row.get("unconverged"), row.get("skipped_images"))
-    return sum(float(n) for n in counts if n is not None and known(n))
+    rows = sorted(subject.trials.to_dict("records"), key=trouble, reverse=True)
+    return filled("trials", count(len(rows), "trial"), columns, rows, names)
 
 
 DIGESTS = {"examples": "Data digest", "weights": "Weights digest", "key": "Trial key"}

@@ -13,14 +13,13 @@ from headstart.figures.style import CONFIG
 from headstart.report import provenance
 from headstart.report.analysis_answer import answer_of
 from headstart.report.leaderboard import leaderboard
-from headstart.report.page_model import Names, PageTable, filter_keys, names_of
+from headstart.report.page_model import Names, filter_keys, names_of
 from headstart.report.page_templates import render_page, without_direction, write_html
 from headstart.report.result_tables import (
     correction_sentence,
     effects_table,
     pairs_table,
     result_tables,
-    significance_tables,
     study_tables,
 )
 from headstart.spec.display_names import setting_label
@@ -46,21 +45,7 @@ class HtmlPage:
 
 
 def write_page(analysis: Analysis, out: Path, title: str | None = None) -> Path:
-    """Write the report page: one self-contained file, whole or not at all.
-
-    Parameters
-    ----------
-    analysis
-        The tidy tables of an analysis.
-    out
-        The file to write; its folder has to be there.
-    title
-        The page's heading.
-
-    Returns
-    -------
-    Path
-        `out`.
+    """Write the report page to `out`, whole or not at all; return where it is.
 
     Raises
     ------
@@ -73,34 +58,32 @@ def write_page(analysis: Analysis, out: Path, title: str | None = None) -> Path:
 def page_html(analysis: Analysis, title: str | None = None) -> str:
     """Return the report page as HTML; the same analysis gives the same text.
 
-    Parameters
-    ----------
-    analysis
-        The tidy tables of an analysis.
-    title
-        The page's heading.
+    Its heading is `title`, or else what `answer_of` says.
     """
     answer = answer_of(analysis)
     names = names_of(analysis)
     figures = all_figures(analysis)
     figures.sort(key=lambda figure: figure.name not in FIRST.get(answer.case, ()))
     pairs, pairs_left_out = pairs_table(analysis, names)
-    tables = page_tables(analysis, names)
-    listed = [table for part in tables.values() for table in part]
+    boards = leaderboard(analysis, names)
+    datasets = provenance.datasets_table(analysis, names)
+    tests = result_tables(analysis, names)
+    missing = provenance.missing_tables(analysis, names)
     effects, studies = effects_table(analysis, names), study_tables(analysis, names)
     trials = provenance.trials_table(analysis, names)
     return render_page(
         "page.html",
         title or answer.title,
         payload(names, figures),
-        tables=[*listed, pairs, effects, *studies.values(), *([trials] if trials else [])],
+        tables=[*boards, datasets, *tests, *missing, pairs, effects, *studies.values(), trials],
         description=answer.headline,
         answer=answer,
         names=names,
         n_datasets=datasets_meant(names),
         filters=[(kind, len(of)) for kind, of in labels(names).items()],
         figures=[(figure, placed(figure, names)) for figure in figures],
-        links=links(tables["leaderboard"]),
+        # Where the numbers of a figure stand, for those in the leaderboard.
+        links=dict.fromkeys(("accuracy", "ranks", "means"), boards[0].key) if boards else {},
         sources=provenance.sources(analysis),
         digitised=any(source.get("digitised") for source in analysis.sources),
         facts=provenance.facts(analysis),
@@ -110,11 +93,10 @@ def page_html(analysis: Analysis, title: str | None = None) -> str:
         n_cells=len(analysis.cells),
         n_measured=provenance.measured(analysis),
         seeds=provenance.seeds_sentence(analysis),
-        leaderboard=tables["leaderboard"],
-        datasets=tables["datasets"][0],
-        results=tables["results"],
-        significance=tables["significance"],
-        missing=tables["missing"],
+        leaderboard=boards,
+        datasets=datasets,
+        tests=tests,
+        missing=missing,
         effects=effects,
         studies=studies,
         correction=correction_sentence(analysis) if has_intervals(analysis) else "",
@@ -140,24 +122,6 @@ def has_intervals(subject: Analysis) -> bool:
     """Return whether there is any comparison of models that a correction is about."""
     compared = (subject.cells, subject.model_means)
     return len(subject.pairwise) > 0 or any(one.difference_low.notna().any() for one in compared)
-
-
-def page_tables(subject: Analysis, names: Names) -> dict[str, list[PageTable]]:
-    """Return the tables of the page by their section."""
-    return {
-        "leaderboard": leaderboard(subject, names),
-        "datasets": [provenance.datasets_table(subject, names)],
-        "results": result_tables(subject, names),
-        "significance": significance_tables(subject, names),
-        "missing": provenance.missing_tables(subject, names),
-    }
-
-
-def links(leaderboards: list[PageTable]) -> dict[str, str]:
-    """Return where the numbers of a figure stand, for those in the leaderboard."""
-    return (
-        dict.fromkeys(("accuracy", "ranks", "means"), leaderboards[0].key) if leaderboards else {}
-    )
 
 
 def labels(names: Names) -> dict[str, list[str]]:

@@ -47,16 +47,9 @@ class Reporter(Protocol):
 def find_reporter(
     target: Path, format_name: str | None = None, formats: Iterable[str] = ()
 ) -> Reporter:
-    """Return the reporter of a format, or else of a file's suffix.
+    """Return the reporter of a format of `headstart.registry.REPORTERS`, or of a file's suffix.
 
-    Parameters
-    ----------
-    target
-        The file to write.
-    format_name
-        A name of `headstart.registry.REPORTERS`; None: by the suffix.
-    formats
-        The formats that may be written; all of them if empty.
+    Without a `format_name` the suffix of `target` decides: among `formats`, or all if empty.
 
     Raises
     ------
@@ -89,19 +82,7 @@ def find_reporter(
 
 
 def write_report(analysis: "Analysis", target: str | Path, format_name: str | None = None) -> Path:
-    """Write an analysis to a file, in the format of its suffix or in the one named.
-
-    Parameters
-    ----------
-    analysis
-        What `headstart.analyze` returned.
-    target, format_name
-        As `find_reporter` has them.
-
-    Returns
-    -------
-    Path
-        `target`.
+    """Write an analysis to a file, in the format of its suffix or in the one named; return it.
 
     Raises
     ------

@@ -5,7 +5,7 @@ from typing import Any
 
 from headstart.analysis import UPSTREAM, Analysis, prediction_summary
 from headstart.predictors import Predictor
-from headstart.report.comparison_tables import comparison_tables
+from headstart.report.comparison_tables import comparison_tables, predictors_table
 from headstart.report.page_model import (
     DATASET,
     MODEL,
@@ -24,7 +24,6 @@ from headstart.report.page_model import (
     pivoted,
     records,
 )
-from headstart.report.predictors_table import predictors_table
 from headstart.report.sentences import short_configuration
 from headstart.spec import plain_name
 from headstart.spec.display_names import setting_label
@@ -55,7 +54,6 @@ __all__ = [
     "predictor_column",
     "result_tables",
     "settings_table",
-    "significance_tables",
     "study_tables",
 ]
 
@@ -77,13 +75,15 @@ WHOLE, SIGNED, PROPORTION = decimals(0), decimals(3, plus=True), decimals(2, sca
 
 
 def result_tables(subject: Analysis, names: Names) -> list[PageTable]:
-    """Return the tables of results that have rows."""
+    """Return the tables of estimates and tests, except the pairs, that have rows."""
     tables = [
         means_table(subject, names),
         correlation_table(subject, names),
         settings_table(subject, names),
         *comparison_tables(subject, names),
         predictors_table(subject, names),
+        mixed_table(subject, names),
+        prediction_table(subject, names),
     ]
     return [table for table in tables if table.rows]
 
@@ -368,15 +368,6 @@ TEST_NAMES = {
     "paired_t": "moderated paired t",
     "wilcoxon": "Wilcoxon signed-rank",
 }
-
-
-def significance_tables(subject: Analysis, names: Names) -> list[PageTable]:
-    """Return the tables of tests, except the pairs, that have rows."""
-    tables = [
-        mixed_table(subject, names),
-        prediction_table(subject, names),
-    ]
-    return [table for table in tables if table.rows]
 
 
 def correction_sentence(subject: Analysis) -> str:

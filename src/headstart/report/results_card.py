@@ -1,5 +1,7 @@
 """A results card for a README: one table and one figure, each as PDF, PNG and SVG."""
 
+from collections.abc import Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from textwrap import wrap
@@ -8,18 +10,19 @@ import vl_convert
 
 from headstart.analysis import Analysis
 from headstart.errors import AnalysisError
+from headstart.figures import available, save
+from headstart.figures.text_fitting import text_width
 from headstart.files import replaced, storage_errors, writable_folder
+from headstart.report.latex import labels
 from headstart.report.leaderboard import leaderboard
 from headstart.report.page_model import Column, PageCell, PageTable, names_of
 from headstart.spec.formatting import count
 
 __all__ = ["ResultsCard"]
 
-# Rows of the table. In pixels: the card, a letter, a line, a line of headings, between columns.
+# Rows of a table. In pixels: the card, a letter, a line, a line of headings, between columns.
 MOST_ROWS = 10
 WIDTH, SIZE, LINE, HEAD, GAP = 880.0, 13, 22, 16, 18
-# Width of a letter of Helvetica in ems: of a digit, of capitals, and of narrow letters.
-DIGIT, CAPITAL, NARROW = 0.56, 0.68, 0.33
 SUFFIXES = ("pdf", "png", "svg")
 # The figure that says most, of those that the tables can give.
 FIGURES = ("correlation", "settings", "ranks", "datasets")
@@ -28,10 +31,10 @@ INK, SOFT, RULE = "#1f2328", "#59636e", "#d1d9e0"
 
 
 class ResultsCard:
-    """The reporter of a folder with a table of the best models, and a figure.
+    """The reporter of a folder with tables of the best models, and a figure.
 
-    ``table`` is the leaderboard of the first setting; ``figure`` the first of `FIGURES` that there
-    is, none where there is none.
+    ``table`` is the leaderboard of the first setting, ``table-NAME`` that of each other one;
+    ``figure`` is the first of `FIGURES` that there is, none where there is none.
     """
 
     label = "Results card"
@@ -72,33 +75,40 @@ class ResultsCard:
             raise AnalysisError("no results card: there are no results", code="report.empty")
         self.check(target)
         sources = " and ".join(str(source.get("name")) for source in analysis.sources)
-        svg = table_svg(boards[0], sources)
-        contents = {"svg": svg.encode(), "pdf": vl_convert.svg_to_pdf(svg),
-                    "png": vl_convert.svg_to_png(svg, scale=2)}  # fmt: skip
-        for suffix, content in contents.items():
-            with replaced(target / f"table.{suffix}") as temporary:
-                temporary.write_bytes(content)
-        from headstart.figures import available, save
-
+        for name, board in zip(file_names(boards), boards, strict=True):
+            svg = table_svg(board, sources)
+            contents = {"svg": svg.encode(), "pdf": vl_convert.svg_to_pdf(svg),
+                        "png": vl_convert.svg_to_png(svg, scale=2)}  # fmt: skip
+            for suffix, content in contents.items():
+                with replaced(target / f"{name}.{suffix}") as temporary:
+                    temporary.write_bytes(content)
         given = available(analysis.tables(), analysis.predictor)
         if name := next((name for name in FIGURES if name in given), None):
             save(analysis.figure(name), target / "figure")
+
+
+def file_names(boards: Sequence[PageTable]) -> list[str]:
+    """Return the name of the file of each setting's table, the first without the setting's."""
+    _, *others = labels(board.caption for board in boards).values()
+    return ["table", *(f"table-{name}" for name in others)]
 
 
 def table_svg(table: PageTable, source: str) -> str:
     """Return the first rows of a table as a picture, with as many columns as it has room for."""
     rows = table.rows[:MOST_ROWS]
     widths = [
-        max(text_width(line) for line in [*column.lines(0), *(label(r.cells[i]) for r in rows)])
+        max(text_width(one, SIZE, bold=True)
+            for one in [*column.lines(0), *(label(row.cells[i]) for row in rows)])
         for i, column in enumerate(table.columns)
-    ]
+    ]  # fmt: skip
     # Datasets only where there is room for all.
     every = list(range(len(widths)))
     datasets = [i for i in every if table.columns[i].at is not None]
     if len(datasets) > 1 and sum(widths) + GAP * len(widths) > WIDTH:
         every = [i for i in every if i not in datasets]
     shown = [i for n, i in enumerate(every, 1) if sum(widths[j] + GAP for j in every[:n]) <= WIDTH]
-    heads = {i: table.columns[i].lines(widths[i] / (DIGIT * SIZE)) for i in shown}
+    measure = partial(text_width, size=SIZE, bold=True)
+    heads = {i: table.columns[i].lines(widths[i], measure) for i in shown}
     height = max(map(len, heads.values()))
     top = LINE * 2 + HEAD * (height - 1) + 8
     parts, x = [], 0.0
@@ -143,11 +153,3 @@ def text(content: str, left: float, width: float, y: float, column: Column, styl
     """Return one text, numbers to the right."""
     x, anchor = (left + width, "end") if column.numeric else (left, "start")
     return f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}"{style}>{escape(content)}</text>'
-
-
-def text_width(content: str) -> float:
-    """Return about how wide a text is in pixels."""
-    return SIZE * sum(
-        CAPITAL if letter.isupper() else NARROW if letter in " .,:()-il" else DIGIT
-        for letter in content
-    )
