@@ -44,12 +44,14 @@ SPECIAL |= {
     "\N{GREEK SMALL LETTER RHO}": r"$\rho$",
     "\N{GREEK SMALL LETTER TAU}": r"$\tau$",
 }
-# Lines of a page; longer tables are split.
-MOST_LINES = 45
-# A line of text (345 pt) in digits of \footnotesize, and the room between columns (6 pt).
-LINE_WIDTH, GAP = 81.0, 1.4
+# Of a page of 550 pt: lines of \footnotesize, how many of them a line of the caption takes and the
+# rules of a panel, letters in a line of the caption. Longer tables are split.
+PAGE_LINES, CAPTION_LINE, RULES, CAPTION_LETTERS = 56.0, 1.3, 1.5, 75.0
+# A line of text (345 pt) in digits of \footnotesize, less 4 for kerning, and the room between
+# columns (6 pt).
+LINE_WIDTH, GAP = 77.0, 1.4
 # Size of an interval's characters by those of its number.
-SCRIPT = 0.88
+SCRIPT = 0.94
 # Letters that are narrower than a digit.
 NARROW = frozenset(" .,:;'!|()[]/-ijlft")
 # A correlation, in a heading.
@@ -154,9 +156,14 @@ def floats(table: PageTable, analysis: Analysis, intervals: bool) -> str:
     The columns of names come again in each panel.
     """
     n_names = next(i for i, column in enumerate(table.columns) if column.numeric)
-    panels = folded([width(table, i, intervals) for i in range(len(table.columns))], n_names)
+    widths = [width(table, i, intervals) for i in range(len(table.columns))]
+    panels = folded(widths, n_names)
+    text = caption(table, analysis)
+    heads = [max(len(table.columns[i].lines(widths[i], digits_wide)) for i in p) for p in panels]
+    room = PAGE_LINES - CAPTION_LINE * (1 + len(text) / CAPTION_LETTERS) - sum(heads)
     height = len(panels) * (2 if intervals and table.intervals else 1)
-    n = -(-len(table.rows) * height // MOST_LINES)
+    size = max(1, int((room - RULES * len(panels)) / height))
+    n = -(-len(table.rows) // size)
     size = -(-len(table.rows) // n)
     parts = []
     for i in range(n):
@@ -167,7 +174,7 @@ def floats(table: PageTable, analysis: Analysis, intervals: bool) -> str:
             "\n".join([
                 r"\begin{table}[t]",
                 r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-                rf"\caption{{{caption(table, analysis)}{numbered[0]}}}",
+                rf"\caption{{{text}{numbered[0]}}}",
                 rf"\label{{tab:{table.key}{numbered[1]}}}",
                 tabulars,
                 r"\end{table}",
@@ -228,7 +235,8 @@ def width(table: PageTable, i: int, intervals: bool) -> float:
 def digits_wide(text: str) -> float:
     """Return about how wide a text is in digits, in the letters of TeX."""
     return sum(
-        0.6 if letter in NARROW else 1.4 if letter.isupper() else 1.0 for letter in text.strip()
+        0.6 if letter in NARROW else 1.6 if letter in "mwMW" else 1.4 if letter.isupper() else 1.0
+        for letter in text.strip()
     )
 
 

@@ -83,8 +83,8 @@ class ResultsCard:
                 with replaced(target / f"{name}.{suffix}") as temporary:
                     temporary.write_bytes(content)
         given = available(analysis.tables(), analysis.predictor)
-        if name := next((name for name in FIGURES if name in given), None):
-            save(analysis.figure(name), target / "figure")
+        if shown := next((one for one in FIGURES if one in given), None):
+            save(analysis.figure(shown), target / "figure")
 
 
 def file_names(boards: Sequence[PageTable]) -> list[str]:
