@@ -13,8 +13,9 @@ import headstart as hs
 from conftest import MODEL
 from headstart.cli import progress
 from headstart.cli.command_group import PANELS, reset_verbosity, set_verbosity
-from headstart.cli.output import CONTROLS, console, echo, plain_table
+from headstart.cli.output import console, echo, plain_table
 from headstart.cli.progress import LiveReporter
+from headstart.shown_names import CONTROLS
 from headstart.store import ResultStore
 from refusals import ended
 from stores import add_result

@@ -16,6 +16,7 @@ from headstart.ranking.cross_validation import (
     FOLDS,
     LAMBDAS,
     REPEATS,
+    check_classes,
     cross_validate,
     draw_folds,
     nested_order,
@@ -143,7 +144,36 @@ def test_a_class_of_one_image_outside_the_test_part_is_refused(tmp_path):
     folder = write_folder(tmp_path, {"all": {"dark": 20, "light": 20, "rare": 1}})
     found = datasets.find(str(folder / "all"))
     with refused("ranking.class_small", classes=["rare"], folds=FOLDS):
-        rank_images(found, 0, tmp_path / "cache")
+        check_classes(found, rank_images(found, 0, tmp_path / "cache"), print)
+
+
+def test_groups_and_images_that_decode_are_what_a_class_is_counted_by(tmp_path):
+    """Nine images of a class: all of one patient; or some of them broken, at last all."""
+    counts = {"dark": 30, "light": 30, "rare": 9}
+    folder = write_folder(tmp_path, {"all": counts}) / "all"
+    lines = [f"{name}/{i}.png,{name},{'r' if name == 'rare' else f'{name}{i}'}"
+             for name, n in counts.items() for i in range(n)]  # fmt: skip
+    table = folder / "table.csv"
+    table.write_text("path,label,patient\n" + "\n".join(lines) + "\n")
+    grouped = datasets.find(f"{table}?group=patient")
+    with refused("ranking.class_small", classes=["rare"]):
+        check_classes(grouped, rank_images(grouped, 0, tmp_path / "cache"), print)
+    table.unlink()
+    notes = list[str]()
+    found = datasets.find(str(folder), skip_broken=True)
+    check_classes(found, rank_images(found, 0, tmp_path / "cache"), notes.append)
+    assert not notes
+    for i in range(5):
+        (folder / "rare" / f"{i}.png").write_bytes(b"broken")
+    found = datasets.find(str(folder), skip_broken=True)
+    check_classes(found, rank_images(found, 0, tmp_path / "cache"), notes.append)
+    (note,) = notes
+    assert note.endswith(": rare")
+    for i in range(9):
+        (folder / "rare" / f"{i}.png").write_bytes(b"broken")
+    found = datasets.find(str(folder), skip_broken=True)
+    with refused("ranking.class_small", classes=["rare"]):
+        check_classes(found, rank_images(found, 0, tmp_path / "cache"), print)
 
 
 def test_several_labels_per_image_are_refused(tmp_path):

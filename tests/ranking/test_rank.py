@@ -10,10 +10,14 @@ import headstart as hs
 import small_network
 from conftest import write_folder
 from headstart import datasets
-from headstart.context import ProgressReporter
+from headstart.artifacts import ArtifactFolder
+from headstart.context import ProgressReporter, RunContext
+from headstart.deploy.card import model_card
+from headstart.deploy.final_network import final_network
 from headstart.ranking import rank_backbones
 from headstart.ranking.answer import RankAnswer
 from headstart.ranking.recommendation import choose, recommendation_sentence
+from headstart.shown_names import CONTROLS
 from headstart.store import ResultStore
 from ranking.answers import ranked_model
 from refusals import ended, refused
@@ -168,6 +172,100 @@ def test_one_class_is_refused(tmp_path):
     folder = write_folder(tmp_path / "photos", {"all": {"dark": 20}})
     with refused("dataset.one_class"):
         hs.rank(str(folder / "all"), models=MODELS, store=tmp_path / "r.db")
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_classes_too_small_for_a_test_are_refused(tmp_path, n):
+    folder = write_folder(tmp_path / "photos", {"all": {"dark": n, "light": n}})
+    with refused("ranking.class_small"):
+        hs.rank(str(folder / "all"), models=MODELS, store=tmp_path / "r.db")
+
+
+def broken_folder(place: Path, counts: dict[str, int], broken: int) -> Path:
+    """Write a folder of images, of each class of which the first ones do not decode."""
+    folder = write_folder(place, {"all": counts}) / "all"
+    for name, n in counts.items():
+        for i in range(min(broken, n)):
+            (folder / name / f"{i}.png").write_bytes(b"broken")
+    return folder
+
+
+@pytest.mark.parametrize("skip_broken", [False, True])
+def test_images_that_are_all_broken_are_refused(tmp_path, skip_broken):
+    folder = broken_folder(tmp_path / "photos", {"dark": 8, "light": 8}, 8)
+    with refused("ranking.all_broken", dataset="all"):
+        hs.rank(str(folder), models=MODELS, store=tmp_path / "r.db", skip_broken=skip_broken)
+
+
+def test_broken_images_are_counted_in_all_that_is_written(cli, tmp_path, own_cache):
+    folder = broken_folder(tmp_path / "photos", {"dark": 40, "light": 40}, 12)
+    common = ["rank", folder, "--models", MODELS, "--budget", "10m", "--store", tmp_path / "r.db",
+              "--device", "cpu", "--skip-broken"]  # fmt: skip
+    page = tmp_path / "rank.html"
+    shown = cli(*common, "--out", page).out
+    record = json.loads(cli(*common, "--json").out)
+    test = record["held_out"]
+    assert test["left_out"] > 0
+    assert test["n"] + test["left_out"] == record["test_images"]
+    counted = f"{24 - test['left_out']} of the 64 images"
+    assert counted in record["notes"][0]
+    for text in (shown, page.read_text()):
+        assert counted in text
+        assert f"{test['left_out']} " in text.partition("Left out")[2][:40]
+    header, *rows = [line.split(",") for line in cli(*common, "--csv").out.splitlines()]
+    (of_winner,) = [row for row in rows if row[0] == record["recommended"]]
+    assert int(float(of_winner[header.index("test_left_out")])) == test["left_out"]
+
+
+def test_the_card_of_what_is_made_of_it_says_how_it_was_chosen(tmp_path, answer):
+    store = ResultStore(tmp_path / "r.db")
+    (result,) = store.results()
+    final = final_network(result, RunContext(device="cpu"), ArtifactFolder(tmp_path / "kept"))
+    assert final.choice == json.loads((Path(answer.held_out.folder) / "choice.json").read_text())
+    others = [model.name for model in answer.tied if model.name != answer.recommended]
+    assert (final.choice["models"], final.choice["tied"]) == (2, others)
+    text = model_card(result, final, "torch", [], "named")
+    said = f"among 2 models by 2 times 5-fold cross-validation on {answer.winner.images} images"
+    assert said in text
+    assert all(name in text for name in others)
+    assert "The 200 test images played no part in that choice." in text
+    for harm in (b"no JSON", b'{"trial": "another"}'):
+        (Path(answer.held_out.folder) / "choice.json").write_bytes(harm)
+        found = final_network(result, RunContext(device="cpu"), ArtifactFolder(tmp_path / "kept"))
+        assert found.choice is None
+
+
+HOSTILE = "a\x1b[2J\nb\u202e <i>"
+
+
+def test_names_of_strangers_do_nothing(cli, tmp_path, own_cache):
+    """Of a folder, of classes, of files: each is one line, and no command of a terminal."""
+    folder = write_folder(tmp_path / "x", {HOSTILE: {HOSTILE: 20, "=1+1": 20}})
+    folder = folder / HOSTILE
+    for file in list(folder.glob("*/*.png")):
+        file.rename(file.with_name(f"=2\n\x9b{file.name}"))
+    small, store = f"{NETWORK}&size=8&name=small", tmp_path / "r.db"
+    ranked = cli("rank", folder, "--models", small, "--store", store, "--device", "cpu", "--out",
+                 tmp_path / "rank.html")  # fmt: skip
+    shown = cli("results", "show", "small", "--store", store, "--per-class")
+    (result,) = ResultStore(store).results()
+    broken = folder / "broken\n\x1b[2J.png"
+    broken.write_bytes(b"")
+    predict = ["predict", result.trial.key, folder, "--store", store, "--device", "cpu"]
+    texts = [ranked, shown, cli(*predict), cli(*predict, "--csv")]
+    for one in texts:
+        assert not CONTROLS.search(one.out)
+    for one in texts[:3]:
+        # A line that begins with what follows a line break in a name.
+        assert not [line for line in one.out.splitlines() if line.startswith((r"b\u202e", r"\u009b"))]
+    records = json.loads(cli(*predict, "--json").out)
+    assert {one["class"] for record in records[:-1] for one in record["predictions"]} == {
+        HOSTILE, "=1+1"
+    }  # fmt: skip
+    assert '"\'=1+1"' in texts[-1].out or "'=1+1" in texts[-1].out
+    final = final_network(result, RunContext(device="cpu"), None)
+    text = model_card(result, final, "torch", [], "named")
+    assert r"a\\x1b\[2J\\nb\\u202e \<i\>" in text.split("---")[2]
 
 
 def test_the_test_images_are_seen_by_the_winner_alone(tmp_path, own_cache):

@@ -3,7 +3,6 @@
 import errno
 import io
 import os
-import re
 import sys
 import traceback
 from collections.abc import Collection, Iterator, Sequence
@@ -21,15 +20,14 @@ from headstart.__main__ import interrupt_is_handled
 from headstart.cli.command_group import Verbosity, reset_verbosity, verbosity
 from headstart.cli.options import BAD_INPUT, INTERRUPTED
 from headstart.errors import CommandError, HeadstartError, StorageError
+from headstart.shown_names import harmless, one_line
 
 __all__ = [
-    "CONTROLS",
     "PlainTable",
     "Screen",
     "console",
     "echo",
     "errors_in_words",
-    "harmless",
     "one_form",
     "plain_table",
     "resumable",
@@ -54,18 +52,6 @@ USAGE_ERROR = cast(
     type[Exception],
     next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"),
 )
-
-
-# What a terminal takes for a command, or for an order to write backwards; not line breaks and tabs.
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-
-
-def harmless(text: str) -> str:
-    r"""Return text that no terminal takes for a command: ``\x1b`` for an escape character.
-
-    Names of files, classes and models are their authors', who may be strangers.
-    """
-    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
@@ -102,7 +88,7 @@ class PlainTable(Table):
     def add_row(self, *cells: Any, **options: Any) -> None:
         """Add a row, one cell per column."""
         # Before they are measured: a control character takes no room.
-        safe = [harmless(cell) if isinstance(cell, str) else cell for cell in cells]
+        safe = [one_line(cell) if isinstance(cell, str) else cell for cell in cells]
         super().add_row(*safe, **options)
         for column, cell in zip(self.columns, cells, strict=False):
             if column.justify == "right":
@@ -403,17 +389,9 @@ def _say(message: str) -> None:
         typer.echo(message, err=True)
 
 
-def _printable(text: str) -> str:
-    """Return one line that no terminal takes for a command: names and files may hold anything."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in " ".join(text.split())
-    )
-
-
 def _fail(error: HeadstartError) -> NoReturn:
     # Before the line, so that it comes last; an output that is full loses what it cannot take.
     _discard_output()
-    line = f"error: {_printable(str(error))}"
+    line = f"error: {one_line(' '.join(str(error).split()))}"
     _say(f"{line} [{error.code}]" if verbosity() == Verbosity.VERBOSE else line)
     raise SystemExit(BAD_INPUT) from error

@@ -31,6 +31,7 @@ from headstart.cli.output import (
     shortened,
 )
 from headstart.errors import CommandError
+from headstart.shown_names import one_line
 
 if TYPE_CHECKING:
     from headstart.deploy.classifier import ClassifiedImages
@@ -99,7 +100,7 @@ def _show(found: "ClassifiedImages", top: int, *, csv: bool, json: bool) -> None
         if len(found):
             console.print(_table(found, top))
     for name, reason in found.broken.items():
-        echo(f"cannot be decoded: {name}: {reason}", err=csv)
+        echo(f"cannot be decoded: {one_line(name)}: {one_line(reason)}", err=csv)
 
 
 def _records(found: "ClassifiedImages", top: int) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ from rich.text import Text
 from headstart.cli.command_group import Verbosity, verbosity
 from headstart.cli.output import plain_table
 from headstart.context import ProgressReporter, TrainingProgress
+from headstart.shown_names import one_line
 from headstart.spec import Measurement, SearchGrid, Trial, Value
 
 __all__ = ["LiveReporter", "Sweep", "candidate_line", "drawn"]
@@ -161,7 +162,7 @@ class Display(ProgressReporter):
         """Print a line above the bars."""
         if not self.screen.quiet:
             # A style of the whole print would be that of the bars, too.
-            self.screen.print(Text(message, "yellow"))
+            self.screen.print(Text(one_line(message), "yellow"))
 
     def how_far(self) -> str | None:
         """Return how far the search or the stage is; None where neither was started."""

@@ -36,6 +36,7 @@ from headstart.cli.output import (
     writable_file,
 )
 from headstart.errors import CommandError
+from headstart.shown_names import one_line
 
 if TYPE_CHECKING:
     from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
@@ -273,7 +274,7 @@ def _show_rest(answer: "RankAnswer", page: Path | None) -> None:
         console.print(f"Note: {note}.")
     if answer.held_out:
         console.print(_tested(answer.held_out))
-        if left_out := answer.test_images - answer.held_out.n:
+        if left_out := answer.held_out.left_out:
             console.print(
                 f"Left out of the test: {count(left_out, 'image')} that cannot be decoded"
             )
@@ -323,7 +324,7 @@ def _tested(found: "HeldOut") -> str:
     if found.low is not None and found.high is not None:
         interval = f" ({100 * found.low:.1f} to {100 * found.high:.1f})"
     confused = "; ".join(
-        f"{one.label} taken for {one.predicted}: {one.n} of {one.of}"
+        f"{one_line(one.label)} taken for {one_line(one.predicted)}: {one.n} of {one.of}"
         for one in found.confusions[:3]
     )
     return (

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
-from headstart.cli.output import console, harmless
+from headstart.cli.output import console
 from headstart.report.page_model import NEVER, Column, PageCell, PageTable
+from headstart.shown_names import one_line
 
 __all__ = ["table_parts"]
 
@@ -44,7 +45,7 @@ def table_parts(
     for row in table.rows:
         if by_first and row.cells[0].text != group:
             group, n = row.cells[0].text, 0
-            yield Text(harmless(group), style="bold")
+            yield Text(one_line(group), style="bold")
         n += 1
         if most is None or n <= most:
             best = any(cell.marker == "best" for cell in row.cells)
@@ -113,7 +114,7 @@ class Layout:
 def cell_text(cell: PageCell, column: Column) -> str:
     """Return a cell with its standard error and its mark, numbers with the minus of programs."""
     if not column.numeric:
-        return harmless(cell.text)
+        return one_line(cell.text)
     error = cell.note if cell.note.startswith("±") else ""
     text = f"{cell.text} {error}".rstrip().replace("\N{MINUS SIGN}", "-")
     mark = ("*" if cell.marker == "same" else " ") if column.marked else ""

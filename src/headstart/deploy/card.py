@@ -1,18 +1,21 @@
 """What lies beside an exported network: a model card with its numbers, an example that runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import Any
 
 from headstart.deploy.final_network import FinalNetwork, validation_score
 from headstart.deploy.verify import Comparison
 from headstart.models import licence_of
 from headstart.models.saved_networks import card_front_matter
+from headstart.shown_names import markdown
 from headstart.spec import Model, Result
 from headstart.stats import wilson_interval
 
 __all__ = ["example", "model_card", "packages"]
 
 SHOWN_CLASSES = 100
+SHOWN_TIED = 10
 # What runs an exported folder, beside NumPy and Pillow.
 PACKAGES = {
     "onnx": ("torch", "onnx", "onnxruntime", "onnxscript"),
@@ -53,7 +56,7 @@ def model_card(
     }
     body = "\n\n".join(f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items())
     front = card_front_matter(result, name, licence_of(trial.model))
-    return f"{front}\n\n# {name}\n\n{body}\n"
+    return f"{front}\n\n# {markdown(name)}\n\n{body}\n"
 
 
 def _use(form: str, final: FinalNetwork) -> list[str]:
@@ -116,11 +119,11 @@ def _row(one: Comparison) -> str:
 def _data(result: Result) -> list[str]:
     dataset, used = result.trial.dataset, result.trial.dataset.used_sizes
     limited = f", at most {dataset.limit:,} images per split" if dataset.limit else ""
-    rule = f" Splits: {dataset.split_rule.rstrip('.')}." if dataset.split_rule else ""
+    rule = f" Splits: {markdown(dataset.split_rule.rstrip('.'))}." if dataset.split_rule else ""
     skipped = len(result.provenance.get("skipped_images", ()))
     left_out = f" {skipped:,} images that could not be decoded were left out." if skipped else ""
     return [
-        f"{dataset.name}, revision `{dataset.revision[:16]}`: {used.train:,} training, "
+        f"{markdown(dataset.name)}, revision `{dataset.revision[:16]}`: {used.train:,} training, "
         f"{used.validation:,} validation and {used.test:,} test images{limited}.{rule}{left_out}"
     ]
 
@@ -134,14 +137,33 @@ def _choice(result: Result, final: FinalNetwork, chosen_by: str) -> list[str]:
         "fitted again": "The classifier was fitted again to the same features with these values.",
     }[final.origin]
     return [
-        f"Result {trial.key[:12]}, {chosen_by}. Setting `{trial.setting.name}`, protocol "
+        *([_race(final.choice, result.n_test), ""] if final.choice else []),
+        f"Result {trial.key[:12]}, {markdown(chosen_by)}. Setting `{trial.setting.name}`, protocol "
         f"{trial.setting.protocol}, seed {trial.seed}; on validation "
-        f"({100 * validation_score(result):.2f} %) were chosen: {values}. {network}"
+        f"({100 * validation_score(result):.2f} %) were chosen: {values}. {network}",
     ]
 
 
+def _race(choice: Mapping[str, Any], n_test: int) -> str:
+    """Return how `headstart rank` chose the model."""
+    tied = [markdown(name) for name in choice["tied"]]
+    listed = ", ".join(tied[:SHOWN_TIED]) + (" and more" if len(tied) > SHOWN_TIED else "")
+    among = (
+        f"among {choice['models']} models by {choice['repeats']} times {choice['folds']}-fold "
+        f"cross-validation on {choice['images']:,} images"
+        if choice["models"] > 1
+        else "as the only candidate that it measured"
+    )
+    beside = f"; not significantly different: {listed}" if tied else ""
+    ended = "" if choice["complete"] else ", ended by its budget"
+    return (
+        f"`headstart rank` chose the model on {choice['date']} {among}{ended}{beside}. The "
+        f"{n_test:,} test images played no part in that choice."
+    )
+
+
 def _classes(final: FinalNetwork) -> list[str]:
-    listed = ", ".join(final.classes[:SHOWN_CLASSES])
+    listed = ", ".join(map(markdown, final.classes[:SHOWN_CLASSES]))
     more = len(final.classes) - SHOWN_CLASSES
     end = f" and {more:,} more." if more > 0 else "."
     return [f"{len(final.classes):,} (`classes.json`, in the order of the outputs): {listed}{end}"]

@@ -467,6 +467,7 @@ def _facts(job: _Job, measured: Sequence[Comparison]) -> dict[str, Any]:
         "network": final.origin,
         "chosen": job.result.selection.chosen if job.result.selection else {},
         "chosen_by": job.chosen_by,
+        "rank": final.choice,
         "metrics": job.result.metrics,
         "n_test": job.result.n_test,
         "measured": [asdict(one) for one in measured],

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -51,6 +51,8 @@ class FinalNetwork:
         Whether an image may show several classes.
     origin
         Whether it was kept by the run, or its classifier was fitted again to the same features.
+    choice
+        How `headstart rank` chose its model, as `models.keep_choice` keeps it; None if it did not.
     """
 
     network: "Network"
@@ -59,6 +61,7 @@ class FinalNetwork:
     classes: tuple[str, ...]
     several: bool
     origin: Literal["kept", "fitted again"]
+    choice: dict[str, Any] | None = None
 
 
 def find_result(store: ResultStore, named: str) -> Result:
@@ -200,8 +203,9 @@ def final_network(result: Result, context: RunContext, kept: ArtifactFolder | No
     """
     trial, selection = result.trial, result.selection
     place = kept.within(trial.key[:KEY_DIGITS]) if kept else None
+    choice = models.choice_of(trial.key, kept) if kept else None
     if place and place.exists(CARD):
-        return kept_network(place, context)
+        return replace(kept_network(place, context), choice=choice)
     if selection is None or trial.setting.name not in METHODS:
         raise _no_network(result)
     if not method_of(trial).on_features:
@@ -217,10 +221,10 @@ def final_network(result: Result, context: RunContext, kept: ArtifactFolder | No
     if tested.network is None:
         raise _no_network(result)
     preprocessing = ImageInput.of_trial(trial, selection.chosen)
-    dataset = trial.dataset
+    classes, several = trial.dataset.classes, trial.dataset.multilabel
     network = tested.network().eval()
     return FinalNetwork(
-        network, trial.model, preprocessing, dataset.classes, dataset.multilabel, "fitted again"
+        network, trial.model, preprocessing, classes, several, "fitted again", choice
     )
 
 

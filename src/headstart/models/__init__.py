@@ -6,17 +6,26 @@ from headstart.models.facts import record_upstream
 from headstart.models.load_network import auxiliary_weight, load
 from headstart.models.model_catalogue import EMBEDDED, catalogue, find, runs_code, search
 from headstart.models.pretrained import names as pretrained_names
-from headstart.models.saved_networks import describe, keep, settle, settle_all
+from headstart.models.saved_networks import (
+    choice_of,
+    describe,
+    keep,
+    keep_choice,
+    settle,
+    settle_all,
+)
 from headstart.models.weights import fetch, presence, require
 
 __all__ = [
     "EMBEDDED",
     "auxiliary_weight",
     "catalogue",
+    "choice_of",
     "describe",
     "fetch",
     "find",
     "keep",
+    "keep_choice",
     "licence_of",
     "load",
     "model_details",

@@ -2,21 +2,33 @@
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from headstart.artifacts import ArtifactFolder
 from headstart.models.model_catalogue import FULL_NAME, ModelName
 from headstart.models.weight_files import WEIGHTS, write_weights
+from headstart.shown_names import markdown
 from headstart.spec import Model, Result
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
 
-__all__ = ["card_front_matter", "describe", "keep", "load_name", "settle", "settle_all"]
+__all__ = [
+    "card_front_matter",
+    "choice_of",
+    "describe",
+    "keep",
+    "keep_choice",
+    "load_name",
+    "settle",
+    "settle_all",
+]
 
 CONFIG, CARD = "config.json", "README.md"
+# How `headstart rank` chose the network.
+CHOICE = "choice.json"
 # Digits of a trial's key in the name of its folder.
 KEY_DIGITS = 12
 # Behind the name of a folder, until the trial's result is stored.
@@ -69,6 +81,30 @@ def describe(result: Result, folder: ArtifactFolder) -> None:
         file.write_text(json.dumps(_config(result), indent=1))
     with folder.writing(f"{place}/{CARD}") as file:
         file.write_text(_card(result), encoding="utf-8")
+
+
+def keep_choice(key: str, folder: ArtifactFolder, choice: Mapping[str, Any]) -> None:
+    """Write how a trial's model was chosen where its network is kept; the last choice counts.
+
+    Raises
+    ------
+    StorageError
+        It cannot be written.
+    """
+    with folder.writing(f"{key[:KEY_DIGITS]}/{CHOICE}") as file:
+        file.write_text(json.dumps({"trial": key, **choice}, indent=1), encoding="utf-8")
+
+
+def choice_of(key: str, folder: ArtifactFolder) -> dict[str, Any] | None:
+    """Return what `keep_choice` wrote of a trial; None for nothing, or a damaged file."""
+    name = f"{key[:KEY_DIGITS]}/{CHOICE}"
+    if not folder.exists(name):
+        return None
+    try:
+        choice = json.loads(folder.get(name).read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return choice if isinstance(choice, dict) and choice.get("trial") == key else None
 
 
 def settle(key: str, folder: ArtifactFolder) -> None:
@@ -150,7 +186,7 @@ def _card(result: Result) -> str:
     """Write the card: numbers in the hub's form, then the same for a person."""
     trial = result.trial
     name = f"{trial.model.name} {trial.setting.name} {trial.dataset.name}"
-    return f"{card_front_matter(result, name)}\n\n# {name}\n\n{_text(result)}"
+    return f"{card_front_matter(result, name)}\n\n# {markdown(name)}\n\n{_text(result)}"
 
 
 def card_front_matter(result: Result, name: str, licence: str | None = None) -> str:
@@ -186,13 +222,13 @@ def _text(result: Result) -> str:
     trial, dataset, setting = result.trial, result.trial.dataset, result.trial.setting
     chosen = result.selection.chosen if result.selection else {}
     choice = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())
-    listed = ", ".join(dataset.classes[:SHOWN_CLASSES])
+    listed = ", ".join(map(markdown, dataset.classes[:SHOWN_CLASSES]))
     more = len(dataset.classes) - SHOWN_CLASSES
     lines = [
         f"`{trial.model.name}` (weights {trial.model.weights_name}), transferred to "
-        f"{dataset.name} by the setting `{setting.name}`, protocol {setting.protocol}, seed "
-        f"{trial.seed}. Chosen on validation: {choice}. The licence of the weights that it began "
-        "with, and of the images, holds for this network too.",
+        f"{markdown(dataset.name)} by the setting `{setting.name}`, protocol {setting.protocol}, "
+        f"seed {trial.seed}. Chosen on validation: {choice}. The licence of the weights that it "
+        "began with, and of the images, holds for this network too.",
         "",
         f"Measured once on {result.n_test:,} test images:",
         "",

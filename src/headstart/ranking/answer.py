@@ -1,6 +1,7 @@
 """What `headstart rank` answers: plain records, for the terminal, files and the page."""
 
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 __all__ = [
@@ -14,6 +15,9 @@ __all__ = [
     "RankedModel",
     "SmallPicture",
 ]
+
+# Of the recommended model, as CSV has it.
+TESTED = ("accuracy", "low", "high", "n", "left_out", "calibration_error", "log_loss", "key")
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,8 @@ class HeldOut:
         another metric.
     calibration_error, log_loss
         Expected calibration error (15 bins), and mean log loss in nats.
+    left_out
+        Test images that cannot be decoded; `n` are the others.
     """
 
     key: str
@@ -165,6 +171,7 @@ class HeldOut:
     high: float | None
     calibration_error: float
     log_loss: float
+    left_out: int = 0
     classes: tuple[ClassAccuracy, ...] = ()
     confusions: tuple[Confusion, ...] = ()
 
@@ -254,6 +261,19 @@ class RankAnswer:
         """The models that are not significantly different from the best."""
         return tuple(model for model in self.models if model.tied)
 
+    def choice(self) -> dict[str, Any]:
+        """Return how the recommended model was chosen, for the card of what is made of it."""
+        return {
+            "by": "headstart rank",
+            "date": datetime.now(UTC).date().isoformat(),
+            "models": len(self.models),
+            "images": self.winner.images,
+            "folds": self.folds,
+            "repeats": self.repeats,
+            "complete": self.complete,
+            "tied": [model.name for model in self.tied if model is not self.winner],
+        }
+
     def to_record(self) -> dict[str, Any]:
         """Return the answer as JSON has it: images by their names alone."""
         record = asdict(self)
@@ -262,10 +282,12 @@ class RankAnswer:
         return record
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one flat row per measured model, as CSV has it."""
+        """Return one flat row per measured model, as CSV has it; the test is of one of them."""
         found = []
         for model in self.models:
             row = asdict(model)
-            cost = row.pop("cost")
-            found.append({**row, **cost, "recommended": model.name == self.recommended})
+            cost, taken = row.pop("cost"), model.name == self.recommended
+            tested = self.held_out if taken else None
+            test = {f"test_{name}": getattr(tested, name, None) for name in TESTED}
+            found.append({**row, **cost, "recommended": taken, **test})
         return found

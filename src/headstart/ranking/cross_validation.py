@@ -13,7 +13,8 @@ from headstart import datasets
 from headstart.clock import Clock
 from headstart.context import RunContext
 from headstart.datasets import JoinedImages, Splits
-from headstart.errors import StudyError
+from headstart.datasets.images import Decodable
+from headstart.errors import BrokenImageError, StudyError
 from headstart.executors import Send
 from headstart.features import FeatureRequest, penultimate_features
 from headstart.features.extract import runtime_key
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "FEWEST_GROUPS",
     "FOLDS",
     "LAMBDAS",
     "REPEATS",
@@ -37,6 +39,7 @@ __all__ = [
     "RankImages",
     "RankJob",
     "RankMeasurement",
+    "check_classes",
     "close_networks",
     "cross_validate",
     "nested_order",
@@ -44,6 +47,8 @@ __all__ = [
 ]
 
 FOLDS, REPEATS = 5, 2
+# Images of a class, or groups of them: with fewer, no fold has some to learn it from and to test.
+FEWEST_GROUPS = 2
 # Every fourth lambda of the linear setting: 1e5, 1e4, ..., 1e-6.
 LAMBDAS = KORNBLITH_LAMBDAS[::4]
 # Relative duality gap at which a fit counts as converged; that of the winner is the method's own.
@@ -135,7 +140,7 @@ def rank_images(dataset: Dataset, seed: int, cache: Path) -> RankImages:
     Raises
     ------
     StudyError
-        Several labels per image; a class with fewer images than a cross-validation needs.
+        Several labels per image.
     DatasetError, ManifestError
         As `datasets.load`.
     """
@@ -146,23 +151,83 @@ def rank_images(dataset: Dataset, seed: int, cache: Path) -> RankImages:
             code="ranking.multilabel",
             dataset=dataset.name,
         )
-    images = _cached(dataset.model_dump_json(), seed, cache)
-    # Images of one group are in one fold: the groups of a class are what is divided.
-    pairs = np.unique(np.stack([images.labels, images.groups]), axis=1)[0]
-    counts = np.bincount(pairs, minlength=len(dataset.classes))
-    if counts.min() < 2:
-        small = [name for name, n in zip(dataset.classes, counts, strict=True) if n < 2]
-        grouped = len(np.unique(images.groups)) < len(images.labels)
-        what = "group of images" if grouped else "image"
+    return _cached(dataset.model_dump_json(), seed, cache)
+
+
+def check_classes(dataset: Dataset, images: RankImages, note: Callable[[str], None]) -> None:
+    """Refuse classes that cannot be cross-validated; note those that not all folds test.
+
+    Images of one group are in one fold: the groups of a class are what is divided. Where broken
+    images are left out, those that decode count; as many are decoded as it takes to know.
+
+    Raises
+    ------
+    StudyError
+        A class with fewer than two, or none to train on (``ranking.class_small``); none of the
+        images, or of the test images, decodes (``ranking.all_broken``).
+    """
+    train, validation, test = images.splits.train, images.splits.validation, images.splits.test
+    pictures = JoinedImages([part.images for part in (train, validation) if len(part)])
+    for part, some in (("", pictures), (" test", test.images)):
+        if not any(_decodes(some, row) for row in range(len(some))):
+            raise StudyError(
+                f"no{part} image of dataset '{dataset.name}' can be decoded, first "
+                f"{some.where(0)}: replace them",
+                code="ranking.all_broken",
+                dataset=dataset.name,
+            )
+    counts = _groups_per_class(dataset, images, pictures if dataset.skip_broken else None)
+    grouped = len(np.unique(images.groups)) < len(images.labels)
+    kind = "groups of images" if grouped else "images"
+    decoded = " that can be decoded" if dataset.skip_broken else ""
+    small = [name for name, n in zip(dataset.classes, counts, strict=True) if n < FEWEST_GROUPS]
+    if small:
+        others = f" (and {len(small) - 1} more)" if len(small) > 1 else ""
+        remedy = "raise --limit" if dataset.limit else "add some"
         raise StudyError(
-            f"class '{small[0]}' of dataset '{dataset.name}' has 1 {what} outside the test part: "
-            f"cross-validation needs at least 2, and {FOLDS} for {FOLDS} folds; add images, or "
-            f"leave out {len(small)} such class{'es' if len(small) > 1 else ''}",
+            f"class '{small[0]}'{others} of dataset '{dataset.name}' has fewer than "
+            f"{FEWEST_GROUPS} {kind}{decoded} outside the test part, or none to train on: "
+            f"{remedy} ({FOLDS} for {FOLDS} folds), or leave the class out",
             code="ranking.class_small",
             classes=small,
             folds=FOLDS,
         )
-    return images
+    if few := [name for name, n in zip(dataset.classes, counts, strict=True) if n < FOLDS]:
+        shown = ", ".join(few[:5]) + (" ..." if len(few) > 5 else "")
+        note(
+            f"warning: {len(few)} class{'es have' if len(few) > 1 else ' has'} fewer {kind}"
+            f"{decoded} outside the test part than the {FOLDS} folds, so not all folds test them: "
+            f"{shown}"
+        )
+
+
+def _groups_per_class(dataset: Dataset, images: RankImages, pictures: Decodable | None) -> Labels:
+    """(K,) number of groups, up to FOLDS; of `pictures` those with one that decodes."""
+    counts = np.zeros(len(dataset.classes), np.int64)
+    order = np.argsort(images.labels, kind="stable")
+    ends = np.cumsum(np.bincount(images.labels, minlength=len(counts)))
+    for label, own in enumerate(np.split(order, ends[:-1])):
+        groups = set[int]()
+        # Those to train on come first.
+        for row in own.tolist():
+            group = int(images.groups[row])
+            if group in groups or (pictures and not _decodes(pictures, row)):
+                continue
+            if not groups and row >= len(images.splits.train):
+                break
+            groups.add(group)
+            if len(groups) == FOLDS:
+                break
+        counts[label] = len(groups)
+    return counts
+
+
+def _decodes(images: Decodable, row: int) -> bool:
+    try:
+        images.decode(row)
+    except BrokenImageError:
+        return False
+    return True
 
 
 def derived_seed(what: str, seed: int) -> int:
@@ -328,6 +393,8 @@ class RankMeasurement:
         ``probe``.
     lam
         The lambda that is best over all folds.
+    broken
+        Number of images that do not decode, which count as wrong.
     """
 
     cost: Cost
@@ -335,6 +402,7 @@ class RankMeasurement:
     seconds: dict[str, float]
     needed: float | None = None
     lam: float | None = None
+    broken: int = 0
 
 
 @dataclass(frozen=True)
@@ -394,4 +462,5 @@ class CrossValidation:
                 resolve_device(context.device),
                 context.reporter.advance,
             )
-        return RankMeasurement(cost, right, clock.seconds, lam=lam)
+        n_broken = len(rows) - len(whole)
+        return RankMeasurement(cost, right, clock.seconds, lam=lam, broken=n_broken)

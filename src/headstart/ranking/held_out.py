@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart import datasets
 from headstart.artifacts import ArtifactFolder
@@ -12,6 +13,8 @@ from headstart.context import RunContext
 from headstart.datasets.thumbnails import TINY, thumbnail
 from headstart.errors import StudyError
 from headstart.executors import Executor
+from headstart.metrics import confusion_matrix
+from headstart.models.saved_networks import CARD, KEY_DIGITS
 from headstart.ranking.answer import ClassAccuracy, Confusion, FineTuned, HeldOut, SmallPicture
 from headstart.spec import Dataset, Model, Prediction, Result, Setting, Trial
 from headstart.stats import mcnemar, wilson_interval
@@ -23,9 +26,9 @@ __all__ = ["fine_tune_leaders", "test_winner"]
 # Confusions that are listed, and images of each.
 CONFUSIONS, PICTURES = 6, 6
 LEVEL = 0.95
-# Digits of a trial's key that name it.
-KEY_DIGITS = 12
 DEFAULT_STORE = "headstart.db"
+
+Counts = npt.NDArray[np.int64]
 
 
 def test_winner(
@@ -50,6 +53,8 @@ def test_winner(
     predictions = store.predictions(result.trial.key)
     right = predictions.predicted == predictions.label
     metric, n = dataset.metric, len(right)
+    test = datasets.load(dataset, seed, context.cache).test
+    counts = confusion_matrix(predictions.label, predictions.predicted, len(dataset.classes))
     top1 = metric == "top-1"
     found = wilson_interval(float(right.mean()), n, LEVEL)
     return HeldOut(
@@ -58,14 +63,15 @@ def test_winner(
         folder=_kept(result, context.keep),
         deploy=_deploy(result, store, context.keep),
         n=n,
+        left_out=len(test.images) - n,
         metric=metric,
         accuracy=result.metrics[metric],
         low=found.low if top1 else None,
         high=found.high if top1 else None,
         calibration_error=result.metrics["calibration-error"],
         log_loss=result.metrics["log-loss"],
-        classes=_per_class(dataset, predictions),
-        confusions=_confusions(dataset, predictions, seed, context.cache),
+        classes=_per_class(dataset, counts),
+        confusions=_confusions(dataset, predictions, counts, test),
     )
 
 
@@ -130,7 +136,9 @@ def _measured(
 
 
 def _kept(result: Result, folder: ArtifactFolder | None) -> str | None:
-    return None if folder is None else f"{folder}/{result.trial.key[:KEY_DIGITS]}"
+    """Return where the network is; one that was stored before without it has none."""
+    place = result.trial.key[:KEY_DIGITS]
+    return f"{folder}/{place}" if folder and folder.exists(f"{place}/{CARD}") else None
 
 
 def _deploy(result: Result, store: ResultStore, folder: ArtifactFolder | None) -> str:
@@ -143,32 +151,28 @@ def _deploy(result: Result, store: ResultStore, folder: ArtifactFolder | None) -
     return command
 
 
-def _per_class(dataset: Dataset, predictions: Prediction) -> tuple[ClassAccuracy, ...]:
+def _per_class(dataset: Dataset, counts: Counts) -> tuple[ClassAccuracy, ...]:
     found = []
-    for label, name in enumerate(dataset.classes):
-        own = predictions.label == label
-        if n := int(own.sum()):
-            right = float((predictions.predicted[own] == label).mean())
-            estimate = wilson_interval(right, n, LEVEL)
-            found.append(ClassAccuracy(name, n, right, estimate.low, estimate.high))
+    for name, n, right in zip(dataset.classes, counts.sum(axis=1), counts.diagonal(), strict=True):
+        if n:
+            estimate = wilson_interval(right / n, int(n), LEVEL)
+            one = ClassAccuracy(name, int(n), float(right / n), estimate.low, estimate.high)
+            found.append(one)
     return tuple(found)
 
 
 def _confusions(
-    dataset: Dataset, predictions: Prediction, seed: int, cache: Path
+    dataset: Dataset, predictions: Prediction, counts: Counts, test: datasets.SealedTest
 ) -> tuple[Confusion, ...]:
     """Return the most frequent confusions; images of each, the most confident mistakes first."""
-    labels, predicted, n_classes = predictions.label, predictions.predicted, len(dataset.classes)
-    counts = np.zeros((n_classes, n_classes), np.int64)
-    np.add.at(counts, (labels, predicted), 1)
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:CONFUSIONS]
-    test = datasets.load(dataset, seed, cache).test
+    labels, predicted = predictions.label, predictions.predicted
+    wrong = counts - np.diag(counts.diagonal())
+    order = np.argsort(-wrong, axis=None, kind="stable")[:CONFUSIONS]
     places = {row: place for place, row in enumerate(test.rows.tolist())}
     margin = predictions.scores.max(axis=1) - predictions.scores[np.arange(len(labels)), labels]
     found = []
-    for label, taken_for in zip(*np.unravel_index(order, counts.shape), strict=True):
-        if not counts[label, taken_for]:
+    for label, taken_for in zip(*np.unravel_index(order, wrong.shape), strict=True):
+        if not wrong[label, taken_for]:
             break
         rows = np.flatnonzero((labels == label) & (predicted == taken_for))
         rows = rows[np.argsort(-margin[rows], kind="stable")][:PICTURES]
@@ -177,8 +181,8 @@ def _confusions(
             Confusion(
                 dataset.classes[label],
                 dataset.classes[taken_for],
-                int(counts[label, taken_for]),
-                int((labels == label).sum()),
+                int(wrong[label, taken_for]),
+                int(counts[label].sum()),
                 tuple(pictures),
             )
         )

@@ -43,7 +43,8 @@ class RankJournal:
         shape = tuple(step["shape"])
         bits = np.frombuffer(base64.b64decode(step["right"]), np.uint8)
         right = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
-        return RankMeasurement(Cost(**kept["cost"]), right, step["seconds"], lam=step["lambda"])
+        lam, broken = step["lambda"], step.get("broken", 0)
+        return RankMeasurement(Cost(**kept["cost"]), right, step["seconds"], lam=lam, broken=broken)
 
     def cost(self, model: Model) -> Cost | None:
         """Return what was measured of a model's speed."""
@@ -63,6 +64,7 @@ class RankJournal:
                     "shape": found.right.shape,
                     "seconds": found.seconds,
                     "lambda": found.lam,
+                    "broken": found.broken,
                 }
                 kept["steps"][str(size)] = step
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
 from headstart.devices import Device
 from headstart.errors import (
+    DatasetError,
     FeatureError,
     HeadstartError,
     ModelError,
@@ -28,6 +29,7 @@ from headstart.methods.linear import KORNBLITH_LAMBDAS
 from headstart.ranking.answer import Cost, NotTried, RankAnswer
 from headstart.ranking.candidates import Candidates, RankCandidate, find_candidates
 from headstart.ranking.cross_validation import (
+    FEWEST_GROUPS,
     FOLDS,
     LAMBDAS,
     REPEATS,
@@ -37,6 +39,7 @@ from headstart.ranking.cross_validation import (
     RankImages,
     RankJob,
     RankMeasurement,
+    check_classes,
     close_networks,
     rank_images,
 )
@@ -173,9 +176,8 @@ def rank(
     candidates = _candidates(chosen.models, chosen.max_params)
     context = RunContext(device=device, reporter=reporter, trust=trust)
     results, keep = _checked_places(store, keep_models, context, chosen.precision)
-    found = _dataset(dataset, chosen, reporter)
-    images = rank_images(found, chosen.seed, context.cache)
-    _note_small_classes(found, images, reporter)
+    found, images = _images(dataset, chosen, context)
+    check_classes(found, images, reporter.note)
     own = {**(executor_options or {}), "note": reporter.note}
     with executor_of(workers, device, executor, **own) as opened:
         job = CrossValidation(found, chosen.seed, context, chosen.precision, chosen.max_latency)
@@ -231,8 +233,28 @@ def _tested(
         context.reporter.note(note)
     context.reporter.stage("test of the recommended model")
     held_out = test_winner(winner, job.dataset, linear, job.seed, store, context)
+    if context.keep:
+        models.keep_choice(held_out.key, context.keep, answer.choice())
     notes = (*answer.notes, note) if note else answer.notes
     return replace(answer, held_out=held_out, spent=contest.race.budget.spent, notes=notes)
+
+
+def _images(name: str, options: RankOptions, context: RunContext) -> tuple[Dataset, RankImages]:
+    """Find the dataset, and read it; StudyError if its classes are too small to be divided."""
+    try:
+        dataset = _dataset(name, options, context.reporter)
+        return dataset, rank_images(dataset, options.seed, context.cache)
+    except DatasetError as error:
+        if error.code != "dataset.split_impossible":
+            raise
+        needed, for_all = FEWEST_GROUPS + 1, FOLDS + 1
+        raise StudyError(
+            f"the classes of {name} are too small to set images aside for the test: rank needs "
+            f"{needed} images per class, and {for_all} to have each class in all {FOLDS} folds "
+            "(images of one group count once); add images",
+            code="ranking.class_small",
+            folds=FOLDS,
+        ) from error
 
 
 def _dataset(name: str, options: RankOptions, reporter: ProgressReporter) -> Dataset:
@@ -270,16 +292,6 @@ def _candidates(text: str, max_params: float | None) -> Candidates:
     )
 
 
-def _note_small_classes(dataset: Dataset, images: RankImages, reporter: ProgressReporter) -> None:
-    counts = np.bincount(images.labels, minlength=len(dataset.classes))
-    if small := [name for name, n in zip(dataset.classes, counts, strict=True) if n < FOLDS]:
-        shown = ", ".join(small[:5]) + (" ..." if len(small) > 5 else "")
-        reporter.note(
-            f"warning: {len(small)} class{'es have' if len(small) > 1 else ' has'} fewer images "
-            f"outside the test part than the {FOLDS} folds, so not all folds test them: {shown}"
-        )
-
-
 class _Contest:
     """The race of networks on images: what `Race` needs, and its outcome as an answer."""
 
@@ -296,6 +308,7 @@ class _Contest:
         self._by_name = {one.model.name: one for one in candidates.available}
         self._costs: dict[str, Cost] = {}
         self._lambdas: dict[str, float] = {}
+        self._broken: dict[str, int] = {}
         self._device = device_name(job.context.device)[0]
         cache = job.context.cache
         self._arithmetic = {
@@ -373,6 +386,12 @@ class _Contest:
         top = len(race.levels) - 1
         complete = all(one.level == top for one in race.racers if one.status == "racing")
         sentence = recommendation_sentence(ranked, taken, race.sizes[-1])
+        notes = list[str]()
+        if broken := self._broken[taken.name]:
+            notes.append(
+                f"{broken:,} of the {taken.images:,} images that {taken.name} was measured on "
+                "cannot be decoded and count as wrong, for all models alike"
+            )
         if not complete:
             sentence += " The budget ended before all models were measured on all images."
         return RankAnswer(
@@ -395,6 +414,7 @@ class _Contest:
             not_tried=(*not_tried(race), *left_out),
             recommended=taken.name,
             sentence=sentence,
+            notes=tuple(notes),
         )
 
     def _content(self) -> dict[str, Any]:
@@ -474,6 +494,7 @@ class _Contest:
         self._costs[racer.name] = found.cost
         if found.lam is not None:
             self._lambdas[racer.name] = found.lam
+            self._broken[racer.name] = found.broken
         seconds, limit = sum(found.seconds.values()), self.job.max_latency
         # What an earlier run without this limit measured is no reason to take it.
         if limit is not None and found.cost.latency > limit:

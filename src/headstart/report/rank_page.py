@@ -13,7 +13,7 @@ from headstart.figures.style import CONFIG
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
 from headstart.report.page_model import Column, Names, PageTable, filled
 from headstart.report.page_templates import render_page, write_html
-from headstart.spec.formatting import decimals, number, percent, ranged
+from headstart.spec.formatting import count, decimals, number, percent, ranged
 
 __all__ = ["not_tried_table", "rank_html", "rank_table", "write_rank_page"]
 
@@ -114,10 +114,15 @@ def test_sentence(found: HeldOut) -> str:
     """Return what the images say that played no part in the choice."""
     known = found.low is not None and found.high is not None
     interval = f" (95 % interval {ranged(found.low, found.high, IN_PERCENT)})" if known else ""
+    left_out = (
+        f" Left out: {count(found.left_out, 'test image')} that cannot be decoded."
+        if found.left_out
+        else ""
+    )
     return (
         f"On {found.n:,} test images that played no part in the choice: {found.metric} accuracy "
         f"{percent(found.accuracy)} %{interval}, expected calibration error "
-        f"{percent(found.calibration_error)} %, log loss {number(found.log_loss, 3)}."
+        f"{percent(found.calibration_error)} %, log loss {number(found.log_loss, 3)}.{left_out}"
     )
 
 

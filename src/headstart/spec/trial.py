@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import NonNegativeInt, SerializeAsAny, field_validator
 
 from headstart.registry import METHODS
+from headstart.shown_names import one_line
 from headstart.spec.dataset import Dataset
 from headstart.spec.model import Model
 from headstart.spec.noun import Noun, digest
@@ -58,4 +59,4 @@ class Trial(Noun):
         cell = f"{name}, {self.dataset.name}, {self.setting.title}"
         if self.dataset.examples_per_class:
             cell += f", {self.dataset.examples_per_class:,} a class"
-        return f"{cell}, seed {self.seed}" if self.seed else cell
+        return one_line(f"{cell}, seed {self.seed}" if self.seed else cell)
