@@ -255,9 +255,9 @@ def test_names_of_strangers_do_nothing(cli, tmp_path, own_cache):
     texts = [ranked, shown, cli(*predict), cli(*predict, "--csv")]
     for one in texts:
         assert not CONTROLS.search(one.out)
-    for one in texts[:3]:
-        # A line that begins with what follows a line break in a name.
-        assert not [line for line in one.out.splitlines() if line.startswith((r"b\u202e", r"\u009b"))]
+    # No line begins with what follows a line break in a name.
+    lines = [line for one in texts[:3] for line in one.out.splitlines()]
+    assert not [line for line in lines if line.startswith((r"b\u202e", r"\u009b"))]
     records = json.loads(cli(*predict, "--json").out)
     assert {one["class"] for record in records[:-1] for one in record["predictions"]} == {
         HOSTILE, "=1+1"
