@@ -208,6 +208,15 @@ def test_more_features_than_images_are_as_exact(name):
         assert transfer_score(name, wide, y) == pytest.approx(slow(wide, y, source), rel=1e-6)
 
 
+def test_sfda_saturates_by_its_definition():
+    """Labels that say nothing, of widely spread features, more than there are images."""
+    random = np.random.default_rng(0)
+    X, y = random.normal(0, 5, (30, 60)), np.repeat(np.arange(3), 10)
+    assert transfer_score("sfda", X, y) == pytest.approx(0, abs=1e-6)
+    assert sfda(X, y, None) == pytest.approx(0, abs=1e-6)
+    assert transfer_score("sfda", X / 50, y) < -0.1
+
+
 def test_nleep_is_leep_of_the_mixture_that_em_converges_to():
     """Four clusters far apart: any right mixture has the same posteriors."""
     random = np.random.default_rng(0)

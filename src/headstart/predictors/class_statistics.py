@@ -1,16 +1,20 @@
 """What several transfer scores share: classes in order, their means, principal coordinates."""
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from headstart.errors import AnalysisError
+from headstart.predictors.base import ScaleName, need_source
 
 __all__ = [
     "ROUNDING",
+    "ClassScore",
     "Classes",
     "Decomposition",
+    "SourceScore",
     "classes_of",
     "decompose",
     "principal",
@@ -58,6 +62,50 @@ def classes_of(labels: Ints) -> Classes:
         )
     _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     return Classes(codes.astype(np.int64), counts.astype(np.int64))
+
+
+class ClassScore(ABC):
+    """A transfer score of features and classes, of images with one label each.
+
+    The subclass has the `label`, its source, and the formula.
+    """
+
+    label: str
+    scale: ScaleName = "number"
+
+    def score(
+        self,
+        features: Floats,
+        labels: Ints,
+        source_predictions: Floats | None,  # noqa: ARG002
+    ) -> float:
+        """Return the score, as `TransferScore` has it."""
+        return self.of_classes(features, classes_of(labels))
+
+    @abstractmethod
+    def of_classes(self, features: Floats, classes: Classes) -> float:
+        """Return the score of (n, d) features, as the network gives them."""
+
+
+class SourceScore(ABC):
+    """A transfer score of the network's own answers, of images with one label each."""
+
+    label: str
+    scale: ScaleName = "number"
+    needs_source = True
+
+    def score(
+        self,
+        features: Floats,  # noqa: ARG002
+        labels: Ints,
+        source_predictions: Floats | None,
+    ) -> float:
+        """Return the score, as `TransferScore` has it."""
+        return self.of_source(need_source(self.label, source_predictions), classes_of(labels))
+
+    @abstractmethod
+    def of_source(self, source: Floats, classes: Classes) -> float:
+        """Return the score of (n, C) probabilities of the network's own classes."""
 
 
 class Decomposition(NamedTuple):

@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from headstart.predictors.base import ScaleName
-from headstart.predictors.class_statistics import classes_of, principal, spread
+from headstart.predictors.class_statistics import Classes, ClassScore, principal, spread
 
 __all__ = ["GBC"]
 
@@ -14,7 +13,7 @@ AXES = 64
 NARROWEST = 1e-3
 
 
-class GBC:
+class GBC(ClassScore):
     """Gaussian Bhattacharyya coefficient: minus the sum of exp(-D) over ordered pairs of classes.
 
     D is the Bhattacharyya distance of two Gaussians with diagonal covariances, on the 64 leading
@@ -26,16 +25,9 @@ class GBC:
     """
 
     label = "GBC"
-    scale: ScaleName = "number"
 
-    def score(
-        self,
-        features: Floats,
-        labels: npt.NDArray[np.int64],
-        source_predictions: Floats | None,  # noqa: ARG002
-    ) -> float:
+    def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the score, at most 0."""
-        classes = classes_of(labels)
         Z = principal(features, AXES)
         means = classes.means(Z)
         variances = classes.means(Z**2) - means**2

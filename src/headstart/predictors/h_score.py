@@ -3,15 +3,14 @@
 import numpy as np
 import numpy.typing as npt
 
-from headstart.predictors.base import ScaleName
-from headstart.predictors.class_statistics import classes_of, decompose
+from headstart.predictors.class_statistics import Classes, ClassScore, decompose
 
 __all__ = ["HScore", "shrinkage"]
 
 Floats = npt.NDArray[np.float64]
 
 
-class HScore:
+class HScore(ClassScore):
     """tr(S_a^-1 (1 - a) S_z): the covariance S of features shrunk by a, S_z that of class means.
 
     S_a = (1 - a) S + a tr(S)/d I, with the a of Ledoit and Wolf (2004). Without shrinking (Bao et
@@ -22,16 +21,10 @@ class HScore:
     """
 
     label = "H-score"
-    scale: ScaleName = "number"
 
-    def score(
-        self,
-        features: Floats,
-        labels: npt.NDArray[np.int64],
-        source_predictions: Floats | None,  # noqa: ARG002
-    ) -> float:
+    def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the regularized H-score, between 0 and K - 1."""
-        classes, n = classes_of(labels), len(features)
+        n = len(features)
         X = features - features.mean(axis=0)
         U, squared = decompose(X)
         eigenvalues = squared / n

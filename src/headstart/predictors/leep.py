@@ -3,16 +3,14 @@
 import numpy as np
 import numpy.typing as npt
 
-from headstart.predictors.base import ScaleName, need_source
-from headstart.predictors.class_statistics import classes_of
+from headstart.predictors.class_statistics import Classes, SourceScore
 
 __all__ = ["LEEP", "expected_log_likelihood"]
 
 Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 
-class LEEP:
+class LEEP(SourceScore):
     """Log expected empirical prediction: the mean log likelihood per image, at most 0.
 
     With theta(x)_z the probability that the network's own classifier gives to its class z, and
@@ -23,30 +21,22 @@ class LEEP:
     """
 
     label = "LEEP"
-    scale: ScaleName = "number"
-    needs_source = True
 
-    def score(
-        self,
-        features: Floats,  # noqa: ARG002
-        labels: Ints,
-        source_predictions: Floats | None,
-    ) -> float:
+    def of_source(self, source: Floats, classes: Classes) -> float:
         """Return the mean log likelihood."""
-        return expected_log_likelihood(need_source(self.label, source_predictions), labels)
+        return expected_log_likelihood(source, classes)
 
 
-def expected_log_likelihood(source: Floats, labels: Ints) -> float:
+def expected_log_likelihood(source: Floats, classes: Classes) -> float:
     """Return the mean of log sum_z P(y_i | z) theta(x_i)_z.
 
     Parameters
     ----------
     source
         (n, C) probabilities theta.
-    labels
-        (n,) classes.
+    classes
+        Those of the n labels.
     """
-    classes = classes_of(labels)
     joint = classes.one_hot.T @ source
     # A class that no image is given has no share in any likelihood.
     given = np.divide(joint, joint.sum(axis=0), out=np.zeros_like(joint), where=joint > 0)

@@ -3,15 +3,14 @@
 import numpy as np
 import numpy.typing as npt
 
-from headstart.predictors.base import ScaleName, need_source
-from headstart.predictors.class_statistics import classes_of
+from headstart.predictors.class_statistics import Classes, SourceScore, classes_of
 
 __all__ = ["NCE"]
 
 Floats = npt.NDArray[np.float64]
 
 
-class NCE:
+class NCE(SourceScore):
     """Negative conditional entropy -H(Y | Z) in nats, Z the class that the network predicts.
 
     Source: A. Tran, C. Nguyen, T. Hassner, "Transferability and hardness of supervised
@@ -19,18 +18,10 @@ class NCE:
     """
 
     label = "NCE"
-    scale: ScaleName = "number"
-    needs_source = True
 
-    def score(
-        self,
-        features: Floats,  # noqa: ARG002
-        labels: npt.NDArray[np.int64],
-        source_predictions: Floats | None,
-    ) -> float:
+    def of_source(self, source: Floats, classes: Classes) -> float:
         """Return -H(Y | Z), at most 0."""
-        source = need_source(self.label, source_predictions)
         predicted = classes_of(source.argmax(axis=1).astype(np.int64))
-        joint = classes_of(labels).one_hot.T @ predicted.one_hot / len(labels)
+        joint = classes.one_hot.T @ predicted.one_hot / len(source)
         given = joint / joint.sum(axis=0)
         return float((joint * np.log(given, out=np.zeros_like(given), where=joint > 0)).sum())

@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from headstart.predictors.base import ScaleName
-from headstart.predictors.class_statistics import Classes, classes_of, principal, softmax, spread
+from headstart.predictors.class_statistics import Classes, ClassScore, principal, softmax, spread
 
 __all__ = ["NCTI"]
 
@@ -14,7 +13,7 @@ AXES = 64
 RIDGE = 1e-3
 
 
-class NCTI:
+class NCTI(ClassScore):
     """Neural collapse transferability index: three measures of collapse, added.
 
     On the 64 leading principal axes Z, with P the posteriors of the nearest class mean (one
@@ -34,16 +33,9 @@ class NCTI:
     """
 
     label = "NCTI"
-    scale: ScaleName = "number"
 
-    def score(
-        self,
-        features: Floats,
-        labels: npt.NDArray[np.int64],
-        source_predictions: Floats | None,  # noqa: ARG002
-    ) -> float:
+    def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the sum of the three."""
-        classes = classes_of(labels)
         Z = principal(features, AXES)
         posteriors = _nearest_mean(Z, classes)
         size = np.linalg.norm(Z) * np.sqrt(min(Z.shape))

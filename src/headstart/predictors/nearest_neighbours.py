@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from headstart.predictors.base import ScaleName
-from headstart.predictors.class_statistics import classes_of
+from headstart.predictors.class_statistics import Classes, ClassScore
 
 __all__ = ["NearestNeighbours"]
 
@@ -12,7 +11,7 @@ Floats = npt.NDArray[np.float64]
 NEIGHBOURS = 5
 
 
-class NearestNeighbours:
+class NearestNeighbours(ClassScore):
     """Leave-one-out accuracy of the five nearest neighbours by the cosine, a proportion.
 
     Each neighbour votes with its similarity; features are centred first, as the mean image says
@@ -24,16 +23,10 @@ class NearestNeighbours:
 
     label = "k-NN accuracy"
     # Accuracies of 0 and 100 % occur, and have no log odds.
-    scale: ScaleName = "number"
 
-    def score(
-        self,
-        features: Floats,
-        labels: npt.NDArray[np.int64],
-        source_predictions: Floats | None,  # noqa: ARG002
-    ) -> float:
+    def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the accuracy."""
-        classes, n = classes_of(labels), len(features)
+        n = len(features)
         X = features - features.mean(axis=0)
         X /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(float).tiny)
         near = X @ X.T

@@ -4,8 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-from headstart.predictors.base import ScaleName
-from headstart.predictors.class_statistics import classes_of, principal, spread
+from headstart.predictors.class_statistics import Classes, ClassScore, principal, spread
 from headstart.predictors.leep import expected_log_likelihood
 
 __all__ = ["NLEEP", "split_by_variance"]
@@ -24,7 +23,7 @@ NARROWEST = 1e-3
 FEWEST = 2
 
 
-class NLEEP:
+class NLEEP(ClassScore):
     """LEEP of the posteriors of a Gaussian mixture that is fitted to the features.
 
     The features are reduced to the principal axes that have 80 % of the variance, 64 at most, and
@@ -36,22 +35,15 @@ class NLEEP:
     """
 
     label = "NLEEP"
-    scale: ScaleName = "number"
 
-    def score(
-        self,
-        features: Floats,
-        labels: Ints,
-        source_predictions: Floats | None,  # noqa: ARG002
-    ) -> float:
+    def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the mean log likelihood per image, at most 0."""
-        classes = classes_of(labels)
         Z = principal(features, AXES)
         total = float(np.square(features - features.mean(axis=0)).sum())
         share = np.cumsum(np.square(Z).sum(axis=0)) / max(total, np.finfo(float).tiny)
         Z = Z[:, : int(np.searchsorted(share, SHARE)) + 1]
         most = min(PER_CLASS * len(classes.counts), max(len(Z) // FEWEST, 1))
-        return expected_log_likelihood(_posteriors(Z, split_by_variance(Z, most)), labels)
+        return expected_log_likelihood(_posteriors(Z, split_by_variance(Z, most)), classes)
 
 
 def split_by_variance(Z: Floats, most: int) -> Ints:

@@ -4,15 +4,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from headstart.predictors.base import ScaleName
-from headstart.predictors.class_statistics import classes_of
+from headstart.predictors.class_statistics import Classes, ClassScore
 
 __all__ = ["PARC"]
 
 Floats = npt.NDArray[np.float64]
 
 
-class PARC:
+class PARC(ClassScore):
     """Pairwise annotation representation comparison: a rank correlation over pairs of images.
 
     Spearman's correlation of 1 - r(x_i, x_j), r Pearson's correlation of two images' features, with
@@ -24,16 +23,10 @@ class PARC:
     """
 
     label = "PARC"
-    scale: ScaleName = "number"
 
-    def score(
-        self,
-        features: Floats,
-        labels: npt.NDArray[np.int64],
-        source_predictions: Floats | None,  # noqa: ARG002
-    ) -> float:
+    def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the correlation, in [-1, 1]."""
-        classes, n = classes_of(labels), len(features)
+        n = len(features)
         Z = features - features.mean(axis=1, keepdims=True)
         Z /= np.maximum(np.linalg.norm(Z, axis=1, keepdims=True), np.finfo(float).tiny)
         rows, columns = np.triu_indices(n, 1)

@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from headstart.predictors.base import ScaleName
-from headstart.predictors.class_statistics import Decomposition, classes_of, decompose
+from headstart.predictors.class_statistics import Classes, ClassScore, Decomposition, decompose
 
 __all__ = ["RidgeProbe", "left_out"]
 
@@ -13,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 PENALTIES = 10.0 ** np.arange(-4.0, 3.0)
 
 
-class RidgeProbe:
+class RidgeProbe(ClassScore):
     """Leave-one-out accuracy of ridge regression on one-hot labels, a proportion.
 
     An image's prediction by all others is (f_i - h_i y_i) / (1 - h_i), f the fit and h the
@@ -26,16 +25,9 @@ class RidgeProbe:
     """
 
     label = "ridge probe accuracy"
-    scale: ScaleName = "number"
 
-    def score(
-        self,
-        features: Floats,
-        labels: npt.NDArray[np.int64],
-        source_predictions: Floats | None,  # noqa: ARG002
-    ) -> float:
+    def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the accuracy."""
-        classes = classes_of(labels)
         parts = decompose(features - features.mean(axis=0))
         Y = classes.one_hot
         usual = float(parts.squared.mean()) if len(parts.squared) else 1.0

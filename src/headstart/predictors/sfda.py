@@ -5,8 +5,7 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import eigsh
 
-from headstart.predictors.base import ScaleName
-from headstart.predictors.class_statistics import ROUNDING, Classes, classes_of, decompose, softmax
+from headstart.predictors.class_statistics import ROUNDING, Classes, ClassScore, decompose, softmax
 
 __all__ = ["SFDA"]
 
@@ -17,7 +16,7 @@ LEAST = 1e-10
 SMALL = 64
 
 
-class SFDA:
+class SFDA(ClassScore):
     """Mean log probability of the labels under a Fisher discriminant, after self-challenging.
 
     The discriminant's within-class covariance is shrunk by exp(-5 s), s its largest eigenvalue (of
@@ -25,21 +24,20 @@ class SFDA:
     Each image is then moved towards the mean of the other classes, the farther the less probable
     its label was, and the discriminant is fitted again.
 
+    Where the variance within classes is over 4 on some axis, the shrinkage is at its least, 1e-10:
+    with no more images than features the discriminant then separates any labels, and the score is 0
+    for every network. That is the paper's definition, which its authors apply to features as they
+    are and to all training images; their code leaves out the logarithm.
+
     Source: W. Shao et al., "Not all models are equal: Predicting model transferability in a
     self-challenging Fisher space", ECCV 2022
     """
 
     label = "SFDA"
-    scale: ScaleName = "number"
 
-    def score(
-        self,
-        features: Floats,
-        labels: npt.NDArray[np.int64],
-        source_predictions: Floats | None,  # noqa: ARG002
-    ) -> float:
+    def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the mean log probability, at most 0."""
-        classes, (n, d) = classes_of(labels), features.shape
+        n, d = features.shape
         X = features - features.mean(axis=0)
         if n < d:
             # The same points on as many axes as they span: nothing below depends on the rotation.

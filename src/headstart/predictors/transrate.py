@@ -3,8 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from headstart.predictors.base import ScaleName
-from headstart.predictors.class_statistics import classes_of
+from headstart.predictors.class_statistics import Classes, ClassScore
 
 __all__ = ["TransRate"]
 
@@ -13,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 EPSILON = 1e-4
 
 
-class TransRate:
+class TransRate(ClassScore):
     """Coding rate of all features less that of each class's, in nats.
 
     R(Z) = 1/2 log det(I + Z'Z / (n e)), with e = 1e-4; the score is R(Z) less the mean of R(Z_c)
@@ -25,16 +24,10 @@ class TransRate:
     """
 
     label = "TransRate"
-    scale: ScaleName = "number"
 
-    def score(
-        self,
-        features: Floats,
-        labels: npt.NDArray[np.int64],
-        source_predictions: Floats | None,  # noqa: ARG002
-    ) -> float:
+    def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the rate, not negative."""
-        classes, n = classes_of(labels), len(features)
+        n = len(features)
         Z = features - features.mean(axis=0)
         size = np.sqrt(np.square(Z).sum() / n)
         Z = Z / size if size > 0 else Z
