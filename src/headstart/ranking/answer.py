@@ -31,7 +31,7 @@ class Cost:
     throughput
         Images per second in batches.
     memory
-        Bytes: of the weights on a processor, the peak of one image on a GPU.
+        Bytes at the peak for one image, weights included.
     runtime
         What computes it: ``torch`` or ``openvino``.
     load

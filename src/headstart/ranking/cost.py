@@ -1,7 +1,8 @@
 """What a network costs on this device: latency, throughput, memory."""
 
 import time
-from typing import TYPE_CHECKING
+import weakref
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,9 @@ from headstart.spec.setting import Precision
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["measure_cost"]
+    from headstart.models.network import Network
+
+__all__ = ["measure_cost", "peak_memory"]
 
 # Passes before the measurement find memory and algorithms.
 WARM_UP = 3
@@ -37,7 +40,8 @@ def measure_cost(
     """Time a network on random pixels at its input size, as features are computed.
 
     Latency is of one image at a time, from pixels in memory to features; throughput is of a batch.
-    Memory is that of the weights on a processor, and all that is allocated for one image on a GPU.
+    Memory is the peak for one image: on a GPU all that is allocated; on a processor the weights and
+    the tensors of the forward pass in torch, not what a layer needs while it computes.
 
     Parameters
     ----------
@@ -55,7 +59,6 @@ def measure_cost(
     network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
     for line in models.remarks(model):
         context.reporter.note(line)
-    n_bytes = sum(weights.nbytes for weights in network.state_dict().values())
     used = choose_runtime(device.type, precision)
     before = _reset_peak(device)
     runtime = make_runtime(used, network, model, precision, device, context.reporter.note)
@@ -71,7 +74,7 @@ def measure_cost(
         start = time.perf_counter()
         runtime(one)
         times.append(time.perf_counter() - start)
-    memory = _peak(device, before) or n_bytes
+    memory = _peak(device, before) or peak_memory(network, model.input_size)
     latency = float(np.median(times))
     per_image, batch = latency, min(BATCH, runtime.batch_size)
     if batch * latency < BATCH_SECONDS:
@@ -88,6 +91,43 @@ def measure_cost(
         runtime=runtime.name,
         load=load,
     )
+
+
+def peak_memory(network: "Network", side: int) -> int:
+    """Return the bytes of a network's weights, and of all tensors that are alive at most with them.
+
+    The forward pass is of one image of `side` pixels, on the processor. Tensors that share memory
+    count once. They are a property of the network: no thread, other process or allocator counts.
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    weights = list(network.state_dict().values())
+    alive: dict[int, int] = {tensor.untyped_storage()._cdata: 0 for tensor in weights}
+    peak = 0
+
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        """Counts the memory of each result, until nothing refers to it."""
+
+        def __torch_dispatch__(
+            self, function: Any, _: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            nonlocal peak
+            results = function(*args, **(kwargs or {}))
+            for one in tree_leaves(results):
+                storage = one.untyped_storage() if isinstance(one, torch.Tensor) else None
+                if storage is not None and storage._cdata not in alive:
+                    alive[storage._cdata] = storage.nbytes()
+                    weakref.finalize(storage, alive.pop, storage._cdata)
+            peak = max(peak, sum(alive.values()))
+            return results
+
+    dtype = next((one.dtype for one in weights if one.is_floating_point()), torch.float32)
+    with torch.inference_mode(), Watch():  # type: ignore[no-untyped-call]
+        # Channels last, as features are computed.
+        network.penultimate(torch.zeros((1, side, side, 3), dtype=dtype).permute(0, 3, 1, 2))
+    return peak + sum(int(tensor.nbytes) for tensor in weights)
 
 
 def _pixels(n: int, side: int) -> npt.NDArray[np.uint8]:

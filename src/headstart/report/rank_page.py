@@ -140,7 +140,7 @@ def rank_table(answer: RankAnswer) -> PageTable:
         Column("Latency", of="latency", format=MILLISECONDS, unit="ms"),
         Column("95th percentile", of="latency_95", format=MILLISECONDS, unit="ms", detail=1),
         Column("Throughput", of="throughput", format=decimals(0), unit="images/s", detail=1),
-        Column("Memory", of="memory", format=decimals(0, scale=1e-6), unit="MB", detail=1),
+        Column("Peak memory", of="memory", format=decimals(0, scale=1e-6), unit="MB", detail=1),
         Column("Parameters", of="parameters", format=decimals(1, scale=1e-6), unit="M"),
         Column("Multiply-adds", of="multiply_adds", format=decimals(2, scale=1e-9), unit="G",
                detail=1),
@@ -167,7 +167,8 @@ def rank_table(answer: RankAnswer) -> PageTable:
         "difference from the best other model, simultaneous over all looks and models: the best "
         f"candidate is dropped in at most {percent(answer.error, 0)} % of races. The prior is what "
         "public tables let expect on an average dataset; it orders the race and enters no measured "
-        f"number. Latency and throughput on {answer.device}."
+        f"number. Latency and throughput on {answer.device}; peak memory is that of weights and "
+        "tensors for one image."
     )
     return filled(
         "ranking",
