@@ -227,14 +227,16 @@ def _no_file(path: Path, kind: str) -> StorageError:
     )
 
 
-def writable_folder(folder: Path) -> Path:
+def writable_folder(folder: Path, file: Path | None = None) -> Path:
     """Make `folder` (with parents) and prove that a file can be written there.
+
+    An error names `file` where it is for one.
 
     Raises
     ------
     NotWritableError, DiskFullError, StorageError
     """
-    with storage_errors(folder):
+    with storage_errors(file or folder):
         folder.mkdir(parents=True, exist_ok=True)
         # Processes of several machines may have one number.
         probe = folder / f".headstart-write-{uuid4().hex}"

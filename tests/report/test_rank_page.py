@@ -46,7 +46,9 @@ def made_answer() -> RankAnswer:
         spent=50.0, complete=False, device="this processor", models=(BEST, FAST, FAR),
         not_tried=(NotTried("huge", "over 30 M", "raise --max-params"),), recommended="fast",
         sentence="Take fast: it is.", held_out=held_out,
-        finetuned=(FineTuned("fast", "c" * 64, 0.85, 0.9, 0.05, 0.01, 0.09, 30.0),),
+        finetuned=(
+            FineTuned("fast", "c" * 64, "finetune:quick", 0.85, 0.9, 0.05, 0.01, 0.09, 30.0),
+        ),
     )  # fmt: skip
 
 

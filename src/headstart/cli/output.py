@@ -115,7 +115,7 @@ def writable_file(file: Path) -> Path:
     from headstart.files import refuse_folder, writable_folder
 
     refuse_folder(file)
-    writable_folder(file.absolute().parent)
+    writable_folder(file.absolute().parent, file)
     return file
 
 

@@ -280,7 +280,7 @@ def _show_rest(answer: "RankAnswer", page: Path | None) -> None:
             )
     for one in answer.finetuned:
         console.print(
-            f"Fine-tuned {one.name}: {100 * one.accuracy:.1f} % against "
+            f"Fine-tuned {one.name} ({one.setting}): {100 * one.accuracy:.1f} % against "
             f"{100 * one.linear:.1f} % ({100 * one.difference:+.1f} points, "
             f"{100 * one.low:+.1f} to {100 * one.high:+.1f}): {one.verdict}"
         )

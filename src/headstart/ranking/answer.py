@@ -171,9 +171,9 @@ class HeldOut:
     high: float | None
     calibration_error: float
     log_loss: float
-    left_out: int = 0
     classes: tuple[ClassAccuracy, ...] = ()
     confusions: tuple[Confusion, ...] = ()
+    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -182,6 +182,8 @@ class FineTuned:
 
     Parameters
     ----------
+    setting
+        What fine-tuned it: ``finetune:quick``. A longer search may reach more.
     linear, accuracy
         Top-1 accuracy of both on the test images.
     difference, low, high
@@ -190,6 +192,7 @@ class FineTuned:
 
     name: str
     key: str
+    setting: str
     linear: float
     accuracy: float
     difference: float

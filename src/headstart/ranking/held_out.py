@@ -110,6 +110,7 @@ def fine_tune_leaders(
             FineTuned(
                 name=tuned.model.name,
                 key=tuned.key,
+                setting=tuned.setting.title,
                 linear=float(right[0].mean()),
                 accuracy=float(right[1].mean()),
                 difference=test.difference,

@@ -200,6 +200,7 @@ def _fine_tuned(
     executor: Executor | None,
 ) -> RankAnswer:
     job = contest.job
+    job.context.reporter.stage(f"fine-tuning of the leaders ({settings[1].title})")
     leaders = [contest.model(one.name) for one in answer.tied[: options.finetune_top]]
     found = fine_tune_leaders(
         leaders, job.dataset, settings, job.seed, store, job.context, executor

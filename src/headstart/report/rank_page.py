@@ -97,8 +97,11 @@ def supporting(answer: RankAnswer) -> list[str]:
                      "significantly worse than another one.")  # fmt: skip
     if answer.held_out:
         found.append(test_sentence(answer.held_out))
-    found += [f"Fine-tuning {one.name}: {one.verdict} ({POINTS(one.difference)} points, "
-              f"{ranged(one.low, one.high, POINTS)})." for one in answer.finetuned]  # fmt: skip
+    found += [
+        f"Fine-tuning {one.name} by {one.setting}: {one.verdict} "
+        f"({POINTS(one.difference)} points, {ranged(one.low, one.high, POINTS)})."
+        for one in answer.finetuned
+    ]
     found += [f"{note[0].upper()}{note[1:]}." for note in answer.notes]
     if answer.not_tried:
         n = len(answer.not_tried)
@@ -211,8 +214,8 @@ def finetuned_table(answer: RankAnswer) -> PageTable:
     ]
     rows = [{**vars(one), "verdict": one.verdict} for one in answer.finetuned]
     note = (
-        "Both on the same test images. A model that is chosen by these numbers was chosen on test "
-        "images."
+        f"Fine-tuned by the search of {answer.finetuned[0].setting}; a longer one may reach more. "
+        "Both on the same test images: a model that is chosen by these numbers was chosen on them."
     )
     return filled("finetuned", "Does fine-tuning pay?", columns, rows, NAMES, note=note)
 

@@ -90,7 +90,7 @@ class SQLite(Backend):
     def prepare(self) -> None:
         # Where the file is there, it says itself whether it can be written.
         if not self.exists():
-            writable_folder(self.path.parent)
+            writable_folder(self.path.parent, self.path)
 
     def finish(self, connection: sa.Connection) -> None:
         # A write-ahead log from now on: readers and a writer do not wait for each other. SQLite
