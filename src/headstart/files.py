@@ -228,9 +228,7 @@ def _no_file(path: Path, kind: str) -> StorageError:
 
 
 def writable_folder(folder: Path, file: Path | None = None) -> Path:
-    """Make `folder` (with parents) and prove that a file can be written there.
-
-    An error names `file` where it is for one.
+    """Make `folder` (with parents) and prove that a file can be written there, `file` if named.
 
     Raises
     ------

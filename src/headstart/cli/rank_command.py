@@ -219,7 +219,8 @@ def _print_data(answer: "RankAnswer", *, csv: bool) -> None:
 
     from headstart.report.data_files import to_csv
 
-    echo(to_csv(pd.DataFrame(answer.rows())), nl=False)
+    # Whole numbers stay whole where only one model has them.
+    echo(to_csv(pd.DataFrame(answer.rows()).convert_dtypes()), nl=False)
 
 
 def quantity(name: str, text: str, units: dict[str, float], example: str) -> float:
