@@ -1,10 +1,12 @@
-"""Overhead of a run: trials whose work is nothing, on worker processes.
+"""Overhead of a run: trials whose work is nothing, in this process, on processes, on Ray.
 
     python benchmarks/scheduler.py [--trials 100000] [--workers 2] [--executor processes]
 
 Each trial is claimed, opened, measured (one candidate), selected, tested, scored and stored, with
-predictions of 20 test images; the method does nothing. Reported: milliseconds of the coordinating
-process per trial, wall and CPU, and its memory at a tenth of the trials and in the end.
+predictions of 20 test images; the method does nothing. The executor `none` is this process.
+Reported: milliseconds of the coordinating process per trial, wall and CPU, and its memory after a
+quarter of the trials, half of them, all of them, and when all results were read back. CPU time is
+that of a machine on which other programs ran, where the file of results says so.
 """
 
 import argparse
@@ -102,7 +104,7 @@ class Memory(ProgressReporter):
     def trial_finished(self) -> None:
         """Count a trial."""
         self.done += 1
-        if self.done in (self.n // 10, self.n):
+        if self.done in (self.n // 4, self.n // 2, self.n):
             self.seen[f"MB after {self.done}"] = round(resident() / 1e6, 1)
 
 
@@ -123,7 +125,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--executor", default="processes")
+    parser.add_argument("--executor", default="processes", help="none, processes, ray, slurm")
+    parser.add_argument("--busy", action="store_true", help="note that other programs run")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     arguments = parser.parse_args()
     model = models.find("efficientnet_lite0")
@@ -136,7 +139,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = ResultStore(Path(folder) / "headstart.db", create=True)
         context = RunContext(device="cpu", reporter=memory)
-        with executor_of(arguments.workers, "cpu", arguments.executor) as executor:
+        here = arguments.executor == "none"
+        workers, name = (0, None) if here else (arguments.workers, arguments.executor)
+        with executor_of(workers, "cpu", name) as executor:
             began, used = time.perf_counter(), seconds_of(resource.RUSAGE_SELF)
             outcome = run_study(trials, store, context, executor)
             wall = time.perf_counter() - began
@@ -144,11 +149,13 @@ def main() -> None:
     found = {
         "trials": len(outcome.results),
         "failures": len(outcome.failures),
-        "workers": arguments.workers,
+        "workers": workers,
         "executor": arguments.executor,
         "wall ms per trial": round(1000 * wall / len(trials), 3),
         "coordinator CPU ms per trial": round(1000 * used / len(trials), 3),
         **memory.seen,
+        "MB in the end": round(resident() / 1e6, 1),
+        "machine was": "busy" if arguments.busy else "quiet",
     }
     print(json.dumps(found, indent=1))
     for failure in outcome.failures[:3]:

@@ -21,20 +21,18 @@ __all__ = ["TrialStore", "run_trial"]
 class TrialStore(Protocol):
     """Where what was measured of a trial is kept: the results database is one."""
 
-    def add_trial(self, trial: Trial) -> None:
-        """Keep what a trial is, before anything is measured of it."""
-        ...
-
-    def measurements(self, trial: str) -> list[Measurement]:
-        """Return what was measured of the trial of this key."""
+    def begin(self, trial: Trial) -> list[Measurement]:
+        """Keep what a trial is, and return what was measured of it before."""
         ...
 
     def add_measurement(self, trial: str, measurement: Measurement) -> None:
         """Keep a measurement."""
         ...
 
-    def add_selection(self, trial: str, selection: Selection) -> None:
-        """Keep what was chosen."""
+    def add_selection(
+        self, trial: str, selection: Selection, measurement: Measurement | None = None
+    ) -> None:
+        """Keep what was chosen, and the last measurement if that is not kept yet."""
         ...
 
 
@@ -68,25 +66,25 @@ def run_trial(
     reporter.stage("reading the dataset")
     splits = datasets.load(trial.dataset, trial.seed, context.cache, test_labels=True)
     prepared = method_of(trial).open(trial, context, splits.without_test_labels())
-    if store:
-        store.add_trial(trial)
-    measured = _still_true(store.measurements(trial.key) if store else [], splits.revision)
+    measured = _still_true(store.begin(trial) if store else [], splits.revision)
     run = partial(_run, TrialJobs(trial, context, prepared), executor)
     reporter.search_started(trial, measured)
-    tested = None
+    # With the scores of the test images, and the measurement that came with them.
+    tested = last = None
     while wanted := prepared.candidates(measured):
         # Where only one is wanted, a worker that finds the search complete goes on to the test.
         goes_on = executor is not None and len(wanted) == 1
         before = tuple(measured) if goes_on else None
         for outcome in run([Job(candidate, before) for candidate in wanted]):
             measured.append(outcome.measurement)
-            if store:
+            tested = outcome.tested
+            last = outcome.measurement if tested else None
+            if store and not last:
                 store.add_measurement(trial.key, outcome.measurement)
             reporter.measured(outcome.measurement)
-            tested = outcome.tested
     selection = prepared.select(measured)
     if store:
-        store.add_selection(trial.key, selection)
+        store.add_selection(trial.key, selection, last)
     if tested is None:
         (outcome,) = run([Job(selection)])
         tested = outcome.tested

@@ -7,6 +7,8 @@ from scipy.stats import norm
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
 import headstart as hs
+from headstart.analysis.tables.results_sources import read_sources
+from refusals import refused
 from stores import add_result, make_store
 
 SHARES = {"good": 0.9, "alike": 0.89, "poor": 0.6}
@@ -164,3 +166,14 @@ def test_what_is_not_counted_is_not_tested(more):
 def test_means_over_seeds_are_not_tested_by_sizes():
     table = pd.concat([counted({"a": 0.9, "b": 0.5}, n_test=80, seed=seed) for seed in (0, 1)])
     assert hs.analyze(table).cells.not_different.isna().all()
+
+
+def test_a_part_of_a_store_is_analysed(tmp_path):
+    store = make_store(tmp_path / "r.db", {"net_a": 0.9, "net_b": 0.7, "other": 0.5})
+    table = read_sources([f"{store.path}?model=net_*+other,setting=linear"])
+    assert sorted(table.frame["model"]) == ["net_a", "net_b", "other"]
+    table = read_sources([f"{store.path}?model=net_*"])
+    assert sorted(table.frame["model"]) == ["net_a", "net_b"]
+    assert len(table.predictions) == 2
+    with refused("table.store_option", option="metric"):
+        read_sources([f"{store.path}?metric=top-1"])

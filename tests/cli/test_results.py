@@ -211,7 +211,7 @@ def test_a_trial_that_is_under_way_has_its_title_and_its_surface_so_far(cli, sto
         dataset=datasets.find("digits", limit=N_TEST),
         setting=methods.find("scratch", protocol="quick"),
     )
-    store.add_trial(trial)
+    store.begin(trial)
     # Nothing is measured of it.
     assert "under way" not in cli("results", "--store", store.path).out
     for measurement in measurements()[:5]:
@@ -308,3 +308,22 @@ def test_results_are_filtered_sorted_and_paged(cli, tmp_path):
 def test_filters_that_match_nothing(cli, tmp_path, options, code):
     make_store(tmp_path / "r.db", {"net0": 0.5})
     ended(cli("results", "--store", tmp_path / "r.db", *options), code)
+
+
+def test_all_results_are_those_that_are_superseded_too_which_are_marked(cli, store):
+    first = add_result(store, "net_a", 0.5)
+    add_result(store, "net_b", 0.75)
+    store.supersede(first.trial.key)
+    plain, every = (cli("results", *more, "--store", store.path).out for more in ((), ("--all",)))
+    assert ("net_a" in plain, "net_a" in every) == (False, True)
+    assert "superseded" not in plain
+    (line,) = [line for line in every.splitlines() if line.endswith("superseded")]
+    assert line.startswith("net_a")
+    wanted = ["results", "--all", "--sort", "model:desc", "--store", store.path]
+    rows = json.loads(cli(*wanted, "--json").out)
+    assert [(row["model"], row["superseded"]) for row in rows] == [
+        ("net_b", False), ("net_a", True)
+    ]  # fmt: skip
+    table = pd.read_csv(io.StringIO(cli(*wanted, "--csv").out))
+    assert list(table["superseded"]) == [False, True]
+    assert "superseded" not in json.loads(cli("results", "--json", "--store", store.path).out)[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.spec import Candidate, Measurement
+from headstart.spec import Candidate, Failure, Measurement
 from headstart.store import ResultStore, schema
 from headstart.store.check import check_store
 from headstart.store.exchange import MergeReport, export_store, import_store, merge_stores
@@ -41,6 +41,7 @@ def result(seed: int, accuracy: float = 0.5):
     return make_result(seed).model_copy(update={"metrics": metrics})
 
 
+FAILURE = Failure(error="no memory", code="device.memory", log="Traceback ...", host="a", pid=7)
 KEYS = [make_result(seed).trial.key for seed in range(5)]
 
 
@@ -52,15 +53,16 @@ def measurement(accuracy: float, rate: float = 0.1) -> Measurement:
 
 
 def fill(store: ResultStore) -> ResultStore:
-    """Two results, one that was superseded and stored again, one superseded, one under way."""
+    """Two results, one that was superseded and stored again; one superseded, begun, failed."""
     for seed in (0, 1, 2):
         store.add(result(seed))
     store.add_selection(KEYS[0], result(0).selection)
     for seed in (1, 2):
         store.supersede(KEYS[seed])
     store.add(result(1, 0.75))
-    store.add_trial(result(3).trial)
+    store.begin(result(3).trial)
     store.add_measurement(KEYS[3], measurement(0.25))
+    store.add_failure(result(4).trial, FAILURE)
     return store
 
 
@@ -78,12 +80,13 @@ def test_an_export_is_the_whole_store_and_no_code(new_store, tmp_path):
     store = fill(new_store())
     counts = export_store(store, tmp_path / "out")
     assert counts == {
-        "results": 4, "measurements": 1, "selections": 1, "trials": 1, "superseded": 2
+        "results": 4, "measurements": 1, "selections": 1, "trials": 2, "failures": 1,
+        "superseded": 2,
     }  # fmt: skip
     files = {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert files == {".json", ".jsonl", ".parquet"}
     copy = new_store()
-    assert import_store(tmp_path / "out", copy) == MergeReport(added=2)
+    assert import_store(tmp_path / "out", copy) == MergeReport(added=2, failures=1)
     assert content(copy) == content(store)
     # Again, nothing is new.
     assert import_store(tmp_path / "out", copy) == MergeReport(known=2)
@@ -91,6 +94,37 @@ def test_an_export_is_the_whole_store_and_no_code(new_store, tmp_path):
     assert list(check_store(copy)) == list(check_store(store)) == []
     with refused("store.export_exists"):
         export_store(store, tmp_path / "out")
+
+
+def test_a_result_goes_before_a_failure_and_attempts_are_kept_once(new_store):
+    failed, other, measured = new_store(), new_store(), new_store()
+    later = Failure(error="no space")
+    failed.add_failure(result(0).trial, FAILURE)
+    other.add_failure(result(0).trial, later)
+    measured.add(result(0))
+    # Nothing of a failure where there is a result.
+    assert merge_stores([failed], measured) == MergeReport()
+    assert measured.failures() == {}
+    for _ in range(2):
+        merge_stores([failed], other)
+        assert sorted(row["record"] for row in other.rows(schema.failures)) == sorted(
+            one.model_dump_json() for one in (FAILURE, later)
+        )
+    assert merge_stores([measured], failed) == MergeReport(added=1)
+    assert failed.keys() == {KEYS[0]}
+    assert [row["trial"] for row in failed.rows(schema.failures)] == [KEYS[0]]
+
+
+def test_an_export_without_failures_is_read(new_store, tmp_path):
+    export_store(fill(new_store()), tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "store.json").read_text())
+    for part in index["rows"], index["sha256"]:
+        del part["failures"]
+    (tmp_path / "out" / "store.json").write_text(json.dumps(index))
+    (tmp_path / "out" / "failures.jsonl").unlink()
+    copy = new_store()
+    assert import_store(tmp_path / "out", copy) == MergeReport(added=2)
+    assert copy.failures() == {}
 
 
 def test_an_export_of_an_older_store_is_read(tmp_path):
@@ -243,9 +277,9 @@ def test_a_store_in_files_goes_to_a_server_and_back(postgres, tmp_path, monkeypa
     monkeypatch.setenv("HEADSTART_ARTIFACTS", str(tmp_path / "artifacts"))
     file = fill(ResultStore(tmp_path / "a.db", create=True))
     server = ResultStore(postgres.url(), create=True)
-    assert merge_stores([file], server) == MergeReport(added=2)
+    assert merge_stores([file], server) == MergeReport(added=2, failures=1)
     back = ResultStore(tmp_path / "b.db", create=True)
-    assert merge_stores([server], back) == MergeReport(added=2)
+    assert merge_stores([server], back) == MergeReport(added=2, failures=1)
     assert content(back) == content(server) == content(file)
 
 

@@ -108,16 +108,22 @@ def test_a_lease_that_expired_is_its_holders_until_another_takes_it(opened):
 
 def test_a_lease_is_renewed_for_as_long_as_it_is_held(opened):
     store, other = opened(lease_seconds=0.4), opened()
+    others = _beating()
     with store.claim("a", wait=False), store.claim("b", wait=False):
         before = {one.trial: one.expires_at for one in store.leases()}
         time.sleep(1)
         assert [name for name in "ab" if _taken(other, name)] == []
         assert all(one.expires_at > before[one.trial] for one in store.leases())
-        assert sum(thread.name == "leases" for thread in threading.enumerate()) == 1
+        assert len(_beating() - others) == 1
     deadline = time.monotonic() + 10
-    while any(thread.name == "leases" for thread in threading.enumerate()):
+    while _beating() - others:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def _beating() -> set[threading.Thread]:
+    """Return the threads that renew leases; one ends some time after its last lease."""
+    return {thread for thread in threading.enumerate() if thread.name == "leases"}
 
 
 def _taken(store: ResultStore, key: str) -> bool:

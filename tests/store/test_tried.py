@@ -24,7 +24,7 @@ def test_a_trial_without_a_result_has_all_its_measurements(store):
         dataset=datasets.find("digits", limit=60),
         setting=methods.find("linear"),
     )
-    store.add_trial(trial)
+    store.begin(trial)
     assert under_way(store) == []
     measure(store, trial.key, 0.1, 0.01, 0.001)
     (found,) = under_way(store)

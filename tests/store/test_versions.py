@@ -184,7 +184,7 @@ def test_what_was_measured_and_chosen_is_never_edited(store, place):
         choice = {"lambda": value}
         store.add_selection("a", Selection(examples="r", chosen=choice, validation_curve=(choice,)))
     assert store.selection("a").chosen == {"lambda": 0.5}
-    store.add_trial(make_result().trial)
+    store.begin(make_result().trial)
     store.add(make_result())
     store.supersede(make_result().trial.key)
     opened = backend.open_backend(place, create=True)

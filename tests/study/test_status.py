@@ -72,7 +72,7 @@ def test_the_rate_is_that_of_the_last_results():
 
 def test_the_time_left_is_of_trials_alike_and_without_what_was_measured():
     linear, scratch = trials(3), trials(3, "scratch")
-    done = [linear[0], scratch[0].model_copy(update={"seconds": {"select": 100.0}})]
+    done = [(linear[0].trial, 10.0), (scratch[0].trial, 100.0)]
     left = [linear[1].trial, scratch[1].trial, scratch[2].trial]
     assert seconds_left(left, done, {}) == pytest.approx(210)
     curve = ({"accuracy": 0.5},)

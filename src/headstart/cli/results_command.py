@@ -53,6 +53,10 @@ OffsetOption = Annotated[
     int, typer.Option(help="Number of results to skip.", min=0, metavar="INTEGER")
 ]
 
+AllFlag = Annotated[
+    bool, typer.Option("--all", help="Superseded results, too; they are marked as such.")
+]
+
 # Rows of each table of one trial; the page has all.
 MOST = 10
 
@@ -71,14 +75,15 @@ def results(
     sort: SortOption = None,
     limit: PageSizeOption = None,
     offset: OffsetOption = 0,
+    all_: AllFlag = False,
 ) -> None:
     """Show the results in a store: all, or filtered, sorted, and page by page."""
     filters = (models, datasets, settings, sort, limit)
     if context.invoked_subcommand is None:
         one_form(csv=csv, json=json)
         page = _page(*filters, offset)
-        _show_results(store, page, csv=csv, json=json)
-    elif csv or json or store != DEFAULT_STORE or any(filters) or offset:
+        _show_results(store, page, csv=csv, json=json, superseded=all_)
+    elif csv or json or store != DEFAULT_STORE or any(filters) or offset or all_:
         raise CommandError(
             "options of `headstart results` must follow the subcommand: headstart results show "
             "--store FILE",
@@ -163,21 +168,29 @@ def _names(given: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (given or "").split(",") if name.strip())
 
 
-def _show_results(store: str, page: "Page", *, csv: bool, json: bool) -> None:
-    """Print what a store holds as a table, CSV or JSON."""
+def _show_results(
+    store: str, page: "Page", *, csv: bool, json: bool, superseded: bool = False
+) -> None:
+    """Print what a store holds as a table, CSV or JSON; with superseded results, if asked."""
     from headstart.cli import results_tables
     from headstart.store import Page, ResultStore, result_row, results_table, under_way
 
     opened = ResultStore(store)
-    found = opened.results(page=page)
+    marked = opened.with_superseded(page) if superseded else ()
+    found = [one for one, _ in marked] if superseded else opened.results(page=page)
+    old = [is_old for _, is_old in marked]
     if csv:
         from headstart.report.data_files import to_csv
 
-        echo(to_csv(results_table(found)), nl=False)
+        table = results_table(found)
+        echo(to_csv(table.assign(superseded=old) if superseded else table), nl=False)
     elif json:
-        echo(json_module.dumps([result_row(result) for result in found], indent=1))
+        rows = [result_row(result) for result in found]
+        if superseded:
+            rows = [row | {"superseded": is_old} for row, is_old in zip(rows, old, strict=True)]
+        echo(json_module.dumps(rows, indent=1))
     else:
-        console.print(results_tables.results(found))
+        console.print(results_tables.results(found, old))
         if page != Page():
             console.print(f"{len(found):,} of {opened.count():,} results")
             return

@@ -42,10 +42,11 @@ SHARED = (
 HEADINGS = {"examples_per_class": "per class", "configuration": "training"}
 
 
-def results(found: Sequence[Result]) -> Group:
+def results(found: Sequence[Result], superseded: Sequence[bool] = ()) -> Group:
     """One row per result; top-1 accuracies with their 95 % interval from the size of the test set.
 
-    What all rows share is said once, below.
+    What all rows share is said once, below. Where some results are superseded (one value per
+    result), a column marks them.
     """
     rows = [result_row(result) for result in found]
     varying = [name for name in SHARED if len({row[name] for row in rows}) > 1]
@@ -67,6 +68,9 @@ def results(found: Sequence[Result]) -> Group:
         Column("time", "seconds", lambda seconds: f"{seconds:.1f} s", detail=3),
     ]  # fmt: skip
     whole = [row | {"result": result} for row, result in zip(rows, found, strict=True)]
+    if any(superseded):
+        columns.append(Column("", "superseded", lambda old: "superseded" if old else ""))
+        whole = [row | {"superseded": old} for row, old in zip(whole, superseded, strict=True)]
     table = filled("results", "", columns, whole, Names((), (), ()))
     said = [_shared_by_all(rows, varying), *_legend(found), *_certified(rows)]
     lines = [Text(line, style="dim") for line in said]

@@ -159,6 +159,7 @@ def _show_merged(report: "MergeReport", *, json: bool) -> None:
             "Supersede the results that are not to count: headstart store redo KEY --store STORE"
         )
     else:
-        console.print(f"{report.added:,} results added, {report.known:,} known before")
+        failed = f", {report.failures:,} failures added" if report.failures else ""
+        console.print(f"{report.added:,} results added, {report.known:,} known before{failed}")
     if report.conflicts:
         sys.exit(BAD_INPUT)

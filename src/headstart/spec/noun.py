@@ -23,7 +23,8 @@ class Noun(BaseModel):
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with other fields, validated."""
-        return type(self)(**{**dict(self), **changes})
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**{**fields, **changes})
 
 
 def digest(value: Any) -> str:

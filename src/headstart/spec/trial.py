@@ -1,7 +1,8 @@
 """One cell of the table."""
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, Self
 
 from pydantic import NonNegativeInt, SerializeAsAny, field_validator
 
@@ -34,12 +35,16 @@ class Trial(Noun):
             return METHODS[str(value["name"])].setting.model_validate(value)
         return value
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
+        """Return a copy; unlike pydantic's it is validated, and has a key of its own."""
+        return self.replace(**(update or {}))
+
     @property
     def uses_seed(self) -> bool:
         """Whether another seed may give another number."""
         return self.setting.random or self.dataset.is_drawn
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Digest of all that may change the number, and of nothing else (64 hex digits)."""
         return digest(

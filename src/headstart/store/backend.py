@@ -6,7 +6,7 @@ import re
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -84,8 +84,8 @@ class Backend(ABC):
         """Begin to write what belongs to a key: nobody else does until the commit."""
 
     @abstractmethod
-    def insert_new(self, table: sa.Table, row: Mapping[str, Any]) -> sa.Insert:
-        """Return the statement that stores a row unless one of its key is there."""
+    def insert_new(self, table: sa.Table) -> sa.Insert:
+        """Return the statement that stores rows unless one of their key is there."""
 
     @abstractmethod
     def storage_error(self, error: sa.exc.DBAPIError) -> StorageError:
@@ -137,8 +137,13 @@ class Backend(ABC):
 
         def once() -> Value:
             self.prepare()
-            options = {"writing": True, "durable": durable}
-            with self.engine.execution_options(**options).begin() as connection:
+            # Options of a connection: those of an engine make each of its statements slower.
+            with (
+                self.engine.connect().execution_options(
+                    writing=True, durable=durable
+                ) as connection,
+                connection.begin(),
+            ):
                 version = self.recognised(connection)
                 if version < schema.SCHEMA_VERSION:
                     self.begin(connection, "")

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from headstart.errors import StoreError
-from headstart.spec import Measurement, Result, Selection, Trial
+from headstart.spec import Failure, Measurement, Result, Selection, Trial
 from headstart.store import schema
 from headstart.store.database import ResultStore, columns_of
 from headstart.store.reading import parse_record
@@ -19,6 +19,7 @@ RECORDS: Mapping[sa.Table, type[BaseModel]] = {
     schema.measurements: Measurement,
     schema.selections: Selection,
     schema.trials: Trial,
+    schema.failures: Failure,
 }
 
 

@@ -3,17 +3,16 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import BaseModel
 
 from headstart.errors import StoreError
 from headstart.spec import Failure, Measurement, Result, Selection, Trial
 from headstart.store import schema
-from headstart.store.reading import StoredResults
+from headstart.store.reading import MEASURED, StoredResults
 from headstart.store.sqlite import SQLite
 
 __all__ = ["ResultStore", "columns_of"]
@@ -23,6 +22,16 @@ REFUSALS = ("store.lease_lost", "store.leased", "store.changed")
 # Measurements that took less are not worth the wait for the disk: after a power failure they may be
 # measured again.
 CHEAP_SECONDS = 1.0
+# Statements of each trial: making one takes as long as running it.
+OF: sa.BindParameter[str] = sa.bindparam("of")
+KNOWN_FILE = sa.select(schema.results.c.predictions_file).where(
+    schema.results.c.key == OF, schema.current(schema.results, schema.SCHEMA_VERSION)
+)
+GENERATION = (
+    sa.select(sa.func.count()).select_from(schema.superseded).where(schema.superseded.c.trial == OF)
+)
+PRESENT = GENERATION.scalar_subquery()
+INSERT_RESULT = schema.results.insert().values(generation=PRESENT)
 
 
 class ResultStore(StoredResults):
@@ -64,6 +73,14 @@ class ResultStore(StoredResults):
     def __reduce__(self) -> tuple[Any, ...]:
         return _opened, (self._backend.place, *self._arguments)
 
+    @cached_property
+    def _insert_own(self) -> dict[sa.Table, sa.Insert]:
+        """Return the statements that store a record of the present generation, if it is new."""
+        tables = schema.measurements, schema.selections
+        return {
+            table: self._backend.insert_new(table).values(generation=PRESENT) for table in tables
+        }
+
     def make(self) -> None:
         """Make the database or bring an older one up, and prove that all can be written.
 
@@ -88,11 +105,19 @@ class ResultStore(StoredResults):
         else:
             self._backend.prepare()
 
-    def add_trial(self, trial: Trial) -> None:
-        """Store what a trial is, before its first candidate; one that is stored already stays."""
-        row = {"key": trial.key, "created_at": _now(), "record": trial.model_dump_json()}
-        insert = self._backend.insert_new(schema.trials, row)
-        self._backend.write(lambda c: c.execute(insert), trial.key, durable=False)
+    def begin(self, trial: Trial) -> list[Measurement]:
+        """Store what a trial is, before its first candidate; return what was measured of it.
+
+        One that is stored already stays.
+        """
+        insert, row = self._backend.insert_new(schema.trials), _trial_row(trial)
+
+        def begun(connection: sa.Connection) -> Sequence[str]:
+            connection.execute(insert, row)
+            return connection.scalars(MEASURED, {"of": trial.key}).all()
+
+        records = self._backend.write(begun, trial.key, durable=False)
+        return [self._parsed(Measurement, record) for record in records]
 
     def add_measurement(self, trial: str, measurement: Measurement) -> None:
         """Store what a candidate of a trial reached; what is stored of it already stays.
@@ -102,22 +127,24 @@ class ResultStore(StoredResults):
         StoreError
             Another process holds the trial, as of `add_selection` and `add`.
         """
-        costly = sum(measurement.seconds.values()) > CHEAP_SECONDS
-        columns = {"candidate": measurement.candidate.key}
-        self._add(trial, schema.measurements, measurement, columns, durable=costly)
+        self._add(trial, [measurement])
 
-    def add_selection(self, trial: str, selection: Selection) -> None:
-        """Store what was chosen for a trial; a choice that is stored already stays."""
-        self._add(trial, schema.selections, selection, durable=False)
+    def add_selection(
+        self, trial: str, selection: Selection, measurement: Measurement | None = None
+    ) -> None:
+        """Store what was chosen for a trial, and what its last candidate reached if that is given.
+
+        A choice that is stored already stays.
+        """
+        self._add(trial, [measurement, selection] if measurement else [selection])
 
     def add_failure(self, trial: Trial, failure: Failure) -> None:
         """Store that an attempt at a trial failed; it has no result by that, and is tried again."""
-        trial_row = {"key": trial.key, "created_at": _now(), "record": trial.model_dump_json()}
         row = {"trial": trial.key, "created_at": _now(), "record": failure.model_dump_json()}
 
         def stored(connection: sa.Connection) -> None:
-            connection.execute(self._backend.insert_new(schema.trials, trial_row))
-            connection.execute(schema.failures.insert().values(**row))
+            connection.execute(self._backend.insert_new(schema.trials), _trial_row(trial))
+            connection.execute(schema.failures.insert(), row)
 
         self._backend.write(stored, trial.key, durable=False)
 
@@ -125,7 +152,7 @@ class ResultStore(StoredResults):
         """Store a complete result with its predictions; False if its key was stored already.
 
         The predictions are written, whole, before the row that names them: after a crash in
-        between the trial is simply not stored.
+        between the trial is simply not stored. A claim of the trial ends with it.
 
         Raises
         ------
@@ -145,17 +172,23 @@ class ResultStore(StoredResults):
         }
 
         def stored(connection: sa.Connection) -> str:
-            if known := self._known_file(connection, trial.key):
+            if known := _known_file(connection, trial.key):
+                # Ours, if nobody knew that the transaction had succeeded: then the claim has ended.
+                if known != file:
+                    self._leases.check(connection, trial.key)
                 return known
-            own = row | {"generation": _generation(connection, trial.key)}
-            connection.execute(schema.results.insert().values(**own))
+            self._leases.check(connection, trial.key)
+            connection.execute(INSERT_RESULT, row | {"of": trial.key})
+            self._leases.end(connection, trial.key)
             return file
 
         with self._removed_if_refused([file]):
             named = self._backend.write(stored, trial.key)
         if named != file:
             self._predictions.remove(file)
-        return named == file
+            return False
+        self._leases.ended(trial.key)
+        return True
 
     def supersede(self, key: str) -> None:
         """Have a trial measured again by the next run; its result and all of it stay, as history.
@@ -167,10 +200,11 @@ class ResultStore(StoredResults):
         """
 
         def retire(connection: sa.Connection) -> None:
-            if not self._known_file(connection, key):
+            self._leases.check(connection, key)
+            if not _known_file(connection, key):
                 raise self._unknown(key)
             row = {"trial": key, "generation": _generation(connection, key), "created_at": _now()}
-            connection.execute(schema.superseded.insert().values(**row))
+            connection.execute(schema.superseded.insert(), row)
 
         self._backend.write(retire, key)
 
@@ -211,7 +245,8 @@ class ResultStore(StoredResults):
         names = {number: self._predictions.put_file(key, file) for number, file in files.items()}
 
         def stored(connection: sa.Connection) -> None:
-            known = self._known_file(connection, key)
+            self._leases.check(connection, key)
+            known = _known_file(connection, key)
             if _generation(connection, key) != generation or (files and known and not supersede):
                 raise StoreError(
                     f"trial {key[:12]} in {self.name} has changed meanwhile: run the same command "
@@ -221,17 +256,19 @@ class ResultStore(StoredResults):
                 )
             if supersede:
                 old = {"trial": key, "generation": generation, "created_at": _now()}
-                connection.execute(schema.superseded.insert().values(**old))
+                connection.execute(schema.superseded.insert(), old)
             for table, row in rows:
                 if table is schema.results:
                     row = row | {"predictions_file": names[row["generation"]]}
-                connection.execute(self._backend.insert_new(table, row))
+                connection.execute(self._backend.insert_new(table), row)
 
         with self._removed_if_refused(names.values()):
             self._backend.write(stored, key)
 
     def claim(self, key: str, *, wait: bool) -> AbstractContextManager[bool]:
         """Hold a trial for this store; False when another holds it and `wait` is false.
+
+        False, too, when it has a result: there is nothing to measure then.
 
         A thread renews the claim. It ends with the block, and with the process: then, or when
         nothing was heard of it for `lease_seconds`, another can take the trial over, and what this
@@ -251,33 +288,22 @@ class ResultStore(StoredResults):
                     self._predictions.remove(file)
             raise
 
-    def _known_file(self, connection: sa.Connection, key: str) -> str:
-        """Return the file of predictions of a stored result, "" if there is none.
-
-        Refuses a trial that another process holds.
-        """
-        self._leases.check(connection, key)
-        columns = schema.results.c
-        query = sa.select(columns.predictions_file).where(columns.key == key)
-        counting = schema.current(schema.results, schema.SCHEMA_VERSION)
-        return connection.scalar(query.where(counting)) or ""
-
-    def _add(
-        self,
-        trial: str,
-        table: sa.Table,
-        record: BaseModel,
-        columns: Mapping[str, str] = MappingProxyType({}),
-        *,
-        durable: bool,
-    ) -> None:
-        """Store a record of a trial, unless one of its key is there."""
-        row = {"trial": trial, "created_at": _now(), "record": record.model_dump_json(), **columns}
+    def _add(self, trial: str, records: Sequence[Measurement | Selection]) -> None:
+        """Store records of a trial, in one transaction, unless one of their key is there."""
+        rows, durable = list[tuple[sa.Table, dict[str, Any]]](), False
+        for record in records:
+            row = {"trial": trial, "created_at": _now(), "record": record.model_dump_json()}
+            if isinstance(record, Selection):
+                rows.append((schema.selections, row))
+            else:
+                durable |= sum(record.seconds.values()) > CHEAP_SECONDS
+                row["candidate"] = record.candidate.key
+                rows.append((schema.measurements, row))
 
         def stored(connection: sa.Connection) -> None:
             self._leases.check(connection, trial)
-            own = row | {"generation": _generation(connection, trial)}
-            connection.execute(self._backend.insert_new(table, own))
+            for table, row in rows:
+                connection.execute(self._insert_own[table], row | {"of": trial})
 
         self._backend.write(stored, trial, durable=durable)
 
@@ -301,11 +327,18 @@ def _opened(*arguments: Any) -> ResultStore:
     return ResultStore(place, create=create, predictions=predictions, lease_seconds=lease_seconds)
 
 
+def _known_file(connection: sa.Connection, key: str) -> str:
+    """Return the file of predictions of a stored result, "" if there is none."""
+    return connection.scalar(KNOWN_FILE, {"of": key}) or ""
+
+
 def _generation(connection: sa.Connection, trial: str) -> int:
     """Return the number of a trial's present generation: of those before it, all superseded."""
-    columns = schema.superseded.c
-    count = sa.select(sa.func.count()).select_from(schema.superseded).where(columns.trial == trial)
-    return connection.scalar(count) or 0
+    return connection.scalar(GENERATION, {"of": trial}) or 0
+
+
+def _trial_row(trial: Trial) -> dict[str, str]:
+    return {"key": trial.key, "created_at": _now(), "record": trial.model_dump_json()}
 
 
 def _now() -> str:

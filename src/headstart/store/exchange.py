@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from headstart.errors import StoreError
 from headstart.files import replaced, sha256_file, storage_errors, writable_folder
-from headstart.spec import Measurement, Result
+from headstart.spec import Failure, Measurement, Result
 from headstart.store import schema
 from headstart.store.database import ResultStore, columns_of
 from headstart.store.reading import parse_record
@@ -60,12 +60,15 @@ class MergeReport:
         Number of results that are new in the target.
     known
         Number of results that it has, with the same numbers, or superseded.
+    failures
+        Number of failed attempts at trials without a result that are new in the target.
     conflicts
         Trials with different numbers. If there are any, nothing was written.
     """
 
     added: int = 0
     known: int = 0
+    failures: int = 0
     conflicts: tuple[Conflict, ...] = ()
 
 
@@ -148,7 +151,8 @@ def merge_stores(
     """Put what stores hold into one.
 
     What was superseded in one store is superseded in the target, too, and what was superseded in
-    the target does not come back. History is copied of trials that the target does not know.
+    the target does not come back. History is copied of trials that the target does not know. A
+    result goes before a failure; of a trial that failed in both, both attempts are kept.
 
     Parameters
     ----------
@@ -175,35 +179,44 @@ def merge_stores(
     ]
     if conflicts:
         return MergeReport(conflicts=tuple(conflicts))
-    added = known = 0
+    added = known = failures = 0
     for source, theirs in zip(sources, standings, strict=False):
         # With what came of the sources before.
         ours = _standings(target)
         for key, standing in theirs.items():
-            is_new = _transfer(key, standing, ours.get(key), source, target)
+            is_new, failed = _transfer(key, standing, ours.get(key), source, target)
             added += is_new
             known += bool(standing.current) and not is_new
-    return MergeReport(added, known)
+            failures += failed
+    return MergeReport(added, known, failures)
 
 
 def _transfer(
     key: str, theirs: _Standing, ours: _Standing | None, source: ResultStore, target: ResultStore
-) -> bool:
-    """Copy what is to come of a trial; return whether a result that counts came with it."""
+) -> tuple[bool, int]:
+    """Copy what is to come of a trial.
+
+    Returns
+    -------
+    Whether a result that counts came with it; if none is there now, the number of failures.
+    """
     rows = [(table, row) for table in schema.GUARDED for row in source.rows(table, key)]
     supersede = False
     if ours:
         supersede = bool(ours.current) and ours.current in theirs.superseded
         if ours.current and not supersede:
-            return False
+            return False, 0
         generation = ours.generation + supersede
         if theirs.current in ours.superseded:
             rows = []
+        # They have no key by which one that is there would be known.
+        attempts = list(target.rows(schema.failures, key))
         rows = [
             (table, row | {"generation": generation} if "generation" in row else row)
             for table, row in rows
             if table is not schema.superseded
             and row.get("generation", theirs.generation) == theirs.generation
+            and (table is not schema.failures or row not in attempts)
         ]
     files = {
         row["generation"]: source.predictions_file(
@@ -214,7 +227,8 @@ def _transfer(
     }
     before = ours.generation if ours else 0
     target.adopt(key, rows, files, generation=before, supersede=supersede)
-    return bool(theirs.current and files)
+    failures = 0 if theirs.current else sum(table is schema.failures for table, _ in rows)
+    return bool(theirs.current and files), failures
 
 
 def _conflicts(
@@ -255,8 +269,9 @@ def _standings(store: ResultStore) -> dict[str, _Standing]:
         if row["generation"] == standing.generation and not standing.current:
             measurement = parse_record(Measurement, row["record"], store.name)
             standing.measured[row["candidate"]] = _digest(measurement.curve)
-    for row in store.rows(schema.selections):
-        found.setdefault(row["trial"], _Standing())
+    for table in (schema.selections, schema.failures):
+        for row in store.rows(table):
+            found.setdefault(row["trial"], _Standing())
     return found
 
 
@@ -270,13 +285,15 @@ def _exported(folder: Path) -> Iterator[tuple[sa.Table, list[dict[str, Any]]]]:
     try:
         with storage_errors(folder / INDEX, reading=True):
             index = json.loads((folder / INDEX).read_bytes())
-        expected = {table.name: str(index["sha256"][table.name]) for table in schema.GUARDED}
+        # Those of an earlier headstart have no failures.
+        tables = [t for t in schema.GUARDED if t is not schema.failures or t.name in index["rows"]]
+        expected = {table.name: str(index["sha256"][table.name]) for table in tables}
         known = index["format"] == FORMAT
     except (ValueError, TypeError, KeyError) as error:
         raise _damaged(folder, INDEX) from error
     if not known:
         raise _damaged(folder, INDEX)
-    for table in schema.GUARDED:
+    for table in tables:
         file = folder / f"{table.name}.jsonl"
         if sha256_file(file) != expected[table.name]:
             raise _damaged(folder, file.name)
@@ -301,6 +318,8 @@ def _checked(table: sa.Table, row: Any) -> dict[str, Any]:
             raise ValueError(f"{name} is no {kind.__name__}")
     if not KEY.fullmatch(row[schema.trial_key(table).name]):
         raise ValueError("no key")
+    if table is schema.failures:
+        Failure.model_validate_json(row["record"])
     if table is schema.results:
         own = columns_of(Result.model_validate_json(row["record"]))
         if any(row[name] != value for name, value in own.items()):

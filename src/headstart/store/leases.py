@@ -29,6 +29,16 @@ __all__ = ["Lease", "Leases"]
 LEASE_SECONDS, BEATS = 60.0, 4
 # Seconds between two looks at a lease that is waited for.
 FIRST_LOOK, LAST_LOOK = 0.05, 1.0
+# Statements are made once: it takes as long as running them.
+STORED = sa.select(
+    sa.exists().where(
+        schema.results.c.key == sa.bindparam("held"),
+        schema.current(schema.results, schema.SCHEMA_VERSION),
+    )
+)
+END = schema.leases.delete().where(
+    schema.leases.c.trial == sa.bindparam("held"), schema.leases.c.token == sa.bindparam("by")
+)
 
 
 @dataclass(frozen=True)
@@ -69,30 +79,38 @@ class Leases:
     def __init__(self, backend: Backend, seconds: float | None = None) -> None:
         self._backend = backend
         self.seconds = seconds if seconds is not None else _seconds()
+        columns, clock = schema.leases.c, backend.clock
+        self._rows = sa.select(schema.leases, clock.label("now"))
+        self._of_trial = self._rows.where(columns.trial == sa.bindparam("held"))
+        times = {"started_at": clock, "expires_at": clock + self.seconds}
+        self._begun = schema.leases.insert().values(times)
         self._begin()
 
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._owner = f"{socket.gethostname()}:{self._pid}:{secrets.token_hex(6)}"
-        # Trial -> token; notified when there is none left.
+        # Trial -> token.
         self._held: dict[str, str] = {}
-        self._changed = threading.Condition()
+        self._changing = threading.Lock()
         self._is_beating = False
 
     @contextmanager
     def claim(self, trial: str, *, wait: bool) -> Iterator[bool]:
-        """Hold a trial; False when another holds it and `wait` is false."""
+        """Hold a trial; False when it has a result, or when another holds it and `wait` is false.
+
+        With `wait`, so, until there is a result or nobody else measures the trial any more.
+        """
         if self._pid != os.getpid():
             # In a child that was forked: the leases are its parent's.
             self._begin()
         token, look = secrets.token_hex(16), FIRST_LOOK
-        while not (mine := self._take(trial, token)) and wait:
+        while (mine := self._take(trial, token)) is None and wait:
             time.sleep(look)
             look = min(2 * look, LAST_LOOK)
         if not mine:
             yield False
             return
-        with self._changed:
+        with self._changing:
             self._held[trial] = token
             if not self._is_beating:
                 self._is_beating = True
@@ -113,7 +131,7 @@ class Leases:
             Another holds the trial: it took over since we were not heard of, or it was first.
         """
         mine = self._held.get(trial) if self._pid == os.getpid() else None
-        row = connection.execute(_rows(self._backend).where(schema.leases.c.trial == trial)).first()
+        row = connection.execute(self._of_trial, {"held": trial}).first()
         if mine and (row is None or row.token != mine):
             raise StoreError(
                 f"lease of trial {trial[:12]} lost: this process was not heard of for "
@@ -135,52 +153,65 @@ class Leases:
     def all(self, connection: sa.Connection) -> list[Lease]:
         """Return all leases, the oldest first."""
         columns = schema.leases.c
-        query = _rows(self._backend).order_by(columns.started_at, columns.trial)
+        query = self._rows.order_by(columns.started_at, columns.trial)
         return [
             Lease(row.trial, *_where(row), _time(row.started_at), _time(row.expires_at),
                   _is_live(row))
             for row in connection.execute(query)
         ]  # fmt: skip
 
-    def _take(self, trial: str, token: str) -> bool:
-        """Take a trial unless another holds it; again with the same token changes nothing."""
-        columns, clock = schema.leases.c, self._backend.clock
-        query = _rows(self._backend).where(columns.trial == trial)
+    def _take(self, trial: str, token: str) -> bool | None:
+        """Take a trial; None if another holds it, False if it has a result.
 
-        def taken(connection: sa.Connection) -> bool:
-            row = connection.execute(query).first()
-            if row is not None and (row.token == token or _is_live(row)):
-                return bool(row.token == token)
-            connection.execute(schema.leases.delete().where(columns.trial == trial))
-            values = {"trial": trial, "token": token, "owner": self._owner, "machine": _machine(),
-                      "started_at": clock, "expires_at": clock + self.seconds}  # fmt: skip
-            connection.execute(schema.leases.insert().values(**values))
+        Again with the same token changes nothing.
+        """
+
+        def taken(connection: sa.Connection) -> bool | None:
+            if connection.scalar(STORED, {"held": trial}):
+                return False
+            row = connection.execute(self._of_trial, {"held": trial}).first()
+            if row is not None:
+                if row.token == token or _is_live(row):
+                    return True if row.token == token else None
+                connection.execute(END, {"held": trial, "by": row.token})
+            values = {"trial": trial, "token": token, "owner": self._owner, "machine": _machine()}
+            connection.execute(self._begun, values)
             return True
 
         return self._backend.write(taken, trial, durable=False)
 
+    def end(self, connection: sa.Connection, trial: str) -> None:
+        """End our lease of a trial, if there is one, with the transaction that needs it last."""
+        if (token := self._held.get(trial)) and self._pid == os.getpid():
+            connection.execute(END, {"held": trial, "by": token})
+
+    def ended(self, trial: str) -> None:
+        """Note that the transaction with `end` is through."""
+        with self._changing:
+            self._held.pop(trial, None)
+
     def _let_go(self, trial: str, token: str) -> None:
-        columns = schema.leases.c
-        ours = sa.and_(columns.trial == trial, columns.token == token)
-        with self._changed:
-            if self._held.get(trial) == token:
-                del self._held[trial]
-            self._changed.notify_all()
+        with self._changing:
+            if self._held.get(trial) != token:
+                # Ended with the result; or another claim of this process followed it.
+                return
+            del self._held[trial]
         try:
-            query = schema.leases.delete().where(ours)
-            self._backend.write(lambda c: c.execute(query), trial, durable=False)
+            ours = {"held": trial, "by": token}
+            self._backend.write(lambda c: c.execute(END, ours), trial, durable=False)
         except StorageError:
             # Of a database that is gone it ends by itself.
             return
 
     def _renew(self) -> None:
-        """Renew all leases until none is left."""
+        """Renew all leases until none is left for some time: runs take one after the other."""
         columns = schema.leases.c
         later = {"expires_at": self._backend.clock + self.seconds}
         query = schema.leases.update().where(columns.owner == self._owner).values(later)
         while True:
-            with self._changed:
-                if self._changed.wait_for(lambda: not self._held, self.seconds / BEATS):
+            time.sleep(self.seconds / BEATS)
+            with self._changing:
+                if not self._held:
                     self._is_beating = False
                     return
             try:
@@ -190,10 +221,6 @@ class Leases:
             except StorageError:
                 # The next beat tries again; who writes meanwhile learns whether it is lost.
                 continue
-
-
-def _rows(backend: Backend) -> sa.Select[Any]:
-    return sa.select(schema.leases, backend.clock.label("now"))
 
 
 def _is_live(row: Any) -> bool:

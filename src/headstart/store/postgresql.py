@@ -1,6 +1,6 @@
 """All that is PostgreSQL's own: locks by trial, connections that drop, and its errors in words."""
 
-from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -130,8 +130,8 @@ class PostgreSQL(Backend):
         number = int.from_bytes(key.encode()[:8], "big", signed=True) if key else LAYING
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 
-    def insert_new(self, table: sa.Table, row: Mapping[str, Any]) -> sa.Insert:
-        return postgresql.insert(table).values(**row).on_conflict_do_nothing()
+    def insert_new(self, table: sa.Table) -> sa.Insert:
+        return _insert_new(table)
 
     def is_passing(self, error: sa.exc.DBAPIError) -> bool:
         if error.connection_invalidated:
@@ -161,3 +161,8 @@ class PostgreSQL(Backend):
                 cause=cause,
             )
         return StoreError(f"cannot use {self.name}: {cause}", code="store.postgresql", cause=cause)
+
+
+@cache
+def _insert_new(table: sa.Table) -> sa.Insert:
+    return postgresql.insert(table).on_conflict_do_nothing()

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from headstart.artifacts import ArtifactFolder
 from headstart.errors import StorageError, StoreError
-from headstart.files import replaced, sha256_file, storage_errors, writable_folder
+from headstart.files import replaced, sha256_file, storage_errors
 from headstart.spec import Prediction
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class PredictionFolder:
         """
         if self._folder.local:
             name = _new_name(key)
-            path = writable_folder(self._folder.local) / name
+            path = self._folder.local / name
+            with storage_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
             return name, write_predictions(path, predictions)
         with TemporaryDirectory() as folder:
             file = Path(folder) / "predictions"

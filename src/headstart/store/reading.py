@@ -1,5 +1,6 @@
 """What a store holds, read: results by pages, measurements, predictions, and raw rows."""
 
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -34,6 +35,15 @@ BATCH = 1000
 # Results that are read at once where the last ones are.
 NEWEST = 50
 Record = TypeVar("Record", bound=BaseModel)
+# What candidates of a trial reached so far, in the order of storing; of a store of this version.
+MEASURED = (
+    sa.select(schema.measurements.c.record)
+    .where(
+        schema.measurements.c.trial == sa.bindparam("of"),
+        schema.current(schema.measurements, schema.SCHEMA_VERSION),
+    )
+    .order_by(schema.measurements.c.id)
+)
 
 
 @dataclass(frozen=True)
@@ -147,7 +157,16 @@ class StoredResults:
         UnknownNameError
             A pattern that no stored model, dataset or setting has, or no such column to sort by.
         """
-        page = page or Page()
+        return [result for result, _ in self._stored(keys, page or Page())]
+
+    def with_superseded(self, page: Page | None = None) -> list[tuple[Result, bool]]:
+        """Return results as `results` does, those that are superseded, too, which are marked."""
+        return self._stored(None, page or Page(), superseded=True)
+
+    def _stored(
+        self, keys: Collection[str] | None, page: Page, *, superseded: bool = False
+    ) -> list[tuple[Result, bool]]:
+        """Return results, and whether each is superseded."""
         columns = schema.results.c
         where = [
             columns[name].in_(self._matching(name, patterns))
@@ -160,23 +179,32 @@ class StoredResults:
                 raise UnknownNameError("column to sort by", page.sort, SORTABLE)
             column = columns[page.sort]
             order.insert(0, column.desc() if page.descending else column.asc())
-        query = sa.select(columns.record).where(*where).order_by(*order)
+
+        def counting(version: int) -> sa.ColumnElement[bool]:
+            return sa.true() if superseded else schema.current(schema.results, version)
+
+        def query(version: int) -> sa.Select[Any]:
+            old = ~schema.current(schema.results, version) if superseded else sa.false()
+            found = sa.select(columns.record, old.label("superseded"))
+            return found.where(*where, counting(version)).order_by(*order)
 
         def of_page(version: int) -> sa.Select[Any]:
             """Find the page in the index, and read its records alone."""
-            counting = schema.current(schema.results, version)
-            numbers = sa.select(columns.id).where(*where, counting).order_by(*order)
+            numbers = sa.select(columns.id).where(*where, counting(version)).order_by(*order)
             numbers = numbers.limit(page.limit).offset(page.offset).correlate(None)
-            return query.where(columns.id.in_(numbers))
+            return query(version).where(columns.id.in_(numbers))
+
+        def of_part(part: sa.ColumnElement[bool]) -> Callable[[int], sa.Select[Any]]:
+            return lambda version: query(version).where(part)
 
         if keys is None:
             whole = page.limit is None and not page.offset
-            records = self._rows(query if whole else of_page, schema.results)
-            return [self._parsed(Result, record) for record in records]
-        found = list[Result]()
+            rows = self._rows(query if whole else of_page)
+            return [(self._parsed(Result, record), bool(old)) for record, old in rows]
+        found = list[tuple[Result, bool]]()
         for part in _parts(columns.key, keys):
-            rows = self._rows(query.where(part), schema.results)
-            found += [self._parsed(Result, record) for record in rows]
+            rows = self._rows(of_part(part))
+            found += [(self._parsed(Result, record), bool(old)) for record, old in rows]
         end = None if page.limit is None else page.offset + page.limit
         return found[page.offset : end]
 
@@ -236,10 +264,12 @@ class StoredResults:
         query = sa.select(columns.record + columns.predictions_sha256).order_by(columns.id)
         return digest(self._rows(query, schema.results))
 
-    def with_predictions(self) -> set[str]:
-        """Return the keys of the results whose file of predictions is there."""
+    def with_predictions(self, among: Collection[str] | None = None) -> set[str]:
+        """Return the keys of the results (or of those among these) whose predictions are there."""
         columns = schema.results.c
-        rows = self._rows(sa.select(columns.key, columns.predictions_file), schema.results)
+        query = sa.select(columns.key, columns.predictions_file)
+        parts = [query] if among is None else map(query.where, _parts(columns.key, among))
+        rows = [row for part in parts for row in self._rows(part, schema.results)]
         there = self._predictions.names()
         return {row.key for row in rows if row.predictions_file in there}
 
@@ -284,17 +314,26 @@ class StoredResults:
     def failures(self) -> dict[str, Failure]:
         """Return the last failure of each trial that has failed, by its key, in their order."""
         columns = schema.failures.c
-        query = sa.select(columns.trial, columns.record).order_by(columns.id)
+        # Those that came from another store may be older than ours.
+        query = sa.select(columns.trial, columns.record).order_by(columns.created_at, columns.id)
         rows = self._rows(query, since=4)
         return {row.trial: self._parsed(Failure, row.record) for row in rows}
 
-    def times(self, keys: Collection[str]) -> list[datetime]:
-        """Return when the results of these trials were stored, in any order."""
-        columns, wanted, found = schema.results.c, sorted(keys), list[datetime]()
-        for first in range(0, len(wanted), VALUES):
-            some = columns.key.in_(wanted[first : first + VALUES])
-            query = sa.select(columns.created_at).where(some)
-            found += map(datetime.fromisoformat, self._rows(query, schema.results))
+    def times(self, keys: Collection[str]) -> dict[str, tuple[datetime, float]]:
+        """Return when the results of these trials were stored, and the seconds that they took.
+
+        Without what else is in their records, so that there may be thousands.
+        """
+        columns, found = schema.results.c, dict[str, tuple[datetime, float]]()
+        query = sa.select(columns.key, columns.created_at, columns.record)
+        for part in _parts(columns.key, keys):
+            for key, stored, record in self._rows(query.where(part), schema.results):
+                try:
+                    seconds = sum(json.loads(record)["seconds"].values())
+                except (ValueError, TypeError, KeyError, AttributeError):
+                    # Says what is wrong with it.
+                    seconds = sum(self._parsed(Result, record).seconds.values())
+                found[key] = datetime.fromisoformat(stored), seconds
         return found
 
     def selection(self, trial: str) -> Selection | None:

@@ -143,7 +143,7 @@ version_table = sa.Table(
 )
 
 # Tables whose rows the database itself refuses to change, and since which version there are any.
-GUARDED = {results: 1, measurements: 2, selections: 2, trials: 3, superseded: 4}
+GUARDED = {results: 1, measurements: 2, selections: 2, trials: 3, failures: 4, superseded: 4}
 
 
 def trial_key(table: sa.Table) -> sa.Column[str]:
@@ -179,6 +179,6 @@ def bring_up(backend: "Backend", connection: sa.Connection, version: int) -> Non
     else:
         metadata.create_all(connection)
         connection.execute(version_table.insert().values(version_num=str(SCHEMA_VERSION)))
-    for table in (*GUARDED, failures):
+    for table in GUARDED:
         backend.guard(connection, table)
     backend.mark(connection)

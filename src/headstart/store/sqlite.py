@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
@@ -103,7 +104,7 @@ class SQLite(Backend):
 
     def version(self, connection: sa.Connection) -> int | None:
         # Changes with each table, and so with each version.
-        cookie = connection.scalar(sa.text("PRAGMA schema_version"))
+        cookie = connection.exec_driver_sql("PRAGMA schema_version").scalar()
         if cookie and cookie == self._known[0]:
             return self._known[1]
         version = self._read_version(connection)
@@ -137,8 +138,8 @@ class SQLite(Backend):
     def begin(self, connection: sa.Connection, key: str) -> None:
         """Do nothing: a transaction that writes is the only one from its beginning."""
 
-    def insert_new(self, table: sa.Table, row: Mapping[str, Any]) -> sa.Insert:
-        return sqlite.insert(table).values(**row).on_conflict_do_nothing()
+    def insert_new(self, table: sa.Table) -> sa.Insert:
+        return _insert_new(table)
 
     def is_passing(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002
         """Return False: SQLite itself waits for other writers, for a minute."""
@@ -177,11 +178,18 @@ def _engine(path: Path, *, writable: bool) -> sa.Engine:
             return
         # Syncing takes milliseconds, in which no other process can write.
         synchronous = "FULL" if options.get("durable", True) else "NORMAL"
-        connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+        if connection.info.get("synchronous") != synchronous:
+            connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
+            connection.info["synchronous"] = synchronous
         # The lock of the only writer is held from before the first look until the commit.
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+@cache
+def _insert_new(table: sa.Table) -> sa.Insert:
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 def storage_error(path: Path, cause: str) -> StorageError:

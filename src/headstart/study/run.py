@@ -155,6 +155,7 @@ class Lanes:
         self._extracting: set[int] = set()
         # Those that another process measures.
         self._left: deque[tuple[int, Trial]] = deque()
+        # Without predictions, which are stored.
         self._outcomes: dict[int, Result] = {}
         self._errors: list[BaseException] = []
         self._changed, self._ended = Condition(), Event()
@@ -256,15 +257,15 @@ class Lanes:
         if reporter:
             reporter.stage("waiting for another process")
         with self._store.claim(trial.key, wait=wait) as claimed:
-            if not claimed:
+            if not (claimed or wait):
+                # Another process measures it, or has.
                 self._left.append((number, trial))
                 return
             reporter = reporter or begin()
-            # Another process may have stored it by now.
-            if trial.key not in self._store:
+            if claimed:
                 self._stragglers.began(trial)
                 if outcome := self._measured(trial, reporter):
-                    self._outcomes[number] = outcome
+                    self._outcomes[number] = outcome.model_copy(update={"predictions": None})
                 else:
                     self._left.append((number, trial))
                 self._stragglers.ended(trial)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import fmean
 
-from headstart.spec import Failure, Measurement, Result, Trial
+from headstart.spec import Failure, Measurement, Trial
 from headstart.store import Lease, ResultStore
 
 __all__ = ["RunningTrial", "StudyStatus", "study_status"]
@@ -74,7 +74,7 @@ class StudyStatus:
 def study_status(trials: Sequence[Trial], store: ResultStore) -> StudyStatus:
     """Look at what a store holds of a study, at who holds its trials, and at its failures."""
     by_key = {trial.key: trial for trial in trials}
-    results = {result.trial.key: result for result in store.results(set(by_key))}
+    results = store.times(set(by_key))
     leases = [one for one in store.leases() if one.is_live and one.trial in by_key]
     leases = [one for one in leases if one.trial not in results]
     held = {lease.trial for lease in leases}
@@ -91,19 +91,14 @@ def study_status(trials: Sequence[Trial], store: ResultStore) -> StudyStatus:
         running=tuple(_running(by_key[lease.trial], lease, measured) for lease in leases),
         failed=tuple((by_key[key], failure) for key, failure in failures.items()),
         n_waiting=n_left,
-        per_hour=rate_of(store.times(set(results))),
+        per_hour=rate_of(stored for stored, _ in results.values()),
         seconds_left=seconds_left(
             [trial for key, trial in by_key.items() if key not in results and key not in failures],
-            list(results.values()),
+            [(by_key[key], seconds) for key, (_, seconds) in results.items()],
             measured,
         ),
-        seconds_spent=sum(
-            sum(seconds.values())
-            for seconds in (
-                *(result.seconds for result in results.values()),
-                *(candidate.seconds for some in measured.values() for candidate in some),
-            )
-        ),
+        seconds_spent=sum(seconds for _, seconds in results.values())
+        + sum(sum(one.seconds.values()) for some in measured.values() for one in some),
     )
 
 
@@ -115,7 +110,9 @@ def rate_of(times: Iterable[datetime]) -> float | None:
 
 
 def seconds_left(
-    left: Sequence[Trial], done: Sequence[Result], measured: dict[str, list[Measurement]]
+    left: Sequence[Trial],
+    done: Sequence[tuple[Trial, float]],
+    measured: dict[str, list[Measurement]],
 ) -> float | None:
     """Return the time until the trials that are left are done; None while unknown.
 
@@ -124,15 +121,15 @@ def seconds_left(
     left
         Trials without a result that did not fail, those that run among them.
     done
-        Results, of whose like the others are expected to be.
+        Trials with a result and the seconds they took, of whose like the others are expected to be.
     measured
         Candidates of the trials that run, by their keys.
     """
     taken: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for result in done:
-        model, setting = result.trial.model.name, result.trial.setting.name
+    for trial, seconds in done:
+        model, setting = trial.model.name, trial.setting.name
         for like in ((model, setting), (setting,)):
-            taken[like].append(sum(result.seconds.values()))
+            taken[like].append(seconds)
     total = 0.0
     for trial in left:
         of: list[tuple[str, ...]] = [

@@ -35,6 +35,7 @@ from headstart.spec import Prediction, Result, UpstreamAccuracy, Value
 from headstart.spec.display_names import number_label
 from headstart.store import (
     DATABASE_NAME,
+    Page,
     ResultStore,
     data_warnings,
     is_store_url,
@@ -54,6 +55,8 @@ SourceLike: TypeAlias = str | Path | pd.DataFrame
 SQLITE = b"SQLite format 3\x00"
 # What may stand after the question mark of a file, beside columns.
 FILE_OPTIONS = ("unit", "measure", "spread", "sheet", "table")
+# Names or patterns after the question mark of a store, joined by "+": what is read of it.
+STORE_OPTIONS = ("model", "dataset", "setting")
 SAID = ("description", "citation", "digitised", "error")
 TRIAL_COLUMNS = (
     "setting", "model", "dataset", "seed", "protocol", "metric", "precision", "limit", "n_train",
@@ -79,7 +82,8 @@ def read_sources(
         dataset, setting, upstream_accuracy, metric, n_test, seed, se, family, n_train,
         configuration, steps, examples_per_class. What holds for one file alone
         follows its path after a question mark, as in `columns`: ``a.csv?dataset:=food101``; there
-        ``unit``, ``measure``, ``sheet`` and ``table`` may stand, too.
+        ``unit``, ``measure``, ``sheet`` and ``table`` may stand, too. After that of a store stands
+        what is read of it: ``results.db?setting=linear,model=resnet*+vit*``.
     columns
         Our column name -> theirs (or ":" and one value for all rows), for files and DataFrames; or
         the same as text, ``"model=Model,setting:=linear"``.
@@ -138,7 +142,8 @@ def _read(
     if _is_published(source):
         return _read_published(str(source), options.predictor)
     if store := store_of(source):
-        return _read_store(store)
+        own = {} if is_store_url(source) else _place(source)[1]
+        return _read_store(store, _page(str(source), own))
     path, own = _place(source)
     if path.is_dir() or not path.exists():
         raise _not_there(source, path)
@@ -315,9 +320,23 @@ def _with_rows_of(grid: Grid, name: str) -> Grid:
     return grid_of_frame(table)
 
 
-def _read_store(place: Path | str) -> ResultsTable:
+def _page(source: str, own: Mapping[str, str]) -> Page:
+    """Return which results of a store are meant: ``results.db?setting=linear,dataset=dtd+pets``."""
+    if unknown := next((name for name in own if name not in STORE_OPTIONS), None):
+        raise TableError(
+            f"{source}: unknown option '{unknown}' of a store: expected {', '.join(STORE_OPTIONS)}",
+            code="table.store_option",
+            option=unknown,
+        )
+    models, datasets, settings = (
+        tuple(filter(None, own.get(name, "").split("+"))) for name in STORE_OPTIONS
+    )
+    return Page(models, datasets, settings)
+
+
+def _read_store(place: Path | str, page: Page) -> ResultsTable:
     store = ResultStore(place)
-    results = store.results()
+    results = store.results(page=page)
     if not results:
         raise TableError(
             f"{store.name} holds no results yet: run a study first", code="table.empty"
@@ -328,7 +347,7 @@ def _read_store(place: Path | str) -> ResultsTable:
     facts = {"name": store.name, "kind": "store", "unit": "proportion", "unit_rule": "a store",
              "rows": len(frame), "digitised": False}  # fmt: skip
     # A store may have been copied without the folder beside it: what needs none of it is given.
-    present = store.with_predictions()
+    present = store.with_predictions(None if page == Page() else {r.trial.key for r in results})
     facts["without_predictions"] = len(results) - len(present)
     facts["predictions"] = store.predictions_place
     trials = pd.DataFrame([_trial(result) for result in results], columns=list(TRIAL_COLUMNS))
