@@ -46,7 +46,7 @@ def test_stores_are_merged_or_their_conflicts_listed(cli, two, tmp_path):
     assert cli("store", "merge", a.path, b.path).out == "1 results added, 1 known before\n"
     assert len(b.results()) == 2
     outcome = cli("store", "merge", a.path, b.path, *into, "--json")
-    assert json.loads(outcome.out) == {"added": 2, "known": 2, "conflicts": []}
+    assert json.loads(outcome.out) == {"added": 2, "known": 2, "failures": 0, "conflicts": []}
     a.supersede(a.results()[0].trial.key)
     add_result(a, "net_a", 0.5)
     other = make_store(tmp_path / "d.db", {"net_a": 0.9})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from headstart.spec import Candidate, Measurement, Selection
+from headstart.spec import Candidate, Failure, Measurement, Selection
 from headstart.store import ResultStore, backend, schema
 from headstart.store.migrations import migrate
 from stores import make_result
@@ -186,6 +186,7 @@ def test_what_was_measured_and_chosen_is_never_edited(store, place):
     assert store.selection("a").chosen == {"lambda": 0.5}
     store.begin(make_result().trial)
     store.add(make_result())
+    store.add_failure(make_result().trial, Failure(error="no space"))
     store.supersede(make_result().trial.key)
     opened = backend.open_backend(place, create=True)
     for table in schema.GUARDED:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -31,6 +32,7 @@ __all__ = ["imported_ray", "open_ray"]
 # Address of a cluster that is started for one run.
 LOCAL = "local"
 ADDRESS_VARIABLE = "RAY_ADDRESS"
+TOKEN_FILE = Path("~/.ray/auth_token")
 # Of a local cluster: what travels is small.
 OBJECT_STORE_BYTES = 200 * 2**20
 # How long a worker keeps its caller waiting for an answer, and how often a caller looks up.
@@ -367,6 +369,9 @@ def imported_ray(address: str, *, verbose: bool) -> Any:
             os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # `ray start` takes a token that is there; a connection by ray:// does so only when told.
+        if address.startswith("ray://") and TOKEN_FILE.expanduser().exists():
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
     try:
         import ray
     except ImportError as error:
@@ -430,7 +435,9 @@ def _bounded(function: Callable[[], Any], seconds: float = BOUND_SECONDS) -> Non
 def _reason(error: BaseException) -> str:
     """Return the line of Ray's text that says why."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
-    line = next((line for line in lines if "is dead because" in line), lines[0])
+    # Of one that only announces the others, the last: what a server raised.
+    first = lines[-1] if lines[0].endswith(":") else lines[0]
+    line = next((line for line in lines if "is dead because" in line), first)
     return line.partition(" Some common causes")[0][:LONGEST_REASON]
 
 
