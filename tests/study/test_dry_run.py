@@ -10,19 +10,19 @@ from headstart.datasets.archives import READERS
 from headstart.datasets.sources.study_datasets import Place, adopt
 from headstart.spec import Trial
 from headstart.store import ResultStore
-from headstart.study import DryRunReport, Study, dry_run, matrix_rate
+from headstart.study import Study, StudyEstimate, estimate_study, matrix_rate
 from headstart.study.study import SHIPPED
 from stores import N_TEST, add_result
 
 SMALL = {"models": ["efficientnet_lite0"], "datasets": ["digits"], "limit": 100}
 
 
-def seen(study: Study, store=None, tmp_path=None) -> DryRunReport:
+def seen(study: Study, store=None, tmp_path=None) -> StudyEstimate:
     store = store or ResultStore(tmp_path / "results.db", create=True)
-    return dry_run(study, store, default_cache())
+    return estimate_study(study, store, default_cache())
 
 
-def missing(found: DryRunReport) -> dict[str, str]:
+def missing(found: StudyEstimate) -> dict[str, str]:
     return {need.name: need.place for need in found.needs if not need.present}
 
 
@@ -57,7 +57,7 @@ def test_bytes_and_arithmetic_of_the_study_are_those_of_its_tables(tmp_path, own
     assert found.weight_bytes == 4 * sum(model.parameters for model in networks)
     assert found.multiply_adds == sum(model.multiply_adds for model in networks) * images
     # At the stated half of a rate.
-    assert found.hours(found.multiply_adds / 3600) == pytest.approx(2)
+    assert found.feature_hours(found.multiply_adds / 3600) == pytest.approx(2)
 
 
 def test_stored_trials_are_counted_and_ask_for_nothing(tmp_path):
@@ -108,7 +108,7 @@ def test_a_network_of_unknown_arithmetic_has_unknown_hours(cli, tmp_path, monkey
     monkeypatch.setattr(models, "multiply_adds", lambda model, cache: None)
     found = seen(Study(**SMALL), tmp_path=tmp_path)
     assert found.multiply_adds is None
-    assert found.hours(1e9) is None
+    assert found.feature_hours(1e9) is None
     arguments = ("--models", "efficientnet_lite0", "--datasets", "digits", "--limit", 100)
     outcome = cli("run", *arguments, "--dry-run", "--store", tmp_path / "r.db")
     assert "hours: unknown" in outcome.out
@@ -117,7 +117,7 @@ def test_a_network_of_unknown_arithmetic_has_unknown_hours(cli, tmp_path, monkey
 def test_hours_follow_the_input_size_that_is_asked_for(tmp_path):
     sizes = {"efficientnet_lite0": 224, "efficientnet_lite0?size=64": 64}
     hours = {
-        size: seen(Study(**{**SMALL, "models": [name]}), tmp_path=tmp_path).hours(1e9)
+        size: seen(Study(**{**SMALL, "models": [name]}), tmp_path=tmp_path).feature_hours(1e9)
         for name, size in sizes.items()
     }
     assert hours[224] / hours[64] == pytest.approx((224 / 64) ** 2, rel=0.05)
@@ -190,7 +190,7 @@ def twelve(own_cache, tmp_path, monkeypatch):
 
 def test_of_what_is_here_nothing_is_read(twelve, tmp_path):
     study = Study(models=["efficientnet_lite0"], datasets=list(READERS))
-    found = dry_run(study, ResultStore(tmp_path / "none.db", create=True), twelve)
+    found = estimate_study(study, ResultStore(tmp_path / "none.db", create=True), twelve)
     assert missing(found) == {}
     assert (found.n_trials, found.n_stored, found.n_ready) == (12, 0, 12)
     described = [datasets.describe(name).sizes for name in READERS]
@@ -211,7 +211,7 @@ def test_stored_trials_are_known_by_what_was_measured(twelve, tmp_path):
     )
     store.add(stored.model_copy(update={"trial": trial}))
     for limit, n_stored in ((100, 1), (200, 0)):
-        found = dry_run(study.model_copy(update={"limit": limit}), store, twelve)
+        found = estimate_study(study.model_copy(update={"limit": limit}), store, twelve)
         assert (found.n_stored, found.n_ready) == (n_stored, 2 - n_stored)
 
 

@@ -12,7 +12,7 @@ from headstart.context import default_cache
 from headstart.errors import StudyError, TrainingError, UnknownNameError
 from headstart.spec import Trial
 from headstart.store import ResultStore
-from headstart.study import Study, dry_run, sweep_study
+from headstart.study import Study, estimate_study, sweep_study
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 DIGITS = {"models": [NETWORK], "datasets": ["digits"]}
@@ -218,7 +218,7 @@ def test_axes_are_keys_of_a_study_file(tmp_path, cli):
 def test_what_a_further_study_needs_is_counted(tmp_path, cli):
     def seen(name, **fields):
         asked = sweep_study(name, {"models": [MODEL], **fields})
-        return dry_run(asked, ResultStore(tmp_path / "r.db", create=True), default_cache())
+        return estimate_study(asked, ResultStore(tmp_path / "r.db", create=True), default_cache())
 
     found = seen("convergence", datasets=["digits", "dtd"], settings=["linear", *BOTH])
     assert (found.n_trials, found.n_ready) == (2 * (1 + 4 + 6), 1 + 4 + 6)

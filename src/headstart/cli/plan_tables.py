@@ -14,13 +14,11 @@ from headstart.devices import Device
 from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import (
-    DryRunReport,
     Study,
     StudyEstimate,
     Throughput,
     complete_throughput,
     device_name,
-    dry_run,
     estimate_study,
     matrix_rate,
     measure_throughput,
@@ -37,20 +35,18 @@ def show_dry_run(study: Study, store: str) -> None:
     HeadstartError
         After that, what a run would be refused for: an unknown name, a wrong option.
     """
-    found = dry_run(study, ResultStore(store, create=True), default_cache())
-    echo("\n".join(dry_run_lines(found, found.hours(matrix_rate()))))
+    found = estimate_study(study, ResultStore(store, create=True), default_cache())
+    echo("\n".join(dry_run_lines(found, found.feature_hours(matrix_rate()))))
     if found.refusal:
         raise found.refusal
 
 
 def show_plan(study: Study, store: str, device: Device, price: float | None) -> None:
     """Print what is here and what is missing, then what the rest of the study takes."""
-    opened = ResultStore(store, create=True)
-    seen = dry_run(study, opened, default_cache())
-    found = estimate_study(study, opened, default_cache())
-    echo("\n".join(needs(seen)))
-    if seen.refusal:
-        raise seen.refusal
+    found = estimate_study(study, ResultStore(store, create=True), default_cache())
+    echo("\n".join(needs(found)))
+    if found.refusal:
+        raise found.refusal
     wanted = list({workload.model.name: workload.model for workload in found.workloads}.values())
     if not wanted:
         return
@@ -72,9 +68,9 @@ def show_plan(study: Study, store: str, device: Device, price: float | None) -> 
     rates = complete_throughput(measured, wanted)
     console.print(shown(found, rates, wanted, name))
     unit = "GPU-hours" if is_gpu else "hours"
-    lines = totals(found, rates, seen.weight_bytes, unit, price)
-    if seen.unknown_sizes:
-        lines.append(f"not counted: {', '.join(seen.unknown_sizes)}, of unknown size")
+    lines = totals(found, rates, unit, price)
+    if found.unknown_sizes:
+        lines.append(f"not counted: {', '.join(found.unknown_sizes)}, of unknown size")
     lines += [f"the study would be refused: {problem}" for problem in found.problems]
     echo("\n".join(lines))
 
@@ -118,16 +114,12 @@ def _loads(found: StudyEstimate, rates: Mapping[str, Throughput]) -> Table:
 
 
 def totals(
-    found: StudyEstimate,
-    rates: Mapping[str, Throughput],
-    weight_bytes: int,
-    unit: str,
-    price: float | None,
+    found: StudyEstimate, rates: Mapping[str, Throughput], unit: str, price: float | None
 ) -> list[str]:
     """Disk, hours and money, a line each; then what is not in them."""
     hours = found.hours(rates)
     lines = [
-        f"disk: {weight_bytes / 1e9:,.1f} GB of weights to download, "
+        f"disk: {found.weight_bytes / 1e9:,.1f} GB of weights to download, "
         f"{found.feature_bytes / 1e9:,.1f} GB of features, {found.image_bytes / 1e9:,.1f} GB of "
         "decoded images",
         f"time: about {_number(hours)} {unit}, without downloads, decoding and regressions",
@@ -143,7 +135,7 @@ def _number(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
-def dry_run_lines(found: DryRunReport, hours: float | None) -> list[str]:
+def dry_run_lines(found: StudyEstimate, hours: float | None) -> list[str]:
     """What is here and what is missing, a line each; then how much it takes."""
     lines = [
         *needs(found),
@@ -156,7 +148,7 @@ def dry_run_lines(found: DryRunReport, hours: float | None) -> list[str]:
     return lines
 
 
-def needs(found: DryRunReport) -> list[str]:
+def needs(found: StudyEstimate) -> list[str]:
     """What is here and what is missing, a line each; then how many trials that leaves."""
     width = max(len(need.name) for need in found.needs) + 2
     here = {True: "here", False: "missing"}

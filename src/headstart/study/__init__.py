@@ -1,16 +1,7 @@
 """A study: models x datasets x settings x seeds, and the run that fills its table."""
 
-from headstart.study.estimate import (
-    StudyEstimate,
-    Throughput,
-    Workload,
-    complete_throughput,
-    device_name,
-    estimate_study,
-    measure_throughput,
-)
+from headstart.study.estimate import Requirement, StudyEstimate, Workload, estimate_study
 from headstart.study.feature_scores import TransferScores, transfer_scores
-from headstart.study.requirements import DryRunReport, Requirement, dry_run, matrix_rate
 from headstart.study.run import StudyRun, check_context, run_study
 from headstart.study.status import RunningTrial, StudyStatus, study_status
 from headstart.study.study import Study
@@ -22,12 +13,18 @@ from headstart.study.sweep_studies import (
     configurations,
     sweep_study,
 )
+from headstart.study.throughput import (
+    Throughput,
+    complete_throughput,
+    device_name,
+    matrix_rate,
+    measure_throughput,
+)
 
 __all__ = [
     "CONFIGURATIONS",
     "SWEEPS",
     "Ablation",
-    "DryRunReport",
     "Requirement",
     "RunningTrial",
     "Study",
@@ -42,7 +39,6 @@ __all__ = [
     "complete_throughput",
     "configurations",
     "device_name",
-    "dry_run",
     "estimate_study",
     "matrix_rate",
     "measure_throughput",

@@ -1,67 +1,74 @@
-"""What a study takes: steps, images, hours, disk; and the speed of this device, measured."""
+"""What a study takes before it is run: what is here, what is missing, steps, images, hours, disk.
 
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+Nothing is downloaded or decoded, and no dataset's function is called. Networks whose arithmetic is
+not published are built without weights, and it is counted.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, Literal, NamedTuple
 
 from headstart import datasets, methods, models
-from headstart.context import ProgressReporter
-from headstart.devices import Device
-from headstart.errors import HeadstartError, TrainingError
-from headstart.features import bytes_needed
-from headstart.spec import Dataset, Model, TrainingConfig, Trial, Weights
-from headstart.store import ResultStore
-from headstart.study.requirements import (
-    dataset_requirement,
-    last_measured,
-    model_requirement,
-    setting_variants,
-    unread_dataset,
+from headstart.datasets.dataset_name import DatasetName
+from headstart.errors import (
+    DatasetMissingError,
+    HeadstartError,
+    ModelError,
+    WeightsMissingError,
 )
+from headstart.features import bytes_needed
+from headstart.functions import is_function
+from headstart.methods import ResourceEstimate
+from headstart.spec import Dataset, Model, Setting, Sizes, Trial
+from headstart.store import ResultStore
 from headstart.study.run import bytes_kept
-from headstart.study.study import Study, by_seed, seeded_names
+from headstart.study.study import Study, by_seed, distinct, repeated, seeded_names
+from headstart.study.throughput import Throughput
 
-if TYPE_CHECKING:
-    import torch
+__all__ = ["Requirement", "StudyEstimate", "Workload", "estimate_study"]
 
-    from headstart.models.network import Network
-    from headstart.training.pixels import Batch
+FLOAT32_BYTES = 4
+# Of a network's arithmetic against one large product of matrices, both in float32 on a processor:
+# what benchmarks/features.py reached lies from 0.3 to 0.9 of it.
+EFFICIENCY = 0.5
 
-__all__ = [
-    "StudyEstimate",
-    "Throughput",
-    "Workload",
-    "complete_throughput",
-    "device_name",
-    "estimate_study",
-    "measure_throughput",
-]
+# Returns a dataset of this name as it was last measured, if it was.
+Measured = Callable[[str], Dataset | None]
 
 
 @dataclass(frozen=True)
-class Throughput:
-    """Images per second of one network on this device.
+class Requirement:
+    """A model, a dataset or a setting that a study names.
 
     Parameters
     ----------
-    training
-        In training steps, forward and backward; None if it was not measured.
-    forward
-        In forward passes.
-    estimated
-        Whether both follow from the network's multiply-adds and the throughput of others.
+    kind
+        ``"model"``, ``"dataset"`` or ``"setting"``.
+    name
+        As the study has it.
+    present
+        Whether it can be used now.
+    place
+        Where it is; of what is missing how to get it.
+    error
+        Why it cannot be used, where that is known.
     """
 
-    training: float | None
-    forward: float | None
-    estimated: bool = False
+    kind: str
+    name: str
+    present: bool
+    place: str
+    error: HeadstartError | None = None
+
+    @property
+    def refusal(self) -> HeadstartError | None:
+        """The error with which a run would end, of what is not merely missing: a wrong name."""
+        missing = isinstance(self.error, DatasetMissingError | WeightsMissingError)
+        # Of this code: its library is not installed.
+        missing |= isinstance(self.error, ModelError) and self.error.code == ModelError.code
+        return None if missing else self.error
 
 
 @dataclass(frozen=True)
@@ -100,28 +107,52 @@ class Workload:
 
 @dataclass(frozen=True)
 class StudyEstimate:
-    """Resources that the trials of a study take which are not stored.
+    """What a study needs, and what its trials take which are not stored.
 
     Parameters
     ----------
+    needs
+        Every model, dataset and setting.
+    n_trials, n_stored, n_ready
+        Trials in all; those that are stored; those for which nothing is missing.
     workloads
-        By model and setting.
+        By model and setting, of all trials that are not stored on datasets of known size.
     batch_size
         The largest of the settings that train; None where none does.
     precision
         ``"bf16"`` where all settings compute in it.
+    weight_bytes
+        To download: float32 weights of the models that are missing.
     feature_bytes, image_bytes
         Disk for features, and for decoded images.
+    multiply_adds
+        Of the forward passes for features, None where a network's are unknown.
+    unknown_sizes
+        Datasets whose number of images shows only when they are there: nothing counts them.
+    notes
+        What is named twice, or is the same as something else.
     problems
-        Errors with which the study would be refused.
+        Errors with which the study would be refused for its datasets.
+    refusal
+        The error with which a run would end at once; None where it would begin, or where something
+        is merely missing.
     """
 
+    needs: tuple[Requirement, ...]
+    n_trials: int
+    n_stored: int
+    n_ready: int
     workloads: tuple[Workload, ...]
     batch_size: int | None
     precision: Literal["fp32", "bf16"]
+    weight_bytes: int
     feature_bytes: int
     image_bytes: int
+    multiply_adds: float | None
+    unknown_sizes: tuple[str, ...]
+    notes: tuple[str, ...]
     problems: tuple[str, ...]
+    refusal: HeadstartError | None
 
     def hours(self, rates: Mapping[str, Throughput], setting: str | None = None) -> float:
         """Return the hours of all workloads of known throughput, or of those of one setting."""
@@ -132,6 +163,28 @@ class StudyEstimate:
         """Return the models of unknown throughput, whose hours are not counted."""
         missing = [one for one in self.workloads if one.hours(rates.get(one.model.name)) is None]
         return tuple(dict.fromkeys(one.model.name for one in missing))
+
+    def feature_hours(self, rate: float) -> float | None:
+        """Estimate the hours of the forward passes for features from multiply-adds a second."""
+        if self.multiply_adds is None:
+            return None
+        return self.multiply_adds / (EFFICIENCY * rate) / 3600
+
+
+class DatasetRequirement(NamedTuple):
+    """A dataset of a study, with each number of images per class, or what is known of it.
+
+    `here` is empty where it is not here, `counted` where its sizes are unknown; `n_sized` is how
+    many there will be at most, `seeds` are those of its trials, `problem` is what it would be
+    refused for.
+    """
+
+    need: Requirement
+    here: tuple[Dataset, ...] = ()
+    counted: tuple[Dataset, ...] = ()
+    n_sized: int = 1
+    seeds: tuple[int, ...] = ()
+    problem: str = ""
 
 
 class TableShare:
@@ -167,295 +220,259 @@ class TableShare:
 
 
 def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstimate:
-    """Add up what the trials of a study take that are not stored; build and decode nothing.
+    """State what a study needs: what is here, what is missing and how to get it, and how much.
 
     Candidates that are stored are not counted again. Datasets that are not on this machine are
     counted by their published sizes, those of unknown sizes are left out.
+
+    Parameters
+    ----------
+    study
+        Names that are unknown are needs that are not met, like all else that is missing.
+    store
+        Where results are, if there are any.
+    cache
+        Where downloads and features are.
     """
-    found, problems = _datasets(study, store, cache)
-    every = _trials(study, found, cache)
-    stored = store.keys({trial.key for trial in every})
-    trials = [trial for trial in every if trial.key not in stored]
-    partly = store.partly_measured({trial.key for trial in trials})
-    workloads: dict[tuple[str, str], Workload] = {}
-    needs, batches = [], []
-    tables: dict[str, TableShare] = {}
-    for trial in trials:
-        measured = store.measurements(trial.key) if trial.key in partly else ()
-        need = methods.needs(trial, measured)
-        place = (trial.model.name, _label(trial))
-        workload = workloads.get(place) or Workload(trial.model, _label(trial))
-        workload = replace(workload, trials=workload.trials + 1)
-        if need.batch_size:
-            batches.append(need.batch_size)
-            workload = replace(
-                workload,
-                steps=workload.steps + need.steps,
-                trained=workload.trained + need.steps * need.batch_size,
-            )
-        evaluated = need.evaluated
-        if need.features:
-            table = tables.setdefault(need.table, TableShare(trial))
-            before = table.n_images
-            table.add(trial)
-            evaluated += table.n_images - before
-        else:
-            needs.append(need)
-        workloads[place] = replace(workload, evaluated=workload.evaluated + evaluated)
+    notes: list[str] = []
+    its_models = _models(study, cache, notes)
+    its_datasets = _datasets(study, partial(_last_measured, store, study), cache, notes)
+    its_settings, chosen, refusal = _settings(study, notes)
+    notes += repeated("seed", study.seeds)
+    known = [(model, need.present) for model, need in its_models if model]
+    here = [one for data in its_datasets for one in _trials(known, data.here, chosen, data.seeds)]
+    counted = [
+        one for data in its_datasets for one in _trials(known, data.counted, chosen, data.seeds)
+    ]
+    stored = store.keys({trial.key for trial, _ in (*here, *counted)})
+    ready = [present for trial, present in here if trial.key not in stored]
+    left = {trial.key: trial for trial, _ in counted if trial.key not in stored}
+    workloads, tables, resources = _workloads(left, store)
+    needs = (
+        *(need for _, need in its_models),
+        *dict.fromkeys(data.need for data in its_datasets),
+        *its_settings,
+    )
+    if all(need.present for need in needs):
+        refusal = refusal or _seeds_refused(study, [trial for trial, _ in here])
+    n_settings = len(chosen) + sum(not need.present for need in its_settings)
+    n_seeded = sum(data.n_sized * len(data.seeds) for data in its_datasets)
+    precisions = {trial.setting.precision for trial in left.values()}
+    missing = [model for model, present in known if not present]
     return StudyEstimate(
-        workloads=tuple(workloads.values()),
-        batch_size=max(batches, default=None),
-        precision="bf16" if {t.setting.precision for t in trials} == {"bf16"} else "fp32",
-        feature_bytes=sum(table.n_bytes for table in tables.values()),
-        image_bytes=bytes_kept(needs),
-        problems=tuple(problems),
+        needs=needs,
+        n_trials=len(its_models) * n_seeded * n_settings,
+        n_stored=len(here) - len(ready),
+        n_ready=sum(ready),
+        workloads=workloads,
+        batch_size=max((one.batch_size for one in resources if one.batch_size), default=None),
+        precision="bf16" if precisions == {"bf16"} else "fp32",
+        weight_bytes=sum(FLOAT32_BYTES * (model.parameters or 0) for model in missing),
+        feature_bytes=sum(table.n_bytes for table in tables),
+        image_bytes=bytes_kept(one for one in resources if not one.features),
+        multiply_adds=_arithmetic(tables, cache),
+        unknown_sizes=tuple(data.need.name for data in its_datasets if not data.counted),
+        notes=tuple(notes),
+        problems=tuple(data.problem for data in its_datasets if data.problem),
+        refusal=next((need.refusal for need in needs if need.refusal), refusal),
     )
 
 
-def complete_throughput(
-    rates: Mapping[str, Throughput], wanted: Iterable[Model]
-) -> dict[str, Throughput]:
-    """Add estimates for models that were not measured, from those that were.
-
-    The time of a network is proportional to its multiply-adds, at the median of the other networks'
-    multiply-adds per second. A network of unknown multiply-adds has no throughput.
-
-    Parameters
-    ----------
-    rates
-        By the model's name; those of models that are not in `wanted` are not used.
-    wanted
-        All models.
-    """
-    every = list(wanted)
-    measured = {m.name: rates[m.name] for m in every if m.name in rates}
-    known = [(m.multiply_adds, measured[m.name]) for m in every if m.name in measured]
-    training = [rate.training * cost for cost, rate in known if cost and rate.training]
-    forward = [rate.forward * cost for cost, rate in known if cost and rate.forward]
-    complete = dict(measured)
-    for model in every:
-        cost = model.multiply_adds
-        if model.name not in measured and cost:
-            slow, fast = (median(each) / cost if each else None for each in (training, forward))
-            complete[model.name] = Throughput(slow, fast, estimated=True)
-    return complete
-
-
-Seeded = tuple[Dataset, tuple[int, ...]]
+def _workloads(
+    trials: Mapping[str, Trial], store: ResultStore
+) -> tuple[tuple[Workload, ...], list[TableShare], list[ResourceEstimate]]:
+    """Add up what trials compute; also return their tables of features, and what each needs."""
+    partly = store.partly_measured(trials)
+    found: dict[tuple[str, str], Workload] = {}
+    tables: dict[str, TableShare] = {}
+    resources = []
+    for key, trial in trials.items():
+        need = methods.needs(trial, store.measurements(key) if key in partly else ())
+        setting = f"{trial.setting.name} {trial.setting.protocol}"
+        before = found.get((trial.model.name, setting)) or Workload(trial.model, setting)
+        evaluated = need.evaluated
+        if need.features:
+            table = tables.setdefault(need.table, TableShare(trial))
+            evaluated -= table.n_images
+            table.add(trial)
+            evaluated += table.n_images
+        found[trial.model.name, setting] = replace(
+            before,
+            trials=before.trials + 1,
+            steps=before.steps + (need.steps if need.batch_size else 0),
+            trained=before.trained + need.steps * (need.batch_size or 0),
+            evaluated=before.evaluated + evaluated,
+        )
+        resources.append(need)
+    return tuple(found.values()), list(tables.values()), resources
 
 
-def _datasets(study: Study, store: ResultStore, cache: Path) -> tuple[list[Seeded], list[str]]:
-    """Return the datasets whose sizes are known with the seeds of their trials.
-
-    Of those that are not read here a stand-in. Then what the study would be refused for.
-    """
-    measured = partial(last_measured, store, study)
-    found, problems = list[Seeded](), list[str]()
-    every = [
-        (title, name, seeds)
-        for title in dict.fromkeys(study.datasets)
-        for name, seeds in seeded_names(title, dict.fromkeys(study.seeds))
-    ]
-    for title, name, seeds in every:
-        data = dataset_requirement(name, study, cache, measured)
-        if not data.sizes:
-            continue
-        try:
-            known = datasets.describe(name)
-            sized = data.sized or study.sized(unread_dataset(known, data.sizes, study))
-            study.check_budgets(list(sized))
-        except HeadstartError as error:
-            problems.append(f"{name}: {error}")
-            sized = data.sized
-        # Those that were not read have no revision: each is another.
-        changed = {"revision": f"not read: {name}"}
-        sized = tuple(one if one.revision else one.model_copy(update=changed) for one in sized)
-        found += [(one if title == name else by_seed(one), seeds) for one in sized]
-    return found, problems
+def _arithmetic(tables: Sequence[TableShare], cache: Path) -> float | None:
+    """Add up the multiply-adds of forward passes; None where those of a network are unknown."""
+    total, each = 0.0, dict[str, int | None]()
+    for table in tables:
+        name = table.model.name
+        if table.n_images and name not in each:
+            each[name] = models.multiply_adds(table.model, cache)
+        cost = each.get(name, 0)
+        if cost is None:
+            return None
+        total += cost * table.n_images
+    return total
 
 
-def _trials(study: Study, found: Sequence[Seeded], cache: Path) -> list[Trial]:
-    """Make all trials that can be made."""
-    its_models = [model for name in study.models if (model := model_requirement(name, cache)[0])]
-    chosen = [one for each in study.settings for one in setting_variants(study, each)[0]]
-    trials = [
-        Trial(model=model, dataset=dataset, setting=setting, seed=seed)
-        for dataset, seeds in found
+def _trials(
+    known: Sequence[tuple[Model, bool]],
+    sized: Sequence[Dataset],
+    settings: Sequence[Setting],
+    seeds: Sequence[int],
+) -> list[tuple[Trial, bool]]:
+    """Return the trials on a dataset, each with whether its model is here."""
+    return [
+        (Trial(model=model, dataset=dataset, setting=setting, seed=seed), present)
+        for dataset in sized
         for seed in seeds
-        for model in its_models
-        for setting in chosen
+        for model, present in known
+        for setting in settings
     ]
-    return list({trial.key: trial for trial in trials}.values())
 
 
-def _label(trial: Trial) -> str:
-    setting = trial.setting
-    return f"{setting.name} {setting.protocol}"
+def _models(study: Study, cache: Path, notes: list[str]) -> list[tuple[Model | None, Requirement]]:
+    """Find each model once, and add notes on those that are named again."""
+    notes += repeated("model", study.models)
+    found = {name: _model_requirement(name, cache) for name in dict.fromkeys(study.models)}
+    kept, said = distinct("model", [(name, model) for name, (model, _) in found.items() if model])
+    notes += said
+    return [(model, need) for model, need in found.values() if model is None or model in kept]
 
 
-# Of the measurement of one network, and of all: what is not measured then is estimated.
-SECONDS, ALL_SECONDS = 2.0, 30.0
-# Fewer than two images have no batch statistics. A batch grows while there is time.
-SMALLEST, GROWTH = 2, 4
-CLASSES = 10
-SEED = 0
+def _datasets(
+    study: Study, measured: Measured, cache: Path, notes: list[str]
+) -> list[DatasetRequirement]:
+    """Find each dataset once, with the seeds of its trials."""
+    notes += repeated("dataset", study.datasets)
+    found: list[DatasetRequirement] = []
+    for name in dict.fromkeys(study.datasets):
+        for seeded, seeds in seeded_names(name, dict.fromkeys(study.seeds)):
+            data = _dataset_requirement(seeded, study, cache, measured)
+            if seeded != name:
+                data = data._replace(
+                    need=replace(data.need, name=name),
+                    here=tuple(by_seed(one) for one in data.here),
+                    counted=tuple(by_seed(one) for one in data.counted),
+                )
+            found.append(data._replace(seeds=seeds))
+    read = [(data.need.name, one) for data in found for one in data.here]
+    kept, said = distinct("dataset", read)
+    notes += said
+    return [data for data in found if not data.here or data.here[0] in kept]
 
 
-def measure_throughput(
-    wanted: Sequence[Model],
-    device: Device,
-    *,
-    batch_size: int | None,
-    precision: Literal["fp32", "bf16"] = "fp32",
-    seconds: float = SECONDS,
-    all_seconds: float = ALL_SECONDS,
-    reporter: ProgressReporter | None = None,
-) -> dict[str, Throughput]:
-    """Time real steps of each network on random pixels at its input size, with random weights.
+def _settings(
+    study: Study, notes: list[str]
+) -> tuple[list[Requirement], list[Setting], HeadstartError | None]:
+    """Make the settings that can be made; say why the study would be refused for them, if it is."""
+    found = [_setting_variants(study, setting) for setting in study.settings]
+    needs = list(dict.fromkeys(need for _, need in found))
+    if any(need.error for need in needs):
+        return needs, [one for variants, _ in found for one in variants], None
+    try:
+        return needs, study.chosen_settings(notes), None
+    except HeadstartError as error:
+        return needs, [], error
 
-    Parameters
-    ----------
-    wanted
-        Models, measured in this order until `all_seconds` are spent.
-    batch_size
-        Images per training step; None measures no training. It is lowered if the images take longer
-        than `seconds`, or do not fit the memory.
-    precision
-        Precision of the arithmetic.
 
-    Returns
-    -------
-    dict
-        By the model's name; without models that cannot be built or do not fit the memory, of which
-        the reporter is informed.
+def _seeds_refused(study: Study, trials: Sequence[Trial]) -> HeadstartError | None:
+    try:
+        study.check_seeds(trials)
+    except HeadstartError as error:
+        return error
+    return None
+
+
+def _model_requirement(name: str, cache: Path) -> tuple[Model | None, Requirement]:
+    """Find a model, and say whether its weights are here."""
+    try:
+        model = models.find(name, cache)
+        present, place = models.presence(model, cache)
+    except HeadstartError as error:
+        return None, Requirement("model", name, False, str(error), error)
+    return model, Requirement("model", name, present, place)
+
+
+def _last_measured(store: ResultStore, study: Study, name: str) -> Dataset | None:
+    """Return one of the twelve datasets as it was last measured in this way, if it was."""
+    for result in store.newest(name):
+        dataset = result.trial.dataset
+        asked = (dataset.limit, dataset.skip_broken)
+        if dataset.source == "study" and asked == (study.limit, study.skip_broken):
+            return dataset.model_copy(update={"examples_per_class": None})
+    return None
+
+
+def _unread(name: str, known: datasets.Description, sizes: Sizes, study: Study) -> Dataset:
+    """Stand for a dataset that was never measured: no trial on it is stored."""
+    classes = tuple(str(number) for number in range(known.n_classes or 2))
+    return Dataset(
+        name=known.title,
+        source="",
+        # Each is another.
+        revision=f"not read: {name}",
+        classes=classes,
+        sizes=sizes,
+        metric=known.metric,
+        limit=study.limit,
+        skip_broken=study.skip_broken,
+    )
+
+
+def _dataset_requirement(
+    name: str, study: Study, cache: Path, measured: Measured
+) -> DatasetRequirement:
+    """Find a dataset if it is here; else what is published of it, if anything is.
+
+    Of the twelve nothing is read: a run does that, and finds what may have changed since. Of a
+    function nothing is known but whether its file is here: what it gives shows when it is called.
     """
-    from headstart.devices import require_fast, resolve_device
-
-    reporter = reporter or ProgressReporter()
-    found, place = {}, resolve_device(device)
-    require_fast(precision, place)
-    began = time.monotonic()
-    reporter.stage("measuring rates", total=len(wanted), unit="models")
-    for model in wanted:
-        if time.monotonic() - began < all_seconds:
-            try:
-                found[model.name] = _rate(model, place, batch_size, precision, seconds)
-            except HeadstartError as error:
-                reporter.note(f"{model.name}: not measured: {error}")
-        reporter.advance()
-    return found
-
-
-def device_name(device: Device) -> tuple[str, bool]:
-    """Name what is measured, a GPU or this processor with its threads; say whether it is a GPU."""
-    import torch
-
-    from headstart.devices import resolve_device
-
-    if resolve_device(device).type == "cuda":
-        return str(torch.cuda.get_device_name()), True
-    threads = torch.get_num_threads()
-    return f"this processor, {threads} thread{'s' if threads > 1 else ''}", False
-
-
-def _rate(
-    model: Model,
-    device: "torch.device",
-    batch_size: int | None,
-    precision: Literal["fp32", "bf16"],
-    seconds: float,
-) -> Throughput:
-    """Measure one network; training comes first, since features change the network."""
-    random = model.model_copy(update={"weights": Weights(locator=f"random:{SEED}")})
-    network = models.load(random).with_head(CLASSES, SEED)
-    trained = None
-    if batch_size is not None:
-        trained = _trained(network, model, device, batch_size, precision, seconds)
-    return Throughput(trained, _seen(network, model, device, precision, seconds))
+    n_sized = max(1, len(dict.fromkeys(study.examples_per_class)))
+    try:
+        present, place = datasets.presence(name, cache)
+        asked = DatasetName.parse(name)
+        need = Requirement("dataset", name, present, place)
+        if is_function(asked.stem):
+            none = Sizes(train=0, validation=0, test=0)
+            unread = _unread(name, datasets.Description(title=name), none, study)
+            return DatasetRequirement(need, (unread,) * n_sized if present else (), n_sized=n_sized)
+        known = datasets.describe(name)
+        if present and (not known.sizes or datasets.is_packaged(asked.stem)):
+            dataset = datasets.find(
+                name, limit=study.limit, skip_broken=study.skip_broken, cache=cache
+            )
+        elif known.sizes:
+            found = measured(asked.titled(known.title)) if present else None
+            dataset = found or _unread(name, known, known.sizes, study)
+        else:
+            return DatasetRequirement(need, n_sized=n_sized)
+        here = study.sized(dataset) if present else ()
+    except HeadstartError as error:
+        return DatasetRequirement(
+            Requirement("dataset", name, False, str(error), error), n_sized=n_sized
+        )
+    sized, problem = here, ""
+    try:
+        sized = here or study.sized(dataset)
+        study.check_budgets(list(sized))
+    except HeadstartError as error:
+        problem = f"{name}: {error}"
+    return DatasetRequirement(need, here, sized, max(1, len(sized)), problem=problem)
 
 
-def _trained(
-    network: "Network",
-    model: Model,
-    device: "torch.device",
-    batch_size: int,
-    precision: Literal["fp32", "bf16"],
-    seconds: float,
-) -> float | None:
-    """Images a second of training steps, in the largest batch that there is time and room for.
-
-    None where even the first steps give no finite loss.
-    """
-    from headstart.methods.training_images import input_of
-    from headstart.training import train as run
-
-    input_spec = input_of(model)
-    size, began, rate = min(SMALLEST, batch_size), time.monotonic(), None
-    while True:
-        # The first step finds memory and algorithms, and is not counted.
-        config = TrainingConfig(steps=3, learning_rate=1e-6, batch_size=size, precision=precision)
-        pixels = RandomPixels(size, model.input_size, device)
-        labels = np.arange(size, dtype=np.int64) % CLASSES
-        try:
-            done = run(network, pixels, labels, input_spec, config, device=device)
-        except TrainingError:
-            if rate is None:
-                raise
-            return rate
-        if done.images_per_second is None:
-            return rate
-        rate, size = done.images_per_second, min(GROWTH * size, batch_size)
-        late = time.monotonic() - began + config.steps * size / rate > seconds
-        if late or size == config.batch_size:
-            return rate
-
-
-def _seen(
-    network: "Network",
-    model: Model,
-    device: "torch.device",
-    precision: Literal["fp32", "bf16"],
-    seconds: float,
-) -> float:
-    """Images a second of forward passes by torch, as features are computed."""
-    from headstart.features.inference import Extractor
-
-    extractor = Extractor(network.cpu().eval(), model, precision, device)
-    size, rate, began = SMALLEST, 0.0, time.monotonic()
-    # The first pass finds memory and algorithms, and is not counted.
-    extractor(_pixels(size, model.input_size))
-    while True:
-        pixels, start = _pixels(size, model.input_size), time.monotonic()
-        extractor(pixels)
-        now = time.monotonic()
-        rate, last = size / (now - start), size
-        size = min(GROWTH * size, extractor.batch_size)
-        if size == last or now - began + size / rate > seconds:
-            return rate
-
-
-class RandomPixels:
-    """So many images of random pixels in the memory of a device."""
-
-    def __init__(self, n: int, side: int, device: "torch.device") -> None:
-        import torch
-
-        self._pixels = torch.from_numpy(_pixels(n, side)).to(device).permute(0, 3, 1, 2)
-        self._sizes = np.full((n, 2), side, np.int64)
-
-    def __len__(self) -> int:
-        return len(self._sizes)
-
-    def batch(self, rows: npt.NDArray[np.int64]) -> "Batch":
-        """Return the images of these rows."""
-        from headstart.training.pixels import Batch
-
-        return Batch(self._pixels[rows], self._sizes[rows])
-
-    def batches(self, plan: Iterable[npt.NDArray[np.int64]]) -> "Iterator[Batch]":
-        """Return batch after batch."""
-        return map(self.batch, plan)
-
-
-def _pixels(n: int, side: int) -> npt.NDArray[np.uint8]:
-    return np.random.RandomState(SEED).randint(0, 256, (n, side, side, 3), dtype=np.uint8)
+def _setting_variants(
+    study: Study, setting: str | dict[str, Any]
+) -> tuple[tuple[Setting, ...], Requirement]:
+    """Make a setting with each number of steps, or say why there is none."""
+    name = setting if isinstance(setting, str) else str(setting.get("name"))
+    try:
+        return study.variants(setting), Requirement("setting", name, True, "")
+    except HeadstartError as error:
+        return (), Requirement("setting", name, False, str(error), error)

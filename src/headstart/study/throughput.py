@@ -1,0 +1,258 @@
+"""How fast this device is: networks timed on random pixels, and large products of matrices."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from headstart import models
+from headstart.context import ProgressReporter
+from headstart.devices import Device
+from headstart.errors import HeadstartError, TrainingError
+from headstart.spec import Model, TrainingConfig, Weights
+
+if TYPE_CHECKING:
+    import torch
+
+    from headstart.models.network import Network
+    from headstart.training.pixels import Batch
+
+__all__ = [
+    "Throughput",
+    "complete_throughput",
+    "device_name",
+    "matrix_rate",
+    "measure_throughput",
+]
+
+PRODUCT_SIDE = 1024
+PRODUCT_SECONDS = 0.15
+# Of the measurement of one network, and of all: what is not measured then is estimated.
+SECONDS, ALL_SECONDS = 2.0, 30.0
+# Fewer than two images have no batch statistics. A batch grows while there is time.
+SMALLEST, GROWTH = 2, 4
+CLASSES = 10
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Images per second of one network on this device.
+
+    Parameters
+    ----------
+    training
+        In training steps, forward and backward; None if it was not measured.
+    forward
+        In forward passes.
+    estimated
+        Whether both follow from the network's multiply-adds and the throughput of others.
+    """
+
+    training: float | None
+    forward: float | None
+    estimated: bool = False
+
+
+def complete_throughput(
+    rates: Mapping[str, Throughput], wanted: Iterable[Model]
+) -> dict[str, Throughput]:
+    """Add estimates for models that were not measured, from those that were.
+
+    The time of a network is proportional to its multiply-adds, at the median of the other networks'
+    multiply-adds per second. A network of unknown multiply-adds has no throughput.
+
+    Parameters
+    ----------
+    rates
+        By the model's name; those of models that are not in `wanted` are not used.
+    wanted
+        All models.
+    """
+    every = list(wanted)
+    measured = {m.name: rates[m.name] for m in every if m.name in rates}
+    known = [(m.multiply_adds, measured[m.name]) for m in every if m.name in measured]
+    training = [rate.training * cost for cost, rate in known if cost and rate.training]
+    forward = [rate.forward * cost for cost, rate in known if cost and rate.forward]
+    complete = dict(measured)
+    for model in every:
+        cost = model.multiply_adds
+        if model.name not in measured and cost:
+            slow, fast = (median(each) / cost if each else None for each in (training, forward))
+            complete[model.name] = Throughput(slow, fast, estimated=True)
+    return complete
+
+
+def measure_throughput(
+    wanted: Sequence[Model],
+    device: Device,
+    *,
+    batch_size: int | None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    seconds: float = SECONDS,
+    all_seconds: float = ALL_SECONDS,
+    reporter: ProgressReporter | None = None,
+) -> dict[str, Throughput]:
+    """Time real steps of each network on random pixels at its input size, with random weights.
+
+    Parameters
+    ----------
+    wanted
+        Models, measured in this order until `all_seconds` are spent.
+    batch_size
+        Images per training step; None measures no training. It is lowered if the images take longer
+        than `seconds`, or do not fit the memory.
+    precision
+        Precision of the arithmetic.
+
+    Returns
+    -------
+    dict
+        By the model's name; without models that cannot be built or do not fit the memory, of which
+        the reporter is informed.
+    """
+    from headstart.devices import require_fast, resolve_device
+
+    reporter = reporter or ProgressReporter()
+    found, place = {}, resolve_device(device)
+    require_fast(precision, place)
+    began = time.monotonic()
+    reporter.stage("measuring rates", total=len(wanted), unit="models")
+    for model in wanted:
+        if time.monotonic() - began < all_seconds:
+            try:
+                found[model.name] = _rate(model, place, batch_size, precision, seconds)
+            except HeadstartError as error:
+                reporter.note(f"{model.name}: not measured: {error}")
+        reporter.advance()
+    return found
+
+
+def device_name(device: Device) -> tuple[str, bool]:
+    """Name what is measured, a GPU or this processor with its threads; say whether it is a GPU."""
+    import torch
+
+    from headstart.devices import resolve_device
+
+    if resolve_device(device).type == "cuda":
+        return str(torch.cuda.get_device_name()), True
+    threads = torch.get_num_threads()
+    return f"this processor, {threads} thread{'s' if threads > 1 else ''}", False
+
+
+def _rate(
+    model: Model,
+    device: "torch.device",
+    batch_size: int | None,
+    precision: Literal["fp32", "bf16"],
+    seconds: float,
+) -> Throughput:
+    """Measure one network; training comes first, since features change the network."""
+    random = model.model_copy(update={"weights": Weights(locator=f"random:{SEED}")})
+    network = models.load(random).with_head(CLASSES, SEED)
+    trained = None
+    if batch_size is not None:
+        trained = _trained(network, model, device, batch_size, precision, seconds)
+    return Throughput(trained, _seen(network, model, device, precision, seconds))
+
+
+def _trained(
+    network: "Network",
+    model: Model,
+    device: "torch.device",
+    batch_size: int,
+    precision: Literal["fp32", "bf16"],
+    seconds: float,
+) -> float | None:
+    """Images a second of training steps, in the largest batch that there is time and room for.
+
+    None where even the first steps give no finite loss.
+    """
+    from headstart.methods.training_images import input_of
+    from headstart.training import train as run
+
+    input_spec = input_of(model)
+    size, began, rate = min(SMALLEST, batch_size), time.monotonic(), None
+    while True:
+        # The first step finds memory and algorithms, and is not counted.
+        config = TrainingConfig(steps=3, learning_rate=1e-6, batch_size=size, precision=precision)
+        pixels = RandomPixels(size, model.input_size, device)
+        labels = np.arange(size, dtype=np.int64) % CLASSES
+        try:
+            done = run(network, pixels, labels, input_spec, config, device=device)
+        except TrainingError:
+            if rate is None:
+                raise
+            return rate
+        if done.images_per_second is None:
+            return rate
+        rate, size = done.images_per_second, min(GROWTH * size, batch_size)
+        late = time.monotonic() - began + config.steps * size / rate > seconds
+        if late or size == config.batch_size:
+            return rate
+
+
+def _seen(
+    network: "Network",
+    model: Model,
+    device: "torch.device",
+    precision: Literal["fp32", "bf16"],
+    seconds: float,
+) -> float:
+    """Images a second of forward passes by torch, as features are computed."""
+    from headstart.features.inference import Extractor
+
+    extractor = Extractor(network.cpu().eval(), model, precision, device)
+    size, rate, began = SMALLEST, 0.0, time.monotonic()
+    # The first pass finds memory and algorithms, and is not counted.
+    extractor(_pixels(size, model.input_size))
+    while True:
+        pixels, start = _pixels(size, model.input_size), time.monotonic()
+        extractor(pixels)
+        now = time.monotonic()
+        rate, last = size / (now - start), size
+        size = min(GROWTH * size, extractor.batch_size)
+        if size == last or now - began + size / rate > seconds:
+            return rate
+
+
+class RandomPixels:
+    """So many images of random pixels in the memory of a device."""
+
+    def __init__(self, n: int, side: int, device: "torch.device") -> None:
+        import torch
+
+        self._pixels = torch.from_numpy(_pixels(n, side)).to(device).permute(0, 3, 1, 2)
+        self._sizes = np.full((n, 2), side, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> "Batch":
+        """Return the images of these rows."""
+        from headstart.training.pixels import Batch
+
+        return Batch(self._pixels[rows], self._sizes[rows])
+
+    def batches(self, plan: Iterable[npt.NDArray[np.int64]]) -> "Iterator[Batch]":
+        """Return batch after batch."""
+        return map(self.batch, plan)
+
+
+def _pixels(n: int, side: int) -> npt.NDArray[np.uint8]:
+    return np.random.RandomState(SEED).randint(0, 256, (n, side, side, 3), dtype=np.uint8)
+
+
+def matrix_rate() -> float:
+    """Measure the multiply-adds a second of large products of matrices, float32, here and now."""
+    A = np.ones((PRODUCT_SIDE, PRODUCT_SIDE), dtype=np.float32)
+    A @ A
+    start, products = time.perf_counter(), 0
+    while (spent := time.perf_counter() - start) < PRODUCT_SECONDS:
+        A @ A
+        products += 1
+    return products * PRODUCT_SIDE**3 / spent
