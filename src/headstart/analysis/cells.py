@@ -14,6 +14,7 @@ from scipy.special import logit, ndtri
 
 from headstart.errors import AnalysisError, TableError
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor, Scale
+from headstart.spec.formatting import first_few
 from headstart.stats import (
     ErrorBars,
     accuracy_of,
@@ -411,8 +412,9 @@ def _test_sizes(rows: pd.DataFrame, datasets: Iterable[str]) -> Floats:
     sizes = rows.groupby("dataset", sort=False)["n_test"].median().loc[list(datasets)]
     if sizes.isna().any():
         missing = sorted(sizes.index[sizes.isna()])
+        names = first_few(missing, MOST_NAMED)
         raise AnalysisError(
-            f"--weights n_test: test-set sizes are missing for {_named(missing)}: add a column "
+            f"--weights n_test: test-set sizes are missing for {names}: add a column "
             "n_test (number of test images)",
             code="analysis.weights_unknown",
             datasets=missing,
@@ -441,15 +443,11 @@ def unconnected(part: Matrix) -> str:
     for number in range(group.max() + 1):
         models = [part.models[i] for i in np.flatnonzero(group == number)]
         datasets = [part.datasets[j] for j in np.flatnonzero(there[group == number].any(axis=0))]
-        said.append(f"{_named(models)} on {_named(datasets)}")
+        said.append(
+            " on ".join(first_few(sorted(names), MOST_NAMED) for names in (models, datasets))
+        )
     shown = "; ".join(said[:MOST_NAMED]) + ("; ..." if len(said) > MOST_NAMED else "")
     return (
         f"models and datasets are not connected: {len(said)} groups share no model and no dataset "
         f"({shown}); measure one model of each group on one dataset of another"
     )
-
-
-def _named(names: list[str]) -> str:
-    shown = sorted(names)[:MOST_NAMED]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -19,6 +19,7 @@ from headstart.analysis.correlations import FEWEST_FOR_INTERVAL
 from headstart.analysis.published import published_classes
 from headstart.metrics import beats_chance
 from headstart.spec.display_names import in_order
+from headstart.spec.formatting import first_few
 from headstart.stats import crossed_mean, log_odds, steps_to_share
 
 __all__ = [
@@ -140,8 +141,7 @@ def chance_notes(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
     why = "accuracy is not significantly above chance at any number of steps (one-sided, p > 0.01)"
     for setting in dict.fromkeys(row["setting"] for row in failed):
         names = [f"{r['model']} on {r['dataset']}" for r in failed if r["setting"] == setting]
-        rest = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        notes.append((f"convergence speed ({setting}): {', '.join(names[:4])}{rest}", why))
+        notes.append((f"convergence speed ({setting}): {first_few(names)}", why))
     untested = sum(row["learned"] is None for row in rows)
     if untested:
         what = f"test against chance for {untested} of {len(rows)} convergence curves"

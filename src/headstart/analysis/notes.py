@@ -11,6 +11,7 @@ from headstart.analysis.prediction import FEWEST_FOR_PREDICTION
 from headstart.analysis.tables.joined_tables import ResultsTable
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import setting_label
+from headstart.spec.formatting import first_few
 
 __all__ = ["notes_on", "remarks_on"]
 
@@ -86,11 +87,10 @@ def _on_weights(setting: str, one: Matrix) -> list[Note]:
         return []
     share = one.weight / one.weight.sum()
     order = np.argsort(-share, kind="stable")
-    names = [f"{one.datasets[j]} {share[j]:.1%}".replace("%", " %") for j in order[:SOME]]
-    rest = f" and {len(order) - SOME} more" if len(order) > SOME else ""
+    names = [f"{one.datasets[j]} {share[j]:.1%}".replace("%", " %") for j in order]
     return [(
         f"means over datasets are weighted by the number of test images ({setting_label(setting)})",
-        f"{', '.join(names)}{rest}",
+        first_few(names),
     )]  # fmt: skip
 
 
@@ -122,10 +122,8 @@ def _on_edges(frame: pd.DataFrame) -> list[Note]:
 
 def _cells(rows: pd.DataFrame) -> str:
     """Name some cells."""
-    names = [f"{row.model} on {row.dataset} ({setting_label(row.setting)})"
-             for row in rows.head(SOME).itertuples()]  # fmt: skip
-    rest = len(rows) - len(names)
-    return ", ".join(names) + (f" and {rest} more" if rest else "")
+    return first_few([f"{row.model} on {row.dataset} ({setting_label(row.setting)})"
+                      for row in rows.itertuples()])  # fmt: skip
 
 
 def _on_large_family(setting: str, one: Matrix) -> list[Note]:
@@ -161,11 +159,10 @@ def _on_far_values(setting: str, one: Matrix, predictor: Predictor) -> list[Note
     if not len(far):
         return []
     names = [f"{one.models[i]} {predictor.scale.text(values[i])}" for i in far]
-    rest = f" and {len(names) - SOME} more" if len(names) > SOME else ""
     return [(
         f"{predictor.label} of {len(far)} of {known.sum()} models is far from all others "
         f"({setting_label(setting)})",
-        f"correlations, lines and predictions depend on them: {', '.join(names[:SOME])}{rest}",
+        f"correlations, lines and predictions depend on them: {first_few(names)}",
     )]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from scipy.special import bdtr
 from headstart.analysis.cells import AnalysisOptions, Matrix
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import setting_label
+from headstart.spec.formatting import first_few
 from headstart.stats import (
     PolynomialFit,
     accuracy_of,
@@ -389,7 +390,7 @@ def _rejected(prediction: pd.DataFrame) -> list[str]:
         return []
     return [
         "A straight line is rejected (F test of the quadratic term, p < 0.05 divided by the number "
-        f"of datasets); a quadratic is fitted instead on {_some(_names(curved, several))}."
+        f"of datasets); a quadratic is fitted instead on {first_few(_names(curved, several))}."
     ]
 
 
@@ -400,7 +401,9 @@ def _widened(prediction: pd.DataFrame) -> list[str]:
         rows = prediction[prediction[f"widened_{third}"] > 1]
         if len(rows):
             names = zip(_names(rows, _several(prediction)), rows[f"widened_{third}"], strict=True)
-            parts.append(f"{third} third: {_some([f'{name} x {by:.1f}' for name, by in names])}")
+            parts.append(
+                f"{third} third: {first_few([f'{name} x {by:.1f}' for name, by in names])}"
+            )
     if not parts:
         return []
     return [
@@ -419,8 +422,3 @@ def _names(rows: pd.DataFrame, several: bool) -> list[str]:
         f"{row.dataset} ({setting_label(row.setting)})" if several else str(row.dataset)
         for row in rows.itertuples()
     ]
-
-
-def _some(names: list[str], most: int = 4) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

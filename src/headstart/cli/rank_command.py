@@ -37,6 +37,7 @@ from headstart.cli.output import (
 )
 from headstart.errors import CommandError
 from headstart.shown_names import one_line
+from headstart.spec.formatting import first_few
 
 if TYPE_CHECKING:
     from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
@@ -289,10 +290,9 @@ def _show_rest(answer: "RankAnswer", page: Path | None) -> None:
     for each in answer.not_tried:
         reasons.setdefault(each.reason, []).append(each)
     for reason, some in reasons.items():
-        names = ", ".join(each.name for each in some[:NAMES_SHOWN])
-        more = f" and {len(some) - NAMES_SHOWN} more" if len(some) > NAMES_SHOWN else ""
+        names = first_few([each.name for each in some], NAMES_SHOWN)
         remedy = f": {some[0].remedy}" if some[0].remedy and len(some) == 1 else ""
-        console.print(f"Not tried ({reason}): {names}{more}{remedy}")
+        console.print(f"Not tried ({reason}): {names}{remedy}")
     console.print(
         f"{answer.spent:.0f} s of {answer.budget:.0f} s; "
         f"{count(len(answer.models), 'model')} measured"

@@ -29,6 +29,7 @@ from headstart.datasets.splits import ICLOUD, LOOSE, Split
 from headstart.errors import DatasetError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Decoding
+from headstart.spec.formatting import first_few
 
 __all__ = [
     "AuditReport",
@@ -218,11 +219,11 @@ def _check_spans(audit: AuditReport, dataset_name: str) -> None:
     if len(audit.guessed) < 2:
         return
     counts = sorted(audit.guessed.items(), key=lambda pair: -pair[1])
-    found = ", ".join(f"{low:g}..{high:g} ({n:,} images)" for (low, high), n in counts[:SPANS])
-    more = f" and {len(counts) - SPANS:,} more" if len(counts) > SPANS else ""
+    spans = [f"{low:g}..{high:g} ({n:,} images)" for (low, high), n in counts]
     widest = min(low for low, _ in audit.guessed), max(high for _, high in audit.guessed)
     raise DatasetError(
-        f"images of dataset '{dataset_name}' have different ranges of values: {found}{more}: pass "
+        f"images of dataset '{dataset_name}' have different ranges of values: "
+        f"{first_few(spans, SPANS)}: pass "
         f"the values that are black and white in all of them, for example "
         f"?range={widest[0]:g}..{widest[1]:g}",
         code="dataset.ranges_differ",
@@ -444,9 +445,8 @@ def data_warnings(checked: VerifiedDataset) -> list[DataWarning]:
     warnings += [DataWarning("converted-images", text) for text in decoding_notes(checked)]
     if found.duplicates:
         pairs = [f"{d.other_split} {d.other_where} = {d.split} {d.where}" for d in found.duplicates]
-        more = f" and {len(pairs) - NAMED:,} more" if len(pairs) > NAMED else ""
         verb = "1 image is" if len(pairs) == 1 else f"{len(pairs):,} images are"
-        text = f"{verb} in two splits (leakage): {'; '.join(pairs[:NAMED])}{more}"
+        text = f"{verb} in two splits (leakage): {first_few(pairs, NAMED, '; ')}"
         warnings.append(DataWarning("leakage", text))
     if found.conflicts:
         verb = "image has" if found.conflicts == 1 else "images have"
@@ -456,13 +456,12 @@ def data_warnings(checked: VerifiedDataset) -> list[DataWarning]:
         DataWarning("similar-classes", text) for text in _suspicious_classes(loaded.classes)
     ]
     if untested := _untested(loaded):
-        names = ", ".join(f"'{name}'" for name in untested[:NAMED])
-        more = f" and {len(untested) - NAMED:,} more" if len(untested) > NAMED else ""
+        names = first_few([f"'{name}'" for name in untested], NAMED)
         verb = "has" if len(untested) == 1 else "have"
         text = f"{len(untested):,} of {len(loaded.classes):,} classes {verb} no test image: "
         left = len(loaded.classes) - len(untested)
         mean = "" if loaded.metric == "top-1" else f"; the mean is over the other {left:,}"
-        warnings.append(DataWarning("untested-classes", f"{text}{names}{more}{mean}"))
+        warnings.append(DataWarning("untested-classes", f"{text}{names}{mean}"))
     return warnings
 
 
@@ -511,9 +510,8 @@ def _skipped(left_out: Mapping[str, int]) -> Iterator[str]:
 def _suspicious_classes(classes: Sequence[str]) -> Iterator[str]:
     """Yield what in the names of classes may be a slip, one line each."""
     if alike := alike_classes(classes):
-        said = "; ".join(join_names(names) for names in alike[:NAMED])
-        more = f" and {len(alike) - NAMED:,} more" if len(alike) > NAMED else ""
-        yield f"classes whose names are nearly the same, and count as different: {said}{more}"
+        said = first_few([join_names(names) for names in alike], NAMED, "; ")
+        yield f"classes whose names are nearly the same, and count as different: {said}"
     if missing := [name for name in classes if name.casefold() in NO_VALUE]:
         yield f"classes whose names may stand for a missing label: {join_names(missing)}"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from headstart.errors import DatasetError
+from headstart.spec.formatting import first_few
 
 __all__ = [
     "PARTS",
@@ -225,9 +226,7 @@ def describe_parts(
 
 def join_names(names: Sequence[str], *, quoted: bool = True, most: int = SHOWN) -> str:
     """Return names for a message, the first few of many."""
-    said = [f"'{shorten(name)}'" if quoted else shorten(name) for name in names[:most]]
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(said) + more
+    return first_few([f"'{shorten(name)}'" if quoted else shorten(name) for name in names], most)
 
 
 def shorten(text: str, longest: int = LONGEST) -> str:

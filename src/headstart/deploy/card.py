@@ -10,6 +10,7 @@ from headstart.models import licence_of
 from headstart.models.saved_networks import card_front_matter
 from headstart.shown_names import markdown
 from headstart.spec import Model, Result
+from headstart.spec.formatting import first_few
 from headstart.stats import wilson_interval
 
 __all__ = ["example", "model_card", "packages"]
@@ -163,10 +164,8 @@ def _race(choice: Mapping[str, Any], n_test: int) -> str:
 
 
 def _classes(final: FinalNetwork) -> list[str]:
-    listed = ", ".join(map(markdown, final.classes[:SHOWN_CLASSES]))
-    more = len(final.classes) - SHOWN_CLASSES
-    end = f" and {more:,} more." if more > 0 else "."
-    return [f"{len(final.classes):,} (`classes.json`, in the order of the outputs): {listed}{end}"]
+    listed = first_few([markdown(name) for name in final.classes], SHOWN_CLASSES)
+    return [f"{len(final.classes):,} (`classes.json`, in the order of the outputs): {listed}."]
 
 
 def _licence(model: Model) -> list[str]:

@@ -11,6 +11,7 @@ from headstart.models.model_catalogue import FULL_NAME, ModelName
 from headstart.models.weight_files import WEIGHTS, write_weights
 from headstart.shown_names import markdown
 from headstart.spec import Model, Result
+from headstart.spec.formatting import first_few
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -222,8 +223,7 @@ def _text(result: Result) -> str:
     trial, dataset, setting = result.trial, result.trial.dataset, result.trial.setting
     chosen = result.selection.chosen if result.selection else {}
     choice = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())
-    listed = ", ".join(map(markdown, dataset.classes[:SHOWN_CLASSES]))
-    more = len(dataset.classes) - SHOWN_CLASSES
+    listed = first_few([markdown(name) for name in dataset.classes], SHOWN_CLASSES)
     lines = [
         f"`{trial.model.name}` (weights {trial.model.weights_name}), transferred to "
         f"{markdown(dataset.name)} by the setting `{setting.name}`, protocol {setting.protocol}, "
@@ -242,8 +242,7 @@ def _text(result: Result) -> str:
         f"headstart run --models '{load_name(trial.model)}' --datasets NAME",
         "```",
         "",
-        f"{len(dataset.classes)} classes, in the order of its outputs: {listed}"
-        + (f" and {more} more." if more > 0 else "."),
+        f"{len(dataset.classes)} classes, in the order of its outputs: {listed}.",
         f"All are in `{CONFIG}`, with what the network takes. Trial {trial.key}.",
     ]
     return "\n".join(lines) + "\n"

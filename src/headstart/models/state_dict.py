@@ -24,6 +24,7 @@ from headstart.models.checkpoint_search import (
 )
 from headstart.models.weight_files import quantised
 from headstart.models.weight_formats import shard_of
+from headstart.spec.formatting import first_few
 
 if TYPE_CHECKING:
     import torch
@@ -225,11 +226,10 @@ def _note_ignored(
     ]
     parts = Counter(_first_parts(n) for n in [*unexpected, *beside])
     if parts:
-        listed = ", ".join(f"{part}" for part, _ in parts.most_common(SHOWN))
-        more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
+        listed = first_few([part for part, _ in parts.most_common()], SHOWN)
         note(
             f"{Path(purpose.where).name}: ignored {sum(parts.values())} tensors that are not of "
-            f"the network: {listed}{more}"
+            f"the network: {listed}"
         )
 
 
@@ -366,9 +366,7 @@ def _size(tensor: Any) -> str:
 
 
 def _listed(what: str, names: list[str]) -> str:
-    listed = ", ".join(names[:SHOWN])
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{len(names)} {what}" + (f": {listed}{more}" if names else "")
+    return f"{len(names)} {what}" + (f": {first_few(names, SHOWN)}" if names else "")
 
 
 # Embeddings of places, and biases by distances, under the names of timm, torchvision, transformers

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from headstart.errors import WeightsError, WeightsMissingError
 from headstart.files import sha256_file, storage_errors
+from headstart.spec.formatting import first_few
 
 __all__ = [
     "AVERAGE",
@@ -270,9 +271,8 @@ def _check_archive(file: Path, size: int) -> None:
     if names and all(name.endswith(".npy") for name in names):
         raise _refused(file, "npz", "an archive of NumPy arrays (JAX, Flax)", CONVERT)
     if "data.pkl" not in last:
-        listed = ", ".join(names[:SHOWN]) or "nothing"
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        raise _refused(file, "zip", f"a zip archive of {listed}{more}", UNPACK)
+        listed = first_few(names, SHOWN) or "nothing"
+        raise _refused(file, "zip", f"a zip archive of {listed}", UNPACK)
     if sum(entry.file_size for entry in entries) > MOST_COMPRESSED * size:
         raise damaged(file, "a zip archive that unpacks to a multiple of its size")
 

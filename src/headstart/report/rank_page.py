@@ -13,7 +13,7 @@ from headstart.figures.style import CONFIG
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
 from headstart.report.page_model import Column, Names, PageTable, filled
 from headstart.report.page_templates import render_page, write_html
-from headstart.spec.formatting import count, decimals, number, percent, ranged
+from headstart.spec.formatting import count, decimals, first_few, number, percent, ranged
 
 __all__ = ["not_tried_table", "rank_html", "rank_table", "write_rank_page"]
 
@@ -87,9 +87,8 @@ def supporting(answer: RankAnswer) -> list[str]:
     tied = [model.name for model in answer.tied if model.name != answer.recommended]
     found = []
     if tied:
-        shown = ", ".join(tied[:6]) + (f" and {len(tied) - 6} more" if len(tied) > 6 else "")
         verb = "is" if len(tied) == 1 else "are"
-        found.append(f"{shown} {verb} not significantly different from the best.")
+        found.append(f"{first_few(tied, 6)} {verb} not significantly different from the best.")
     dropped = [model for model in answer.models if not model.tied]
     if dropped:
         verb = "is" if len(dropped) == 1 else "are"
@@ -235,13 +234,15 @@ def not_tried_table(answer: RankAnswer) -> PageTable:
     for reason, some in reasons.items():
         names, remedies = [one.name for one in some], {one.remedy for one in some}
         remedy = some[0].remedy if len(remedies) == 1 else f"for the first: {some[0].remedy}"
-        rows.append({"reason": reason, "n": len(some), "names": shortened(names), "remedy": remedy})
+        rows.append(
+            {
+                "reason": reason,
+                "n": len(some),
+                "names": first_few(names, MOST_NAMES),
+                "remedy": remedy,
+            }
+        )
     return filled("missing", "Candidates that were not tried", columns, rows, NAMES)
-
-
-def shortened(names: Sequence[str]) -> str:
-    more = len(names) - MOST_NAMES
-    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def front_rows(answer: RankAnswer) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ __all__ = [
     "coefficient_interval",
     "count",
     "decimals",
+    "first_few",
     "html_table",
     "interval",
     "joined",
@@ -181,6 +182,18 @@ def listed(names: Sequence[str], most: int = 4) -> str:
         rest = len(names) - most
         return f"{', '.join(names[:most])} and {count(rest, 'other')}"
     return joined(names)
+
+
+def first_few(texts: Sequence[str], most: int = 4, separator: str = ", ") -> str:
+    """Return the first texts, and the number of those left out.
+
+    Examples
+    --------
+    >>> first_few(["a", "b"]), first_few(["a", "b", "c"], 1), first_few(["a", "b"], separator="; ")
+    ('a, b', 'a and 2 more', 'a; b')
+    """
+    rest = len(texts) - most
+    return separator.join(texts[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def joined(parts: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.errors import StoreError
 from headstart.spec import Result, Trial, Value
+from headstart.spec.formatting import first_few
 from headstart.store.database import ResultStore
 
 if TYPE_CHECKING:
@@ -250,11 +251,9 @@ def tried(store: ResultStore, named: Sequence[str] = ()) -> list[Tried]:
             code="store.trial_unknown",
             name=asked,
         )
-    listed = ", ".join(f"{one.key[:DIGITS]} ({one.title})" for one in found[:SHOWN])
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    listed = first_few([f"{one.key[:DIGITS]} ({one.title})" for one in found], SHOWN)
     raise StoreError(
-        f"{len(found)} trials of {store.name} are '{asked}': give the beginning of a key: "
-        f"{listed}{more}",
+        f"{len(found)} trials of {store.name} are '{asked}': give the beginning of a key: {listed}",
         code="store.trial_ambiguous",
         name=asked,
         found=[one.key for one in found],

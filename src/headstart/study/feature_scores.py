@@ -18,6 +18,7 @@ from headstart.files import replaced, storage_errors
 from headstart.predictors import transfer_score
 from headstart.registry import PREDICTORS
 from headstart.spec import Dataset, Model, Trial, digest
+from headstart.spec.formatting import first_few
 from headstart.store import ResultStore
 
 __all__ = ["MOST_IMAGES", "TransferScores", "balanced_rows", "source_probabilities",
@@ -94,10 +95,7 @@ def transfer_scores(
         own.trial_finished()
     frame = pd.DataFrame(rows, columns=["model", "dataset", *names])
     values = frame.groupby(["model", "dataset"], sort=False, as_index=False).mean()
-    lines = [
-        f"{reason} ({places[0]}{f' and {len(places) - 1} more' if len(places) > 1 else ''})"
-        for reason, places in notes.items()
-    ]
+    lines = [f"{reason} ({first_few(places, 1)})" for reason, places in notes.items()]
     return TransferScores(values, tuple(lines))
 
 
