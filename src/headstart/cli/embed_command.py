@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from headstart.cli.options import (
-    DeviceName,
     DeviceOption,
     JsonFlag,
     LimitOption,
@@ -76,7 +75,7 @@ class _Options:
     @property
     def arithmetic(self) -> "Precision":
         """Return the arithmetic of the networks."""
-        return self.precision.value if self.precision else "fp32"
+        return self.precision or "fp32"
 
     @property
     def chosen_classes(self) -> int | tuple[str, ...] | None:
@@ -93,7 +92,7 @@ def embed(
     out: Annotated[
         Path, typer.Option(help="Folder for figure, page and tables.", metavar="FOLDER")
     ] = Path("headstart-embedding"),
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     json: JsonFlag = False,
 ) -> None:
     """Draw t-SNE embeddings of test images, and measure how well their classes are separated.
@@ -128,7 +127,7 @@ def embed(
     screen = Screen(stderr=True, markup=False, highlight=False) if json else console
     resume = "features are kept; run the same command again to resume"
     with resumable(resume), LiveReporter(screen) as reporter:
-        context = RunContext(device=device.value, reporter=reporter, trust=options.trust)
+        context = RunContext(device=device, reporter=reporter, trust=options.trust)
         found = compute(chosen, shown, view, options.arithmetic, context)
     _show(found, write_files(found, out), out, json=json)
 

@@ -5,15 +5,13 @@ What is slow to import is imported when the command runs.
 
 import json as json_module
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from headstart.cli.options import (
     DEFAULT_STORE,
-    DeviceName,
     DeviceOption,
     JsonFlag,
     StoreOption,
@@ -28,14 +26,6 @@ if TYPE_CHECKING:
     from headstart.store import ResultStore
 
 __all__ = ["KeptModelsOption", "export"]
-
-
-class FormName(StrEnum):
-    """What an export is for."""
-
-    onnx = "onnx"
-    torch = "torch"
-    timm = "timm"
 
 
 KeptModelsOption = Annotated[
@@ -69,11 +59,11 @@ class _Options:
         typer.Option(help="Dataset of --best.", metavar="NAME", show_default=False),
     ] = None
     to: Annotated[
-        FormName,
+        Literal["onnx", "torch", "timm"],
         typer.Option(
             help="Form: an ONNX file, a torch program, or a folder for timm.create_model."
         ),
-    ] = FormName.onnx
+    ] = "onnx"
     out: Annotated[
         Path | None,
         typer.Option(
@@ -92,7 +82,7 @@ def export(
     options: _Options,
     store: StoreOption = DEFAULT_STORE,
     kept_models: KeptModelsOption = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     trust: TrustFlag = False,
     json: JsonFlag = False,
 ) -> None:
@@ -105,18 +95,18 @@ def export(
 
     opened = ResultStore(store)
     result, chosen_by = _chosen(opened, options)
-    folder = options.out or Path(f"export-{result.trial.key[:12]}-{options.to.value}")
+    folder = options.out or Path(f"export-{result.trial.key[:12]}-{options.to}")
     predictions = opened.predictions(result.trial.key)
     kept = kept_models_of(opened, kept_models)
     # Where the output is JSON, nothing else may be.
     screen = Screen(stderr=True, markup=False, highlight=False) if json else console
     with resumable("nothing was written"), LiveReporter(screen) as reporter:
-        context = RunContext(device=device.value, reporter=reporter, trust=trust)
+        context = RunContext(device=device, reporter=reporter, trust=trust)
         exported = export_result(
             result,
             predictions,
             lambda: final_network(result, context, kept),
-            options.to.value,
+            options.to,
             folder,
             context,
             half=options.half,

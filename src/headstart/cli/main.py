@@ -28,7 +28,7 @@ from headstart.cli.datasets_command import datasets_app
 from headstart.cli.embed_command import embed
 from headstart.cli.export_command import export
 from headstart.cli.models_command import models_app, upstream
-from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption, JsonFlag
+from headstart.cli.options import BAD_INPUT, DeviceOption, JsonFlag
 from headstart.cli.output import console, echo, plain_table, run_command
 from headstart.cli.predict_command import predict
 from headstart.cli.pretrain_command import ablate, pretrain
@@ -97,12 +97,12 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for all results.", metavar="FOLDER")] = Path(
         "headstart-demo"
     ),
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
 ) -> None:
     """Measure three pretrained networks on real images in minutes, without any download."""
     from headstart.cli.demo import run_demo
 
-    if any(run.failures for run in run_demo(out, device.value)):
+    if any(run.failures for run in run_demo(out, device)):
         sys.exit(BAD_INPUT)
 
 

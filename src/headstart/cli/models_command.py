@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.text import Text
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
-from headstart.cli.options import DeviceName, DeviceOption, JsonFlag, TrustFlag
+from headstart.cli.options import DeviceOption, JsonFlag, TrustFlag
 from headstart.cli.output import console, echo, plain_table, shortened
 from headstart.errors import CommandError, StudyError
 
@@ -79,7 +79,7 @@ def upstream(
         ),
     ],
     models: Annotated[str, typer.Option(help="Models, separated by commas.", metavar="NAMES")],
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     limit: Annotated[
         int | None,
         typer.Option(
@@ -99,7 +99,7 @@ def upstream(
     trust: TrustFlag = False,
 ) -> None:
     """Measure top-1 accuracy on ImageNet, for use in analyses."""
-    _measure_upstream(imagenet, models, device.value, limit, order=classes, trust=trust)
+    _measure_upstream(imagenet, models, device, limit, order=classes, trust=trust)
 
 
 def _list(*, json: bool) -> None:

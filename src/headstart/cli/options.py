@@ -5,13 +5,13 @@ A group is a dataclass: a command that has it as a parameter has an option per f
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from headstart.cli.command_group import Verbosity, verbosity
+from headstart.devices import Device
 from headstart.errors import CommandError
 
 __all__ = [
@@ -20,14 +20,12 @@ __all__ = [
     "INTERRUPTED",
     "AnalysisFlags",
     "CsvFlag",
-    "DeviceName",
     "DeviceOption",
     "ExecutorOptions",
-    "FurtherName",
     "JsonFlag",
     "LimitOption",
     "LogName",
-    "PrecisionName",
+    "Precision",
     "PrecisionOption",
     "SeedsOption",
     "SettingsOption",
@@ -36,7 +34,6 @@ __all__ = [
     "StudyOptions",
     "TrainingOptions",
     "TrustFlag",
-    "ViewName",
     "WorkersOption",
     "refuse_password",
 ]
@@ -48,83 +45,8 @@ INTERRUPTED = 130
 DEFAULT_STORE = "headstart.db"
 
 
-class DeviceName(StrEnum):
-    """Devices that compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class PrecisionName(StrEnum):
-    """Arithmetic of the network."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class FurtherName(StrEnum):
-    """Studies of the paper with one more factor."""
-
-    convergence = "convergence"
-    dataset_size = "dataset-size"
-
-
-class LogName(StrEnum):
-    """Tools that draw training curves."""
-
-    tensorboard = "tensorboard"
-    mlflow = "mlflow"
-    wandb = "wandb"
-
-
-class ViewName(StrEnum):
-    """Parts of a test image that are evaluated."""
-
-    central = "central"
-    full = "full"
-
-
-class UnitName(StrEnum):
-    """Units of accuracies."""
-
-    percent = "percent"
-    proportion = "proportion"
-
-
-class ErrorBarsName(StrEnum):
-    """Forms of the within-dataset standard error."""
-
-    morey = "morey"
-    cousineau = "cousineau"
-
-
-class MeasureName(StrEnum):
-    """Meanings of the numbers of a table."""
-
-    accuracy = "accuracy"
-    error = "error"
-
-
-class DuplicatesName(StrEnum):
-    """Treatments of rows that contradict each other."""
-
-    refuse = "refuse"
-    average = "average"
-
-
-class WeightsName(StrEnum):
-    """Weights of datasets in means."""
-
-    equal = "equal"
-    n_test = "n_test"
-
-
-class CorrectionName(StrEnum):
-    """Corrections for many comparisons."""
-
-    simultaneous = "simultaneous"
-    none = "none"
+Precision = Literal["fp32", "bf16"]
+LogName = Literal["tensorboard", "mlflow", "wandb"]
 
 
 def refuse_password(given: Any) -> Any:
@@ -151,9 +73,7 @@ StoreOption = Annotated[
         callback=refuse_password,
     ),
 ]
-DeviceOption = Annotated[
-    DeviceName, typer.Option(help="Device; auto selects a GPU if there is one.")
-]
+DeviceOption = Annotated[Device, typer.Option(help="Device; auto selects a GPU if there is one.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CsvFlag = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 WorkersOption = Annotated[
@@ -191,7 +111,7 @@ LimitOption = Annotated[
     ),
 ]
 PrecisionOption = Annotated[
-    PrecisionName | None,
+    Precision | None,
     typer.Option(
         help="Arithmetic of the network (default: fp32); bf16 is faster on hardware that has it.",
         show_default=False,
@@ -243,7 +163,7 @@ class StudyOptions:
     settings: SettingsOption = None
     seeds: SeedsOption = None
     further: Annotated[
-        FurtherName | None,
+        Literal["convergence", "dataset-size"] | None,
         typer.Option(
             "--study",
             help="Study of the paper that fills in settings, steps, sizes and seeds that are "
@@ -277,11 +197,11 @@ class StudyOptions:
             "datasets": self.datasets,
             "settings": self.settings,
             "seeds": self.seeds,
-            "study": _plain(self.further),
+            "study": self.further,
             "steps": self.steps,
             "examples_per_class": self.examples_per_class,
             "limit": self.limit,
-            "precision": _plain(self.precision),
+            "precision": self.precision,
             "skip_broken": self.skip_broken or None,
         }
 
@@ -400,27 +320,25 @@ class TrainingOptions:
         ),
     ] = 0.08
     view: Annotated[
-        ViewName,
+        Literal["central", "full"],
         typer.Option(help="Part of a test image that is evaluated: central 87.5 %, or full."),
-    ] = ViewName.central
+    ] = "central"
     seed: Annotated[int, typer.Option(help="Random seed of pretraining.", metavar="INTEGER")] = 0
     limit: LimitOption = None
     skip_broken: SkipBrokenFlag = False
-    precision: Annotated[PrecisionName, typer.Option(help="Arithmetic of the network.")] = (
-        PrecisionName.fp32
-    )
-    device: DeviceOption = DeviceName.auto
+    precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = "fp32"
+    device: DeviceOption = "auto"
 
     def recipe(self) -> dict[str, Any]:
         """Return the fields of a recipe."""
         names = ("steps", "batch_size", "learning_rate", "weight_decay", "seed")
         chosen = {name: getattr(self, name) for name in names}
-        return {**chosen, "crop_area": (self.crop_area, 1.0), "view": self.view.value}
+        return {**chosen, "crop_area": (self.crop_area, 1.0), "view": self.view}
 
     def data(self) -> dict[str, Any]:
         """Return which images are used, and the arithmetic."""
-        precision = self.precision.value
-        return {"limit": self.limit, "skip_broken": self.skip_broken, "precision": precision}
+        names = ("limit", "skip_broken", "precision")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -448,7 +366,7 @@ class AnalysisFlags:
         ),
     ] = None
     unit: Annotated[
-        UnitName | None,
+        Literal["percent", "proportion"] | None,
         typer.Option(help="Unit of accuracies; inferred if omitted.", show_default=False),
     ] = None
     predictions: Annotated[
@@ -465,7 +383,7 @@ class AnalysisFlags:
         typer.Option("--wide", help="Tables with one column per dataset; inferred if omitted."),
     ] = False
     measure: Annotated[
-        MeasureName | None,
+        Literal["accuracy", "error"] | None,
         typer.Option(
             help="Meaning of the numbers: accuracies or error rates; inferred from headers, else "
             "accuracies.",
@@ -481,11 +399,11 @@ class AnalysisFlags:
         ),
     ] = "se"
     duplicates: Annotated[
-        DuplicatesName,
+        Literal["refuse", "average"],
         typer.Option(
             help="Treatment of rows that contradict each other: an error, or an average over runs."
         ),
-    ] = DuplicatesName.refuse
+    ] = "refuse"
     predictor: Annotated[
         str,
         typer.Option(
@@ -514,21 +432,21 @@ class AnalysisFlags:
         ),
     ] = None
     error_bars: Annotated[
-        ErrorBarsName,
+        Literal["morey", "cousineau"],
         typer.Option(
             help="Form of the error bars: morey (unbiased), or cousineau (as in the paper)."
         ),
-    ] = ErrorBarsName.morey
+    ] = "morey"
     correction: Annotated[
-        CorrectionName,
+        Literal["simultaneous", "none"],
         typer.Option(help="Correction of intervals and p-values for the number of comparisons."),
-    ] = CorrectionName.simultaneous
+    ] = "simultaneous"
     weights: Annotated[
-        WeightsName,
+        Literal["equal", "n_test"],
         typer.Option(
             help="Weight of a dataset in means over datasets: equal, or its number of test images."
         ),
-    ] = WeightsName.equal
+    ] = "equal"
     resamples: Annotated[
         int,
         typer.Option(
@@ -541,19 +459,8 @@ class AnalysisFlags:
         """Return keyword arguments of `headstart.analysis.analyze`, without those of reading."""
         names = ("predictor", "groups", "error_bars", "correction", "weights", "resamples",
                  "seed")  # fmt: skip
-        return {name: _plain(getattr(self, name)) for name in names}
+        return {name: getattr(self, name) for name in names}
 
     def reading(self) -> tuple[Any, ...]:
         """Return the arguments of `headstart.analysis.ReadOptions`."""
-        return (
-            _plain(self.unit),
-            self.wide,
-            _plain(self.measure),
-            self.spread,
-            _plain(self.duplicates),
-        )
-
-
-def _plain(value: Any) -> Any:
-    """Return the value of an enumeration, anything else as it is."""
-    return value.value if isinstance(value, StrEnum) else value
+        return (self.unit, self.wide, self.measure, self.spread, self.duplicates)

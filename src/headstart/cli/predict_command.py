@@ -14,7 +14,6 @@ from headstart.cli.options import (
     BAD_INPUT,
     DEFAULT_STORE,
     CsvFlag,
-    DeviceName,
     DeviceOption,
     JsonFlag,
     StoreOption,
@@ -59,7 +58,7 @@ def predict(
     ] = 5,
     store: StoreOption = DEFAULT_STORE,
     kept_models: KeptModelsOption = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     trust: TrustFlag = False,
     csv: CsvFlag = False,
     json: JsonFlag = False,
@@ -79,7 +78,7 @@ def predict(
     number = len(find_images(images))
     screen = Screen(stderr=True, markup=False, highlight=False) if csv or json else console
     with resumable("nothing was printed"), LiveReporter(screen) as reporter:
-        context = RunContext(device=device.value, reporter=reporter, trust=trust)
+        context = RunContext(device=device, reporter=reporter, trust=trust)
         classifier = load(source, store=store, kept_models=kept_models, context=context)
         reporter.stage("classifying", total=number, unit="images")
         found = classifier(images, on_progress=reporter.advance)

@@ -92,7 +92,7 @@ def pretrain(
         arch,
         dataset,
         options,
-        training.device.value,
+        training.device,
         name=name,
         configuration=configuration,
     )
@@ -136,7 +136,7 @@ def ablate(
         | training.data(),
     )
     options |= executors.keywords()
-    found = _ablate(study, dataset, store, options, training.device.value)
+    found = _ablate(study, dataset, store, options, training.device)
     if found.failures or (found.run and found.run.failures):
         sys.exit(BAD_INPUT)
 

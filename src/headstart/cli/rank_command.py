@@ -15,7 +15,6 @@ import typer
 from headstart.cli.options import (
     DEFAULT_STORE,
     CsvFlag,
-    DeviceName,
     DeviceOption,
     ExecutorOptions,
     JsonFlag,
@@ -143,7 +142,7 @@ class _Options:
             "finetune": self.finetune,
             "seed": self.seed,
             "limit": self.limit,
-            "precision": self.precision.value if self.precision else "fp32",
+            "precision": self.precision or "fp32",
             "skip_broken": self.skip_broken,
             "trust": self.trust,
         }
@@ -165,7 +164,7 @@ def rank(
         Path | None,
         typer.Option(help="HTML page of the answer.", metavar="FILE", show_default=False),
     ] = None,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     json: JsonFlag = False,
     csv: CsvFlag = False,
 ) -> None:
@@ -192,7 +191,7 @@ def rank(
             options.dataset,
             store=store,
             keep_models=keep_models,
-            device=device.value,
+            device=device,
             reporter=reporter,
             raced=raced,
             **keywords,

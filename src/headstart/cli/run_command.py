@@ -15,7 +15,6 @@ import typer
 from headstart.cli.options import (
     BAD_INPUT,
     DEFAULT_STORE,
-    DeviceName,
     DeviceOption,
     ExecutorOptions,
     LogName,
@@ -75,7 +74,7 @@ def run(
     executors: ExecutorOptions,
     kept: _KeptModels,
     store: StoreOption = DEFAULT_STORE,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     log: Annotated[
         LogName | None,
         typer.Option(
@@ -114,7 +113,7 @@ def run(
     elif run_and_show(
         study,
         store,
-        device.value,
+        device,
         trust=options.trust,
         keep_models=kept.place(store),
         log=_log_to(log, log_folder),
@@ -126,7 +125,7 @@ def run(
 def plan(
     options: StudyOptions,
     store: StoreOption = DEFAULT_STORE,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
     price: Annotated[
         float | None,
         typer.Option(
@@ -147,7 +146,7 @@ def plan(
     study, replaced = read_study(options.study, options.keys(), trust=options.trust)
     for line in replaced:
         echo(line)
-    show_plan(study, store, device.value, price)
+    show_plan(study, store, device, price)
 
 
 def _log_to(name: str | None, folder: Path | None) -> "Log | None":

@@ -5,15 +5,17 @@ from headstart.metrics.classification import (
     CALIBRATION,
     SCORERS,
     AtChance,
+    CalibrationBin,
     at_chance,
     beats_chance,
+    calibration_bins,
+    confusion_matrix,
     expected_calibration_error,
     log_loss,
     mean_per_class,
     score,
     top1,
 )
-from headstart.metrics.confusion import CalibrationBin, calibration_bins, confusion_matrix
 
 __all__ = [
     "CALIBRATION",

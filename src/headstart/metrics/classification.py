@@ -1,4 +1,4 @@
-"""Metrics of classification by name, and whether a result is above chance."""
+"""Metrics of classification by name, calibration, and whether a result is above chance."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -14,10 +14,11 @@ __all__ = [
     "CALIBRATION",
     "SCORERS",
     "AtChance",
+    "CalibrationBin",
     "at_chance",
     "beats_chance",
-    "bin_of",
-    "confidence_of",
+    "calibration_bins",
+    "confusion_matrix",
     "expected_calibration_error",
     "log_loss",
     "mean_per_class",
@@ -122,12 +123,12 @@ def expected_calibration_error(labels: Labels, scores: Scores) -> float:
     labels, scores
         As in `log_loss`.
     """
-    confidence, right = confidence_of(labels, scores)
-    difference = np.bincount(bin_of(confidence), weights=right - confidence, minlength=BINS)
+    confidence, right = _confidence_of(labels, scores)
+    difference = np.bincount(_bin_of(confidence), weights=right - confidence, minlength=BINS)
     return float(np.abs(difference).sum() / len(confidence))
 
 
-def confidence_of(labels: Labels, scores: Scores) -> tuple[Floats, npt.NDArray[np.bool_]]:
+def _confidence_of(labels: Labels, scores: Scores) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """Return the confidence of each prediction, and whether it is right.
 
     Parameters
@@ -145,7 +146,7 @@ def confidence_of(labels: Labels, scores: Scores) -> tuple[Floats, npt.NDArray[n
     return confidence, scores.argmax(axis=1) == labels
 
 
-def bin_of(confidence: Floats) -> npt.NDArray[np.int64]:
+def _bin_of(confidence: Floats) -> npt.NDArray[np.int64]:
     """Return the bin of each confidence. Bins are open below and closed above."""
     return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
 
@@ -249,3 +250,60 @@ def beats_chance(accuracy: float, n: int, chance: float, level: float = LEVEL) -
     right = round(accuracy * n)
     # P(X >= right) for X ~ binomial(n, chance); bdtrc(k, n, p) is P(X > k).
     return right > 0 and float(bdtrc(right - 1, n, chance)) <= level
+
+
+class CalibrationBin(NamedTuple):
+    """Predictions whose confidence lies in (low, high].
+
+    `confidence` and `accuracy` are their means, proportions; `n` is their number.
+    """
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    accuracy: float
+
+
+def confusion_matrix(label: Labels, predicted: Labels, n_classes: int) -> Labels:
+    """Return (K, K) int64: how many images of each class (row) were taken for each (column).
+
+    Parameters
+    ----------
+    label, predicted
+        (n,) classes from 0.
+    n_classes
+        K.
+
+    Examples
+    --------
+    >>> confusion_matrix(np.array([0, 0, 1]), np.array([0, 1, 1]), 2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    places = np.asarray(label) * n_classes + np.asarray(predicted)
+    return (
+        np.bincount(places, minlength=n_classes**2).reshape(n_classes, n_classes).astype(np.int64)
+    )
+
+
+def calibration_bins(labels: Labels, scores: Scores) -> list[CalibrationBin]:
+    """Return confidence and accuracy in bins of equal width, those with predictions alone.
+
+    The bins are those of `expected_calibration_error`, which is the mean of the absolute
+    differences of confidence and accuracy over them, weighted by `n`.
+
+    Parameters
+    ----------
+    labels, scores
+        As in `log_loss`.
+    """
+    confidence, right = _confidence_of(labels, scores)
+    place = _bin_of(confidence)
+    n = np.bincount(place, minlength=BINS)
+    sums = [np.bincount(place, weights=values, minlength=BINS) for values in (confidence, right)]
+    return [
+        CalibrationBin(
+            i / BINS, (i + 1) / BINS, int(n[i]), *(float(each[i] / n[i]) for each in sums)
+        )
+        for i in np.flatnonzero(n).tolist()
+    ]

@@ -3,7 +3,6 @@
 from headstart.spec.dataset import Dataset, Decoding, Metric, Sizes, plain_name
 from headstart.spec.model import Interpolation, Model, Pool, UpstreamAccuracy, Weights
 from headstart.spec.noun import digest
-from headstart.spec.recipe import SWITCHES, Recipe
 from headstart.spec.result import (
     Candidate,
     Estimate,
@@ -15,7 +14,7 @@ from headstart.spec.result import (
     Value,
 )
 from headstart.spec.setting import SearchGrid, Setting
-from headstart.spec.training import SGD, Crop, TrainingConfig
+from headstart.spec.training import SGD, SWITCHES, Crop, Recipe, TrainingConfig
 from headstart.spec.trial import Trial
 
 __all__ = [

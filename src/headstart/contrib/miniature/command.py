@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from headstart.cli.options import BAD_INPUT, DeviceName, DeviceOption, ExecutorOptions
+from headstart.cli.options import BAD_INPUT, DeviceOption, ExecutorOptions
 from headstart.cli.output import echo
 from headstart.registry import REPORTERS
 from headstart.threads import available_cpus
@@ -59,12 +59,12 @@ def miniature(
         bool,
         typer.Option("--tiny", help="Smoke test in minutes; results are not meaningful."),
     ] = False,
-    device: DeviceOption = DeviceName.auto,
+    device: DeviceOption = "auto",
 ) -> None:
     """Run the whole study of the paper on small networks and images, without any download."""
     from headstart.contrib.miniature.scale import FULL, TINY
 
-    if _run(TINY if tiny else FULL, out, device.value, executors.keywords()).failures:
+    if _run(TINY if tiny else FULL, out, device, executors.keywords()).failures:
         sys.exit(BAD_INPUT)
 
 
