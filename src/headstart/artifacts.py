@@ -382,10 +382,7 @@ class ArtifactFolder:
         options: dict[str, Any] = {"use_listings_cache": False, **self._options}
         if self.protocol == "s3":
             # One attempt each: `_retried` is what tries again.
-            options["config_kwargs"] = {
-                "retries": {"total_max_attempts": 1},
-                "connect_timeout": 10,
-            }
+            options["config_kwargs"] = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10}
         try:
             return fsspec.filesystem(self.protocol, **options)
         except ImportError as error:

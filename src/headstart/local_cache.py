@@ -58,8 +58,7 @@ def default_cache() -> Path:
         folder = Path(given).expanduser() if given else Path(usual) / "headstart"
     except RuntimeError as error:
         raise StorageError(
-            f"no folder for the cache ({error}): set {variable} to a folder",
-            code="cache.no_home",
+            f"no folder for the cache ({error}): set {variable} to a folder", code="cache.no_home"
         ) from error
     # The first part of it that is there.
     place = next((part for part in (folder, *folder.parents) if os.path.lexists(part)), folder)

@@ -16,13 +16,7 @@ from headstart.datasets.naming import output_order
 from headstart.datasets.sources.folder import read_split
 from headstart.datasets.sources.own_files import class_folders
 from headstart.datasets.splits import Split
-from headstart.errors import (
-    DatasetError,
-    DatasetMissingError,
-    FeatureError,
-    ModelError,
-    StudyError,
-)
+from headstart.errors import DatasetError, DatasetMissingError, FeatureError, ModelError, StudyError
 from headstart.features.preprocess import Decoder
 from headstart.files import storage_errors
 from headstart.metrics.classification import beats_chance
@@ -231,11 +225,7 @@ def _check_classifier(model: Model, found: int, classes: tuple[str, ...], traine
 
 
 def _predicted(
-    model: Model,
-    split: Split,
-    extractor: "Extractor",
-    classifier: "nn.Linear",
-    context: RunContext,
+    model: Model, split: Split, extractor: "Extractor", classifier: "nn.Linear", context: RunContext
 ) -> npt.NDArray[np.int64]:
     """Return the (n,) classes with the highest scores."""
     import torch

@@ -118,17 +118,18 @@ SWEPT = ("ablation", "effects", "convergence", "reached", "speedup", "dataset_si
 
 @dataclass(frozen=True, repr=False)
 class Analysis:
-    """What a table of results says, each part a tidy DataFrame; see `analyze`.
+    """The estimates from a table of results, each part a tidy DataFrame; see `analyze`.
 
-    Accuracies are proportions, log odds natural logarithms, intervals are for 95 %. A part that
-    cannot be given has no rows, an interval that cannot be given is NaN, and `missing` says why.
+    Accuracies are proportions, log odds natural logarithms, intervals have 95 % coverage. A part
+    that cannot be computed has no rows, an interval that cannot be computed is NaN, and `missing`
+    says why.
 
     Parameters
     ----------
     counts
-        A row per setting: how many models, datasets and cells everything rests on.
+        One row per setting: numbers of models, datasets and cells.
     cells
-        A row per model, dataset and setting: accuracy, log odds (mean over seeds), the interval of
+        One row per model, dataset and setting: accuracy, log odds (mean over seeds), interval of
         the accuracy, `adjusted` (log odds whose mean over a model's cells is its adjusted mean),
         the `residual` from its dataset's fit, and whether it is the best or
         `not_different` from the best by a `test`, with the `difference` in accuracy and its
@@ -168,14 +169,14 @@ class Analysis:
         Steps and epochs to 90 % of the largest odds, one row per setting, model and dataset; none
         for a curve that never leaves chance.
     speedup
-        How many times the steps of a setting another one takes to get there.
+        How many times as many steps another setting takes to get there.
     model_sets
         The correlation of the predictor with transfer in two sets of weights, and the
         difference, one row per setting; only with `against`.
     above_line
-        Own models (in a source beside a published table, and not in that) against the line through
-        the published ones: the `difference` of the mean log odds from what the predictor lets
-        expect, with the prediction interval.
+        Own models (of a source given beside a published table, and not in that table) against the
+        line through the published ones: the `difference` between the mean log odds and those
+        expected from the predictor, with its prediction interval.
     compared
         Accuracies of a model, dataset and setting in both sources, and their difference (source
         less `against`) with its interval: "paired" on the same images, or "independent".
@@ -185,23 +186,25 @@ class Analysis:
     unshared
         Settings, models and datasets that only one of the two sources has.
     models
-        What models cost, of stores and of tables that say it: parameters, multiply-adds per image,
-        images per second.
+        Cost of models, where a source has it: parameters, multiply-adds per image, images per
+        second.
     dropped
-        Models and datasets that take no part in a comparison for lack of any number.
+        Models and datasets left out of a comparison because all of their cells are missing.
     missing
-        What could not be given, and why.
+        What could not be computed, and why.
     notes
-        How numbers were treated (accuracies of exactly 0 or 100 %), and where intervals mislead.
+        How numbers were treated (accuracies of exactly 0 or 100 %), and where intervals are
+        misleading.
     trials
-        One row per stored result: how the number was made.
+        One row per stored result: how it was measured.
     sources
-        What the table came from, a dict a source; `against` is last and has a key of that name.
+        Where the table comes from: one dict per source; `against` is last and has a key of that
+        name.
     predictor
-        What is correlated with transfer: its column in these tables, its label ("ImageNet top-1
-        accuracy", for example), its scale.
+        What is correlated with transfer: its column in these tables, its label (for example
+        "ImageNet top-1 accuracy"), its scale.
     options
-        The choices that were made.
+        The options of the analysis.
     """
 
     counts: pd.DataFrame
@@ -325,18 +328,20 @@ def analyze(
     predictors: Sequence[str | Predictor] = (),
     scores: pd.DataFrame | None = None,
 ) -> Analysis:
-    """Analyse tables of results.
+    """Analyze tables of results.
 
     Parameters
     ----------
     sources
-        Stores, files, published tables ("kornblith2019"), DataFrames (`source.read_sources`).
+        Stores, files, published tables ("kornblith2019"), DataFrames
+        (`headstart.analysis.read_sources`).
     against
-        Another source to compare with, as the same networks with other weights: tables
-        `model_sets`, `compared`, `compared_means` and `unshared`.
+        Another source to compare with, for example the same networks with other weights: gives
+        the tables `model_sets`, `compared`, `compared_means` and `unshared`.
     columns, unit, reading
-        Our column name -> theirs, also as text: ``"model=Model,setting:=linear"``; how to read what
-        tables do not say, of which `unit` (percent, proportion) overrides `reading`.
+        Our column name -> theirs, also as text: ``"model=Model,setting:=linear"``; the unit of
+        accuracies (percent or proportion; overrides that of `reading`); how to read tables that do
+        not say it themselves.
     predictions
         Tables with a row per example and model: models are compared on the same examples.
     groups
@@ -344,8 +349,9 @@ def analyze(
     error_bars, correction, resamples, seed, pairs, weights
         See `headstart.analysis.cells.AnalysisOptions`.
     predictor, predictors, scores
-        What to correlate with transfer: a column, ``"params:log"`` (`predictors.find_predictor`);
-        what to judge (table `predictors`); values that sources lack (`study.transfer_scores`).
+        What to correlate with transfer: a column and its scale, ``"params:log"``
+        (`predictors.find_predictor`); predictors to judge (table `predictors`); their values where
+        sources lack them (`study.transfer_scores`).
 
     Raises
     ------

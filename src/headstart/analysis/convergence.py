@@ -22,12 +22,7 @@ from headstart.spec.display_names import in_order
 from headstart.spec.formatting import first_few
 from headstart.stats import crossed_mean, log_odds, steps_to_share
 
-__all__ = [
-    "chance_notes",
-    "reached",
-    "speedups",
-    "still_rising",
-]
+__all__ = ["chance_notes", "reached", "speedups", "still_rising"]
 
 Floats = npt.NDArray[np.float64]
 Cell = tuple[str, str]

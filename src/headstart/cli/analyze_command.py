@@ -30,7 +30,6 @@ AgainstOption = Annotated[
         help="Source to compare with: the same models in another store, or with other weights. "
         "Differences per cell and over datasets, and how well upstream accuracy predicts each.",
         metavar="SOURCE",
-        show_default=False,
     ),
 ]
 
@@ -43,22 +42,18 @@ class _AnalyzeOptions:
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for all tables (CSV) and figures (PNG, SVG, PDF).",
-            metavar="FOLDER",
-            show_default=False,
+            help="Folder for all tables (CSV) and figures (PNG, SVG, PDF).", metavar="FOLDER"
         ),
     ] = None
-    json: Annotated[
-        Path | None,
-        typer.Option(help="JSON file for all tables.", metavar="FILE", show_default=False),
-    ] = None
+    json: Annotated[Path | None, typer.Option(help="JSON file for all tables.", metavar="FILE")] = (
+        None
+    )
     predict: Annotated[
         float | None,
         typer.Option(
             help="Predictor (by default, upstream accuracy) of a new model, to predict its "
             "accuracy on each dataset.",
             metavar="NUMBER",
-            show_default=False,
         ),
     ] = None
     references: Annotated[
@@ -67,7 +62,6 @@ class _AnalyzeOptions:
             help="CSV file of accuracies to draw as lines in the figure settings: dataset, and one "
             "column per line. Needs --out.",
             metavar="FILE",
-            show_default=False,
         ),
     ] = None
     pairs: Annotated[
@@ -124,16 +118,11 @@ class _ReportOptions:
             help="Format of --out, whatever its suffix: html, latex, csv, json, card (a folder), "
             "notebook (a piece of HTML), or a plugin's.",
             metavar="NAME",
-            show_default=False,
         ),
     ] = None
     latex: Annotated[
         Path | None,
-        typer.Option(
-            help="LaTeX file for the tables; not written if omitted.",
-            metavar="FILE",
-            show_default=False,
-        ),
+        typer.Option(help="LaTeX file for the tables; not written if omitted.", metavar="FILE"),
     ] = None
     intervals: Annotated[
         bool, typer.Option("--intervals", help="In LaTeX, the 95 % interval below each accuracy.")
@@ -144,7 +133,6 @@ class _ReportOptions:
             help="Folder for a results card: a table and a figure for a README, as PDF, PNG and "
             "SVG; not written if omitted.",
             metavar="FOLDER",
-            show_default=False,
         ),
     ] = None
     csv: Annotated[
@@ -152,7 +140,6 @@ class _ReportOptions:
         typer.Option(
             help="CSV file for all accuracies with their marks; not written if omitted.",
             metavar="FILE",
-            show_default=False,
         ),
     ] = None
 

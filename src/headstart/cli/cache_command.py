@@ -33,8 +33,7 @@ def cache(context: typer.Context, json: JsonFlag = False) -> None:
 
 
 RemoteFlag = Annotated[
-    bool,
-    typer.Option("--remote", help="What is shared under the URL in $HEADSTART_CACHE instead."),
+    bool, typer.Option("--remote", help="What is shared under the URL in $HEADSTART_CACHE instead.")
 ]
 
 
@@ -42,11 +41,7 @@ RemoteFlag = Annotated[
 def size(
     kind: Annotated[
         str | None,
-        typer.Option(
-            help="Kinds to count, separated by commas; all if omitted.",
-            metavar="KINDS",
-            show_default=False,
-        ),
+        typer.Option(help="Kinds to count, separated by commas; all if omitted.", metavar="KINDS"),
     ] = None,
     remote: RemoteFlag = False,
 ) -> None:

@@ -64,8 +64,7 @@ QuietFlag = Annotated[
     typer.Option("--quiet", "-q", help="Print results and errors only: no progress, no notes."),
 ]
 VerboseFlag = Annotated[
-    bool,
-    typer.Option("--verbose", "-v", help="Print every stage, and the code of an error."),
+    bool, typer.Option("--verbose", "-v", help="Print every stage, and the code of an error.")
 ]
 SHARED = {"quiet": QuietFlag, "verbose": VerboseFlag}
 

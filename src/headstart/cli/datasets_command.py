@@ -59,7 +59,6 @@ def prepare(
             "--from",
             help="Existing copy (a folder) to register; nothing is copied or downloaded.",
             metavar="FOLDER",
-            show_default=False,
         ),
     ] = None,
     skip_broken: SkipBrokenFlag = False,
@@ -95,13 +94,11 @@ def splits(
     export: Annotated[
         Path | None,
         typer.Option(
-            help="CSV file for the split, row, image and labels of each example.",
-            metavar="FILE",
-            show_default=False,
+            help="CSV file for the split, row, image and labels of each example.", metavar="FILE"
         ),
     ] = None,
 ) -> None:
-    """Show the source of the splits, and export them for others to use."""
+    """Show where the splits come from, and export them for others to use."""
     from headstart import datasets
     from headstart.context import default_cache
     from headstart.files import replaced
@@ -115,10 +112,7 @@ def splits(
     if export is None:
         return
     loaded, kind = checked.loaded, kind_of(checked.loaded.metric)
-    with (
-        replaced(export) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
+    with replaced(export) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("split", "row", "image", "labels"))
         for split, part in loaded.parts.items():
@@ -132,8 +126,7 @@ def splits(
 def show(
     name: NameArgument,
     out: Annotated[
-        Path | None,
-        typer.Option(help="HTML file (default: NAME.html).", metavar="FILE", show_default=False),
+        Path | None, typer.Option(help="HTML file (default: NAME.html).", metavar="FILE")
     ] = None,
 ) -> None:
     """Write an HTML page of a dataset: images of every class, counts, problems."""

@@ -44,25 +44,20 @@ class _Options:
 
     dataset: Annotated[str, typer.Option(help="Dataset with one label per image.", metavar="NAME")]
     models: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="MODEL...", help="Models to compare.", show_default=False),
+        list[str] | None, typer.Argument(metavar="MODEL...", help="Models to compare.")
     ] = None
     classes: Annotated[
         str | None,
         typer.Option(
             help="Number of classes drawn at random, or names, separated by commas (default: 10).",
             metavar="CLASSES",
-            show_default=False,
         ),
     ] = None
     images: Annotated[
         int, typer.Option(help="Maximum number of test images, class-balanced.", metavar="INTEGER")
     ] = 1000
     perplexity: Annotated[
-        float | None,
-        typer.Option(
-            help="Perplexity of t-SNE (default: 30).", metavar="NUMBER", show_default=False
-        ),
+        float | None, typer.Option(help="Perplexity of t-SNE (default: 30).", metavar="NUMBER")
     ] = None
     seed: Annotated[
         int, typer.Option(help="Random seed of classes, images and t-SNE.", metavar="INTEGER")
@@ -97,7 +92,7 @@ def embed(
 ) -> None:
     """Draw t-SNE embeddings of test images, and measure how well their classes are separated.
 
-    For description only: a model that is selected by it was selected on test images.
+    For description only: to select a model by it is to select on test images.
     """
     from headstart import datasets, models
     from headstart.cli.progress import LiveReporter

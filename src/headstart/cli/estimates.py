@@ -7,25 +7,11 @@ import pandas as pd
 from rich.console import RenderableType
 from rich.text import Text
 
-from headstart.analysis import (
-    Analysis,
-    prediction_summary,
-    seeds_said,
-    source_notes,
-    still_rising,
-)
+from headstart.analysis import Analysis, prediction_summary, seeds_said, source_notes, still_rising
 from headstart.cli.terminal_tables import table_parts
 from headstart.report.analysis_answer import answer_of
 from headstart.report.comparison_tables import comparison_tables, predictors_table
-from headstart.report.page_model import (
-    DATASET,
-    SETTING,
-    Column,
-    Names,
-    filled,
-    named,
-    names_of,
-)
+from headstart.report.page_model import DATASET, SETTING, Column, Names, filled, named, names_of
 from headstart.report.result_tables import (
     correlation_table,
     effects_table,

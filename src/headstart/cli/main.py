@@ -48,7 +48,7 @@ app = typer.Typer(
     "Measures how pretrained image models transfer.",
     epilog="Downloads, features and prepared images are kept in $HEADSTART_CACHE (default: "
     "~/.cache/headstart; see `headstart cache`). Exit codes: 0 done, 2 bad input or a failed "
-    "trial, 130 interrupted (Ctrl-C), 141 the reader of the output is gone.",
+    "trial, 130 interrupted (Ctrl-C), 141 output pipe closed.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -81,10 +81,7 @@ def headstart_(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version",
-            help="Print the version.",
-            is_eager=True,
-            callback=_print_version,
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
         ),
     ] = False,
 ) -> None:
@@ -126,7 +123,6 @@ def explain(
         typer.Argument(
             help="Code of an error, as --verbose shows it; all are listed if omitted.",
             metavar="CODE",
-            show_default=False,
         ),
     ] = None,
     json: JsonFlag = False,

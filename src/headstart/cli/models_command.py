@@ -33,9 +33,7 @@ def models(
     search: Annotated[
         str | None,
         typer.Option(
-            help="Part of a name, looked for in the names of all installed libraries.",
-            metavar="TEXT",
-            show_default=False,
+            help="Text to search for in the model names of all installed libraries.", metavar="TEXT"
         ),
     ] = None,
     json: JsonFlag = False,
@@ -57,8 +55,7 @@ def models(
 @command(models_app)
 def show(
     name: Annotated[
-        str,
-        typer.Argument(help="Model: a name of the catalogue, or SOURCE:NAME.", metavar="NAME"),
+        str, typer.Argument(help="Model: a name of the catalogue, or SOURCE:NAME.", metavar="NAME")
     ],
     json: JsonFlag = False,
 ) -> None:
@@ -83,9 +80,7 @@ def upstream(
     limit: Annotated[
         int | None,
         typer.Option(
-            help="Maximum number of images, drawn at random; all if omitted.",
-            metavar="INTEGER",
-            show_default=False,
+            help="Maximum number of images, drawn at random; all if omitted.", metavar="INTEGER"
         ),
     ] = None,
     classes: Annotated[
@@ -93,7 +88,6 @@ def upstream(
         typer.Option(
             help="Text file with the class folders in the order of the network's outputs.",
             metavar="FILE",
-            show_default=False,
         ),
     ] = None,
     trust: TrustFlag = False,

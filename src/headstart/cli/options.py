@@ -79,8 +79,8 @@ CsvFlag = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 WorkersOption = Annotated[
     int | None,
     typer.Option(
-        help="Number of workers (processes here: one per GPU); 0 runs in this process, on a Ray "
-        "cluster as many as there is room for.",
+        help="Number of workers (on this machine: processes, one per GPU); 0 runs in this process, "
+        "or on a Ray cluster as many as fit.",
         min=0,
         metavar="INTEGER",
     ),
@@ -91,15 +91,12 @@ SettingsOption = Annotated[
         help="Settings, separated by commas: linear, knn, finetune, scratch, or with a protocol, "
         "finetune:quick (default: linear).",
         metavar="NAMES",
-        show_default=False,
     ),
 ]
 SeedsOption = Annotated[
     str | None,
     typer.Option(
-        help="Random seeds: integers and ranges, 0,1,2 or 0-4 (default: 0).",
-        metavar="INTEGERS",
-        show_default=False,
+        help="Random seeds: integers and ranges, 0,1,2 or 0-4 (default: 0).", metavar="INTEGERS"
     ),
 ]
 LimitOption = Annotated[
@@ -107,25 +104,22 @@ LimitOption = Annotated[
     typer.Option(
         help="Maximum number of images per split, class-balanced; all if omitted.",
         metavar="INTEGER",
-        show_default=False,
     ),
 ]
 PrecisionOption = Annotated[
     Precision | None,
     typer.Option(
-        help="Arithmetic of the network (default: fp32); bf16 is faster on hardware that has it.",
-        show_default=False,
+        help="Numerical precision of the network (default: fp32); bf16 is faster on hardware that "
+        "supports it."
     ),
 ]
 SkipBrokenFlag = Annotated[
-    bool,
-    typer.Option("--skip-broken", help="Skip images that cannot be decoded, and count them."),
+    bool, typer.Option("--skip-broken", help="Skip images that cannot be decoded, and count them.")
 ]
 TrustFlag = Annotated[
     bool,
     typer.Option(
-        "--trust",
-        help="Allow code execution from study files and pickled weights (unsafe).",
+        "--trust", help="Allow code execution from study files and pickled weights (unsafe)."
     ),
 ]
 
@@ -140,16 +134,11 @@ class StudyOptions:
             help="Study file (TOML), or the name of a shipped study: kornblith2019, "
             "kornblith2019-linear. Options replace its keys.",
             metavar="STUDY",
-            show_default=False,
         ),
     ] = None
     models: Annotated[
         str | None,
-        typer.Option(
-            help="Models, separated by commas (see `headstart models`).",
-            metavar="NAMES",
-            show_default=False,
-        ),
+        typer.Option(help="Models, separated by commas (see `headstart models`).", metavar="NAMES"),
     ] = None
     datasets: Annotated[
         str | None,
@@ -157,7 +146,6 @@ class StudyOptions:
             help="Datasets, separated by commas: names (see `headstart datasets`), folders, "
             "tables.",
             metavar="NAMES",
-            show_default=False,
         ),
     ] = None
     settings: SettingsOption = None
@@ -166,9 +154,8 @@ class StudyOptions:
         Literal["convergence", "dataset-size"] | None,
         typer.Option(
             "--study",
-            help="Study of the paper that fills in settings, steps, sizes and seeds that are "
-            "omitted: accuracy by training steps, or by training images per class.",
-            show_default=False,
+            help="Study of the paper whose settings, steps, sizes and seeds are used where omitted: "
+            "accuracy by training steps, or by training images per class.",
         ),
     ] = None
     steps: Annotated[
@@ -176,14 +163,10 @@ class StudyOptions:
         typer.Option(
             help="Numbers of training steps; one search and one final training per number.",
             metavar="INTEGERS",
-            show_default=False,
         ),
     ] = None
     examples_per_class: Annotated[
-        str | None,
-        typer.Option(
-            help="Numbers of training images per class.", metavar="INTEGERS", show_default=False
-        ),
+        str | None, typer.Option(help="Numbers of training images per class.", metavar="INTEGERS")
     ] = None
     limit: LimitOption = None
     precision: PrecisionOption = None
@@ -217,7 +200,6 @@ class ExecutorOptions:
             help="Executor that runs the workers: processes, ray, slurm (see `headstart "
             "plugins`); processes on this machine if omitted.",
             metavar="NAME",
-            show_default=False,
         ),
     ] = None
     address: Annotated[
@@ -226,12 +208,10 @@ class ExecutorOptions:
             help="Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local, one for this run "
             "(default: $RAY_ADDRESS, else local).",
             metavar="ADDRESS",
-            show_default=False,
         ),
     ] = None
     partition: Annotated[
-        str | None,
-        typer.Option(help="Slurm partition of workers.", metavar="NAME", show_default=False),
+        str | None, typer.Option(help="Slurm partition of workers.", metavar="NAME")
     ] = None
     time: Annotated[
         str | None,
@@ -239,39 +219,29 @@ class ExecutorOptions:
             help="Time limit of a worker's Slurm job, as sbatch takes it: minutes, H:MM:SS, "
             "D-HH:MM (default: 4:00:00).",
             metavar="TIME",
-            show_default=False,
         ),
     ] = None
     slurm_option: Annotated[
         list[str] | None,
         typer.Option(
-            help="Option of sbatch, for example account=NAME. May be repeated.",
-            metavar="KEY=VALUE",
-            show_default=False,
+            help="Option of sbatch, for example account=NAME. May be repeated.", metavar="KEY=VALUE"
         ),
     ] = None
     cpus_per_worker: Annotated[
         int | None,
-        typer.Option(
-            help="CPUs per worker (default: an equal share).",
-            min=1,
-            metavar="INTEGER",
-            show_default=False,
-        ),
+        typer.Option(help="CPUs per worker (default: an equal share).", min=1, metavar="INTEGER"),
     ] = None
     gpus_per_worker: Annotated[
         float | None,
         typer.Option(
-            help="GPUs per worker; on Ray a proportion, too: at 0.25 four share one (default: 1 "
-            "where there are GPUs).",
+            help="GPUs per worker; on Ray also a fraction: with 0.25, four workers share a GPU "
+            "(default: 1 if there are GPUs).",
             min=0,
             metavar="NUMBER",
-            show_default=False,
         ),
     ] = None
     memory_per_worker: Annotated[
-        float | None,
-        typer.Option(help="Memory per worker in GB.", min=0, metavar="NUMBER", show_default=False),
+        float | None, typer.Option(help="Memory per worker in GB.", min=0, metavar="NUMBER")
     ] = None
 
     def keywords(self) -> dict[str, Any]:
@@ -290,11 +260,7 @@ class TrainingOptions:
 
     steps: Annotated[
         int | None,
-        typer.Option(
-            help="Number of training steps (default: 90 epochs).",
-            metavar="INTEGER",
-            show_default=False,
-        ),
+        typer.Option(help="Number of training steps (default: 90 epochs).", metavar="INTEGER"),
     ] = None
     batch_size: Annotated[
         int, typer.Option(help="Images per step, over all processes.", metavar="INTEGER")
@@ -302,9 +268,7 @@ class TrainingOptions:
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Initial learning rate (default: 0.1 per 256 images of a batch).",
-            metavar="NUMBER",
-            show_default=False,
+            help="Initial learning rate (default: 0.1 per 256 images of a batch).", metavar="NUMBER"
         ),
     ] = None
     weight_decay: Annotated[
@@ -326,7 +290,9 @@ class TrainingOptions:
     seed: Annotated[int, typer.Option(help="Random seed of pretraining.", metavar="INTEGER")] = 0
     limit: LimitOption = None
     skip_broken: SkipBrokenFlag = False
-    precision: Annotated[Precision, typer.Option(help="Arithmetic of the network.")] = "fp32"
+    precision: Annotated[Precision, typer.Option(help="Numerical precision of the network.")] = (
+        "fp32"
+    )
     device: DeviceOption = "auto"
 
     def recipe(self) -> dict[str, Any]:
@@ -351,7 +317,6 @@ class AnalysisFlags:
             metavar="SOURCE...",
             help="Results stores, tables (CSV, JSON, Excel, Parquet, Markdown, LaTeX, HTML), "
             "published tables. Options for one file: 'a.csv?dataset:=food101'.",
-            show_default=False,
             callback=refuse_password,
         ),
     ] = None
@@ -362,12 +327,11 @@ class AnalysisFlags:
             "model=Arch+Pretraining; one value for all rows: setting:=linear; ignored: "
             "ignore=Year.",
             metavar="COLUMNS",
-            show_default=False,
         ),
     ] = None
     unit: Annotated[
         Literal["percent", "proportion"] | None,
-        typer.Option(help="Unit of accuracies; inferred if omitted.", show_default=False),
+        typer.Option(help="Unit of accuracies; inferred if omitted."),
     ] = None
     predictions: Annotated[
         list[str] | None,
@@ -375,7 +339,6 @@ class AnalysisFlags:
             help="Table of predictions on single test images: model, dataset, example, and correct "
             "(or prediction and label, or scores and label). May be repeated.",
             metavar="FILE",
-            show_default=False,
         ),
     ] = None
     wide: Annotated[
@@ -386,8 +349,7 @@ class AnalysisFlags:
         Literal["accuracy", "error"] | None,
         typer.Option(
             help="Meaning of the numbers: accuracies or error rates; inferred from headers, else "
-            "accuracies.",
-            show_default=False,
+            "accuracies."
         ),
     ] = None
     spread: Annotated[
@@ -419,7 +381,6 @@ class AnalysisFlags:
             "installed scores (all: every one), which are computed from the cached features of a "
             "results store.",
             metavar="NAMES",
-            show_default=False,
         ),
     ] = None
     groups: Annotated[
@@ -428,7 +389,6 @@ class AnalysisFlags:
             help="Groups of datasets (TOML or CSV file); under and over 10,000 training images if "
             "omitted.",
             metavar="FILE",
-            show_default=False,
         ),
     ] = None
     error_bars: Annotated[

@@ -34,8 +34,7 @@ class _RegularizerOptions:
     """Regularizers of pretraining that are on or off in an ablation."""
 
     no_bn_scale: Annotated[
-        bool,
-        typer.Option("--no-bn-scale", help="Fix the scale parameters of batch norm at 1."),
+        bool, typer.Option("--no-bn-scale", help="Fix the scale parameters of batch norm at 1.")
     ] = False
     label_smoothing: Annotated[
         float,
@@ -58,7 +57,10 @@ class _RegularizerOptions:
 def pretrain(
     arch: Annotated[
         str,
-        typer.Option(help="Architecture of any library: timm:resnet18?size=32.", metavar="NAME"),
+        typer.Option(
+            help="Architecture of any installed library, for example timm:resnet18?size=32.",
+            metavar="NAME",
+        ),
     ],
     dataset: Annotated[str, typer.Option(help="Dataset with one label per image.", metavar="NAME")],
     training: TrainingOptions,
@@ -69,7 +71,6 @@ def pretrain(
             help="Name of the model, then used as pretrained:NAME (default: architecture, dataset "
             "and a digest of the recipe).",
             metavar="NAME",
-            show_default=False,
         ),
     ] = None,
     configuration: Annotated[
@@ -78,7 +79,6 @@ def pretrain(
             help="Label of this training recipe; analyses then compare recipes of one "
             "architecture.",
             metavar="TEXT",
-            show_default=False,
         ),
     ] = None,
 ) -> None:
@@ -88,14 +88,7 @@ def pretrain(
     torchrun --nproc-per-node 8 -m headstart pretrain ...
     """
     options = {**training.recipe(), **training.data(), **regularizers.recipe()}
-    _pretrain(
-        arch,
-        dataset,
-        options,
-        training.device,
-        name=name,
-        configuration=configuration,
-    )
+    _pretrain(arch, dataset, options, training.device, name=name, configuration=configuration)
 
 
 def ablate(
@@ -178,11 +171,7 @@ def _pretrain(
 
 
 def _ablate(
-    study: "Study",
-    dataset: str,
-    store: str,
-    options: dict[str, Any],
-    device: "Device",
+    study: "Study", dataset: str, store: str, options: dict[str, Any], device: "Device"
 ) -> "Ablation":
     """Pretrain, transfer and analyze under a live display."""
     from headstart.analysis import analyze
@@ -195,11 +184,7 @@ def _ablate(
     start = time.perf_counter()
     with resumable("run the same command again to resume"), LiveReporter(console) as reporter:
         found = run_ablation(
-            study,
-            dataset,
-            store,
-            RunContext(device=device, reporter=reporter),
-            **options,
+            study, dataset, store, RunContext(device=device, reporter=reporter), **options
         )
     for title, error in found.failures.items():
         echo(f"error: {title}: {error}", err=True)

@@ -40,15 +40,13 @@ class _KeptModels:
     """Whether and where final models are kept."""
 
     keep: Annotated[
-        bool,
-        typer.Option("--keep", help="Keep the final model of each trial, in STORE.models."),
+        bool, typer.Option("--keep", help="Keep the final model of each trial, in STORE.models.")
     ] = False
     keep_models: Annotated[
         str | None,
         typer.Option(
             help="Folder or URL for the final model of each trial; not kept if omitted.",
             metavar="FOLDER",
-            show_default=False,
         ),
     ] = None
 
@@ -77,20 +75,14 @@ def run(
     device: DeviceOption = "auto",
     log: Annotated[
         LogName | None,
-        typer.Option(
-            help="Tool that also gets training curves and results; none if omitted.",
-            show_default=False,
-        ),
+        typer.Option(help="Experiment tracker for training curves and results; none if omitted."),
     ] = None,
     log_folder: Annotated[
         Path | None,
-        typer.Option(
-            help="Folder for --log (default: headstart-logs).", metavar="FOLDER", show_default=False
-        ),
+        typer.Option(help="Folder for --log (default: headstart-logs).", metavar="FOLDER"),
     ] = None,
     print_study: Annotated[
-        bool,
-        typer.Option("--print-study", help="Print the study as a TOML file; run nothing."),
+        bool, typer.Option("--print-study", help="Print the study as a TOML file; run nothing.")
     ] = False,
     dry_run: Annotated[
         bool,
@@ -129,10 +121,7 @@ def plan(
     price: Annotated[
         float | None,
         typer.Option(
-            help="Price per hour of this device, in any currency.",
-            min=0,
-            metavar="NUMBER",
-            show_default=False,
+            help="Price per hour of this device, in any currency.", min=0, metavar="NUMBER"
         ),
     ] = None,
 ) -> None:

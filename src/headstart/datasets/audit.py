@@ -150,7 +150,7 @@ def audit_images(
     decoding
         Says how many pixels an image may have.
     advance
-        Told how many images more were looked at.
+        Called with the number of further images checked.
 
     Raises
     ------

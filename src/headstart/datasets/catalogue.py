@@ -280,7 +280,7 @@ def prepare_dataset(
     cache
         Where downloads and prepared images are kept.
     reporter
-        Told what goes on.
+        Informed of the progress.
     folder
         Where a dataset of the study lies already: it is used from there and remembered, once it is
         proven to be what it should be.

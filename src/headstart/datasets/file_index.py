@@ -21,14 +21,7 @@ import PIL
 
 from headstart.datasets.image_info import ImageInfo, inspect_image
 from headstart.errors import StorageError
-from headstart.files import (
-    locked,
-    md5_file,
-    sha256_file,
-    storage_error,
-    storage_errors,
-    unusable,
-)
+from headstart.files import locked, md5_file, sha256_file, storage_error, storage_errors, unusable
 from headstart.threads import available_cpus
 
 __all__ = [
@@ -51,7 +44,7 @@ FLAGS = tuple(field.name for field in fields(ImageInfo) if field.type is bool)
 COLUMNS = ("path", "place", "version", "size", "modified", *FIELDS)
 # SQLite before 3.32 takes 999 variables in one query.
 MOST_VARIABLES = 900
-# Told how many images more are done.
+# Called with the number of further images done.
 Advance = Callable[[int], None]
 
 # Kinds of look at a file: as an image, or its bytes alone, by SHA-256 or MD5.

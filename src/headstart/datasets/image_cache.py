@@ -296,7 +296,7 @@ def open_prepared(
     folder
         Where prepared forms are kept.
     reporter
-        Told of damage.
+        Informed of damage.
     thorough
         Read it through to find damage even if size and time of the file are as they were.
 
@@ -454,7 +454,7 @@ def prepare_images(
     folder
         Where prepared forms are kept.
     reporter
-        Told of the progress.
+        Informed of the progress.
     skip_broken
         Whether an image that does not decode is left out: then reading it raises, not this.
 

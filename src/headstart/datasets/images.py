@@ -78,7 +78,7 @@ class Images(Decodable, Protocol):
         file_index
             Remembers what was seen of files.
         advance
-            Told how many images more were looked at.
+            Called with the number of further images checked.
         """
         ...
 
@@ -281,11 +281,7 @@ class IndexedImages:
         taken.__dict__ = {**self.__dict__, "_rows": self._rows[rows]}
         return taken
 
-    def info(
-        self,
-        file_index: FileIndex,
-        advance: Advance | None = None,
-    ) -> list[ImageInfo]:
+    def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
         numbers = self._rows.tolist()
         fresh = [number for number in numbers if number not in self._seen]
         if advance:

@@ -143,14 +143,7 @@ def read_dataset(
     if published := own.manifest(dataset_ref):
         check_manifest(dataset_ref.stem, published, manifest)
     return LoadedDataset(
-        raw.classes,
-        parts,
-        manifest,
-        metric,
-        split_rule,
-        raw.missing,
-        raw.left_out,
-        raw.notes,
+        raw.classes, parts, manifest, metric, split_rule, raw.missing, raw.left_out, raw.notes
     )
 
 

@@ -111,7 +111,7 @@ def compare(
     images, predictions
         n images, and their n stored predictions.
     on_progress
-        Told how many images more are done.
+        Called with the number of further images done.
     """
     parts: dict[str, list[Probabilities]] = {name: [] for name in runners}
     for batch in _decoded(images):

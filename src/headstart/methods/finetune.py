@@ -234,10 +234,7 @@ class FineTune:
     on_features = False
 
     def __init__(
-        self,
-        name: str,
-        setting: type[TrainingSetting],
-        protocols: Mapping[str, Mapping[str, Any]],
+        self, name: str, setting: type[TrainingSetting], protocols: Mapping[str, Mapping[str, Any]]
     ) -> None:
         self.name: str = name
         self.setting: type[Setting] = setting

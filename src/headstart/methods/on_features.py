@@ -54,11 +54,7 @@ class TrialFeatures:
     """Features of train, validation and test, in this order of rows, without test labels."""
 
     def __init__(
-        self,
-        trial: Trial,
-        splits: datasets.Splits,
-        features: Features,
-        broken: dict[str, str],
+        self, trial: Trial, splits: datasets.Splits, features: Features, broken: dict[str, str]
     ) -> None:
         self.dataset = trial.dataset
         self.kind = kind_of(trial.dataset.metric)

@@ -60,11 +60,7 @@ WRAPPERS = re.compile(
 # How weights are kept that are computed from others at each pass: the ends of the names.
 PRUNED, NORMED, SPECTRAL = "pruning", "weight norm", "spectral norm"
 
-KEPT_AS = (
-    (("_orig", "_mask"), PRUNED),
-    (("_g", "_v"), NORMED),
-    (("_orig", "_u", "_v"), SPECTRAL),
-)
+KEPT_AS = ((("_orig", "_mask"), PRUNED), (("_g", "_v"), NORMED), (("_orig", "_u", "_v"), SPECTRAL))
 
 PARAMETRIZED = re.compile(r"(?P<layer>.*\.|)parametrizations\.(?P<name>\w+)\.original0?")
 

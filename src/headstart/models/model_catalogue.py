@@ -213,13 +213,7 @@ HUB_ADDRESS = re.compile(
 )
 
 # What tags say of how the catalogue's weights were trained, and where that is written.
-RECIPE_TAGS = (
-    "batch_norm_scale",
-    "label_smoothing",
-    "dropout",
-    "auxiliary_head",
-    "recipe_source",
-)
+RECIPE_TAGS = ("batch_norm_scale", "label_smoothing", "dropout", "auxiliary_head", "recipe_source")
 
 # What programs call every file of weights: its folder tells one from another.
 USUAL_STEMS = {"best", "checkpoint", "last", "model", "pytorch_model", "weights"}

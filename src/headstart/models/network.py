@@ -188,11 +188,7 @@ def switch(network: Network, model: Model) -> None:
 
 
 def check_switches(
-    network: Network,
-    *,
-    bn_scale: bool = True,
-    dropout: float | None = None,
-    aux_head: bool = False,
+    network: Network, *, bn_scale: bool = True, dropout: float | None = None, aux_head: bool = False
 ) -> None:
     """Raise ModelError where a network has no place for a switch.
 

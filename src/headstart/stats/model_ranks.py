@@ -13,13 +13,7 @@ from scipy.special import digamma, polygamma, stdtr, stdtrit
 
 from headstart.stats.two_way import AdditiveFit
 
-__all__ = [
-    "FEWEST_DATASETS",
-    "Comparisons",
-    "Pairs",
-    "all_pairs",
-    "compare_models",
-]
+__all__ = ["FEWEST_DATASETS", "Comparisons", "Pairs", "all_pairs", "compare_models"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -6,12 +6,7 @@ from scipy.special import expit, logit, ndtri
 
 from headstart.spec import Estimate
 
-__all__ = [
-    "accuracy_of",
-    "edge_distance",
-    "log_odds",
-    "wilson_interval",
-]
+__all__ = ["accuracy_of", "edge_distance", "log_odds", "wilson_interval"]
 
 Floats = npt.NDArray[np.float64]
 # Percent are printed with so many decimals at most; what has more is not rounded.

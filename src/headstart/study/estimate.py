@@ -12,12 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from headstart import datasets, methods, models
 from headstart.datasets.dataset_name import DatasetName
-from headstart.errors import (
-    DatasetMissingError,
-    HeadstartError,
-    ModelError,
-    WeightsMissingError,
-)
+from headstart.errors import DatasetMissingError, HeadstartError, ModelError, WeightsMissingError
 from headstart.features import bytes_needed
 from headstart.functions import is_function
 from headstart.methods import ResourceEstimate

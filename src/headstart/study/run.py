@@ -41,7 +41,7 @@ LOOK_SECONDS, STOP_SECONDS = 0.1, 5.0
 
 @dataclass(frozen=True, repr=False)
 class StudyRun:
-    """What became of a study's trials.
+    """The outcome of a study's trials.
 
     Parameters
     ----------

@@ -201,7 +201,7 @@ class Study(Noun):
         Parameters
         ----------
         reporter
-            Told when a dataset is fetched or looked through.
+            Informed when a dataset is downloaded or checked.
 
         Raises
         ------
@@ -302,28 +302,27 @@ class Study(Noun):
         device
             ``"auto"``, ``"cpu"`` or ``"cuda"``.
         reporter
-            Told what goes on.
+            Informed of the progress.
         trust
-            Whether a file of weights that holds more than tensors may execute what it says.
+            Whether code in pickled weights may be executed (unsafe).
         workers
-            Processes that measure candidates and score test images, one per GPU in turn where
-            there are some; 0 measures one trial after the other in this process.
+            Number of worker processes, which measure candidates and score test images, one per GPU;
+            0 measures one trial after the other in this process.
         executor
-            Name of the executor that runs them (``headstart plugins``); worker processes on this
+            Name of the executor that runs the workers (``headstart plugins``); processes on this
             machine by default.
         executor_options
-            Its options by name: ``address``, ``cpus_per_worker``, ...; None is not given. And
-            ``verbose``: whether what its library says is printed.
+            Options of the executor by name: ``address``, ``cpus_per_worker``, ...; None counts as
+            omitted. ``verbose`` prints the messages of its library.
         keep_models
-            Folder, or its URL, for the networks that trials end with: each gets a folder of its
-            own there, named by the beginning of the trial's key, with weights, facts and a card of
-            its numbers.
+            Folder or URL for the final network of each trial: a folder named by the start of the
+            trial's key, with weights, metadata and a model card.
 
         Raises
         ------
         HeadstartError
-            What can be found before anything runs; a trial that fails later does not stop the
-            others, it is in the run's `failures`.
+            For anything that can be checked before the run. A trial that fails later does not stop
+            the others: it is listed in the run's `failures`.
         """
         trials = self.trials(reporter)
         context = RunContext(

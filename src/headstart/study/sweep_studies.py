@@ -160,10 +160,7 @@ class Ablation:
 
 
 def configurations(
-    recipe: Recipe,
-    *,
-    label_smoothing: float = LABEL_SMOOTHING,
-    dropout: float = DROPOUT,
+    recipe: Recipe, *, label_smoothing: float = LABEL_SMOOTHING, dropout: float = DROPOUT
 ) -> dict[str, Recipe]:
     """Return the five recipes of the paper, by the names of their configurations.
 

@@ -21,13 +21,7 @@ if TYPE_CHECKING:
     from headstart.models.network import Network
     from headstart.training.pixels import Batch
 
-__all__ = [
-    "Throughput",
-    "complete_throughput",
-    "device_name",
-    "matrix_rate",
-    "measure_throughput",
-]
+__all__ = ["Throughput", "complete_throughput", "device_name", "matrix_rate", "measure_throughput"]
 
 PRODUCT_SIDE = 1024
 PRODUCT_SECONDS = 0.15

@@ -79,11 +79,7 @@ class Checkpoint:
     """
 
     def __init__(
-        self,
-        path: Path,
-        identity: str,
-        device: torch.device,
-        remote: ArtifactFolder | None = None,
+        self, path: Path, identity: str, device: torch.device, remote: ArtifactFolder | None = None
     ) -> None:
         self.path, self.identity, self.device, self.remote = path, identity, device, remote
         self._reached = True

@@ -424,11 +424,7 @@ def _one(columns: Sequence[Heading], theirs: str, where: str) -> int | None:
     if re.fullmatch(r"#[1-9]\d{0,3}", theirs) and int(theirs[1:]) <= len(columns):
         # By its place, as a column may have no name.
         return int(theirs[1:]) - 1
-    ways = (
-        lambda text: text,
-        lambda text: " ".join(text.casefold().split()),
-        plain_name,
-    )
+    ways = (lambda text: text, lambda text: " ".join(text.casefold().split()), plain_name)
     for way in ways:
         if not (wanted := way(theirs)):
             continue

@@ -43,13 +43,7 @@ from headstart.store import (
     result_row,
 )
 
-__all__ = [
-    "TRIAL_COLUMNS",
-    "SourceLike",
-    "read_references",
-    "read_sources",
-    "store_of",
-]
+__all__ = ["TRIAL_COLUMNS", "SourceLike", "read_references", "read_sources", "store_of"]
 
 SourceLike: TypeAlias = str | Path | pd.DataFrame
 SQLITE = b"SQLite format 3\x00"

@@ -480,12 +480,7 @@ def _kinds(columns: list[Heading], places: list[int], across: str) -> list[str |
 
 
 def _check_joined(
-    grid: Grid,
-    columns: list[Heading],
-    found: Resolved,
-    texts: list[int],
-    across: str,
-    where: str,
+    grid: Grid, columns: list[Heading], found: Resolved, texts: list[int], across: str, where: str
 ) -> None:
     """Refuse models of one name in several rows which another column of text tells apart."""
     places = found.columns.get("model", [])

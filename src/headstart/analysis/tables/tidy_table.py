@@ -18,12 +18,7 @@ from headstart.errors import TableError
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.stats import accuracy_of
 
-__all__ = [
-    "ReadOptions",
-    "Unit",
-    "models_with_sizes",
-    "tidy",
-]
+__all__ = ["ReadOptions", "Unit", "models_with_sizes", "tidy"]
 
 ERROR = re.compile(r"\b(?:error[ _-]?rate|error|err)\b", re.IGNORECASE)
 PROPORTION, PERCENT = 1.0, 100.0

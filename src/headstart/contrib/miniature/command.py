@@ -37,7 +37,6 @@ class MiniatureExecutorOptions(ExecutorOptions):
             help="Number of workers (default: one per CPU); 0 runs in this process.",
             min=0,
             metavar="INTEGER",
-            show_default=False,
         ),
     ] = None
 
@@ -52,12 +51,10 @@ class MiniatureExecutorOptions(ExecutorOptions):
 def miniature(
     executors: MiniatureExecutorOptions,
     out: Annotated[
-        Path,
-        typer.Option(help="Folder for results, figures, tables and report.", metavar="FOLDER"),
+        Path, typer.Option(help="Folder for results, figures, tables and report.", metavar="FOLDER")
     ] = Path("headstart-miniature"),
     tiny: Annotated[
-        bool,
-        typer.Option("--tiny", help="Smoke test in minutes; results are not meaningful."),
+        bool, typer.Option("--tiny", help="Smoke test in minutes; results are not meaningful.")
     ] = False,
     device: DeviceOption = "auto",
 ) -> None:

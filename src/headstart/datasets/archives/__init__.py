@@ -67,7 +67,7 @@ READERS: dict[str, Callable[[Path], RawDataset]] = {
 }
 # Those of which images are known to be gone: they can be read without.
 INCOMPLETE: dict[str, Callable[[Path], RawDataset]] = {
-    "birdsnap": partial(read_birdsnap, allow_missing=True),
+    "birdsnap": partial(read_birdsnap, allow_missing=True)
 }
 
 

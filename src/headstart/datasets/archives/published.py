@@ -164,11 +164,7 @@ def protocol_splits(facts: Facts, raw: RawDataset, seed: int = 0) -> dict[str, S
     kept, held = hold_out_exactly(
         train.labels, facts.sizes.validation, _derived_seed(facts, "validation", seed)
     )
-    return {
-        "train": train.take(kept),
-        "validation": train.take(held),
-        "test": raw.parts["test"],
-    }
+    return {"train": train.take(kept), "validation": train.take(held), "test": raw.parts["test"]}
 
 
 def without_missing(facts: Facts, raw: RawDataset) -> Facts:

@@ -43,7 +43,7 @@ CALLS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
         "VOCDetection": (
             {"year": "2007", "image_set": "trainval"},
             {"year": "2007", "image_set": "test"},
-        ),
+        )
     }
 )
 # What a copy on the hub calls train that holds the creators' validation set too.

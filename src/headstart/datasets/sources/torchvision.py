@@ -26,11 +26,7 @@ from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import IndexedImages, fingerprint_of, first_line
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.splits import RawDataset, Split
-from headstart.errors import (
-    DatasetError,
-    DatasetMissingError,
-    UnknownNameError,
-)
+from headstart.errors import DatasetError, DatasetMissingError, UnknownNameError
 from headstart.files import storage_errors
 from headstart.hub import SECONDS
 

@@ -85,14 +85,7 @@ def _families() -> dict[str, Family]:
         ("beit", "data2vec-vision", "dpt", "pvt", "vit", "vit_msn"), Family("token", 1)
     )
     families |= dict.fromkeys(
-        (
-            "hgnet_v2",
-            "pp_lcnet",
-            "pp_lcnet_v3",
-            "pp_lcnet_v4",
-            "rf_detr_dinov2",
-            "rt_detr_resnet",
-        ),
+        ("hgnet_v2", "pp_lcnet", "pp_lcnet_v3", "pp_lcnet_v4", "rf_detr_dinov2", "rt_detr_resnet"),
         Family("map"),
     )
     registers = "num_register_tokens"

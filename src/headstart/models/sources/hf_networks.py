@@ -209,12 +209,7 @@ def _one_line(name: str) -> Iterator[None]:
 
 
 def _build(
-    name: str,
-    config: dict[str, Any],
-    pool: Any,
-    pooler: bool,
-    *,
-    size: int | None = None,
+    name: str, config: dict[str, Any], pool: Any, pooler: bool, *, size: int | None = None
 ) -> Any:
     """Build the library's module with fresh weights.
 
