@@ -154,8 +154,8 @@ class StudyOptions:
         Literal["convergence", "dataset-size"] | None,
         typer.Option(
             "--study",
-            help="Study of the paper whose settings, steps, sizes and seeds are used where omitted: "
-            "accuracy by training steps, or by training images per class.",
+            help="Study of the paper whose settings, steps, sizes and seeds are used where "
+            "omitted: accuracy by training steps, or by training images per class.",
         ),
     ] = None
     steps: Annotated[
