@@ -91,28 +91,38 @@ def pretrain(
     _pretrain(arch, dataset, options, training.device, name=name, configuration=configuration)
 
 
-def ablate(
-    arch: Annotated[str, typer.Option(help="Architectures, separated by commas.", metavar="NAMES")],
-    dataset: Annotated[str, typer.Option(help="Dataset for pretraining.", metavar="NAME")],
+@dataclass(frozen=True)
+class _AblationOptions:
+    """What is pretrained in an ablation, and transferred to."""
+
+    arch: Annotated[str, typer.Option(help="Architectures, separated by commas.", metavar="NAMES")]
+    dataset: Annotated[str, typer.Option(help="Dataset for pretraining.", metavar="NAME")]
     transfer: Annotated[
         str, typer.Option(help="Datasets to transfer to, separated by commas.", metavar="NAMES")
-    ],
-    training: TrainingOptions,
-    executors: ExecutorOptions,
-    settings: SettingsOption = None,
-    seeds: SeedsOption = None,
-    store: StoreOption = DEFAULT_STORE,
+    ]
+    settings: SettingsOption = None
+    seeds: SeedsOption = None
+    store: StoreOption = DEFAULT_STORE
     label_smoothing: Annotated[
         float,
         typer.Option(
             help="Label smoothing where it is on: proportion spread over all classes.",
             metavar="NUMBER",
         ),
-    ] = 0.1,
+    ] = 0.1
     dropout: Annotated[
         float,
         typer.Option(help="Dropout rate before the classifier, where it is on.", metavar="NUMBER"),
-    ] = 0.2,
+    ] = 0.2
+
+    def keys(self) -> dict[str, Any]:
+        """Return the keys of the study of what is pretrained."""
+        return {"models": self.arch, "datasets": self.transfer, "settings": self.settings,
+                "seeds": self.seeds}  # fmt: skip
+
+
+def ablate(
+    options: _AblationOptions, training: TrainingOptions, executors: ExecutorOptions
 ) -> None:
     """Pretrain with and without each regularizer, and compare the transfer accuracy.
 
@@ -122,14 +132,13 @@ def ablate(
     """
     from headstart.cli.study_options import read_study
 
-    options = {**training.recipe(), "label_smoothing": label_smoothing, "dropout": dropout}
-    study, _ = read_study(
-        None,
-        {"models": arch, "datasets": transfer, "settings": settings, "seeds": seeds}
-        | training.data(),
+    study, _ = read_study(None, options.keys() | training.data())
+    recipe = training.recipe() | {
+        name: getattr(options, name) for name in ("label_smoothing", "dropout")
+    }
+    found = _ablate(
+        study, options.dataset, options.store, recipe | executors.keywords(), training.device
     )
-    options |= executors.keywords()
-    found = _ablate(study, dataset, store, options, training.device)
     if found.failures or (found.run and found.run.failures):
         sys.exit(BAD_INPUT)
 

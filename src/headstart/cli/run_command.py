@@ -67,20 +67,39 @@ class _KeptModels:
         return str(place)
 
 
+@dataclass(frozen=True)
+class _LogOptions:
+    """Where training curves are logged, too."""
+
+    log: Annotated[
+        LogName | None,
+        typer.Option(help="Experiment tracker for training curves and results; none if omitted."),
+    ] = None
+    log_folder: Annotated[
+        Path | None,
+        typer.Option(help="Folder for --log (default: headstart-logs).", metavar="FOLDER"),
+    ] = None
+
+    def open(self) -> "Log | None":
+        """Open the log that is asked for, if one is."""
+        from headstart.logs import open_log
+
+        if self.log:
+            return open_log(self.log, self.log_folder or DEFAULT_LOG_FOLDER)
+        if self.log_folder:
+            raise LogError(
+                "--log-folder needs --log: tensorboard, mlflow or wandb", code="log.folder_alone"
+            )
+        return None
+
+
 def run(
     options: StudyOptions,
     executors: ExecutorOptions,
     kept: _KeptModels,
+    logs: _LogOptions,
     store: StoreOption = DEFAULT_STORE,
     device: DeviceOption = "auto",
-    log: Annotated[
-        LogName | None,
-        typer.Option(help="Experiment tracker for training curves and results; none if omitted."),
-    ] = None,
-    log_folder: Annotated[
-        Path | None,
-        typer.Option(help="Folder for --log (default: headstart-logs).", metavar="FOLDER"),
-    ] = None,
     print_study: Annotated[
         bool, typer.Option("--print-study", help="Print the study as a TOML file; run nothing.")
     ] = False,
@@ -108,7 +127,7 @@ def run(
         device,
         trust=options.trust,
         keep_models=kept.place(store),
-        log=_log_to(log, log_folder),
+        log=logs.open(),
         **executors.keywords(),
     ).failures:
         sys.exit(BAD_INPUT)
@@ -136,19 +155,6 @@ def plan(
     for line in replaced:
         echo(line)
     show_plan(study, store, device, price)
-
-
-def _log_to(name: str | None, folder: Path | None) -> "Log | None":
-    """Open the log that a command asks for, if it asks for one."""
-    from headstart.logs import open_log
-
-    if name:
-        return open_log(name, folder or DEFAULT_LOG_FOLDER)
-    if folder:
-        raise LogError(
-            "--log-folder needs --log: tensorboard, mlflow or wandb", code="log.folder_alone"
-        )
-    return None
 
 
 def run_and_show(
