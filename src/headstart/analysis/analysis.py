@@ -470,8 +470,9 @@ def _analyze(
     tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))
     remarks = remarks_on(tables, sweeps.frame, full, options.predictor)
     tables["notes"] = pd.DataFrame(remarks, columns=list(TABLES["notes"]))
+    own_name = {PREDICTOR: options.predictor.column}
     return Analysis(
-        **{name: _renamed(table, options.predictor) for name, table in tables.items()},
+        **{name: table.rename(columns=own_name) for name, table in tables.items()},
         trials=source.trials,
         sources=source.facts + tuple(against),
         predictor=options.predictor,
@@ -485,10 +486,6 @@ def _frames(rows: Mapping[str, list[Any]]) -> dict[str, pd.DataFrame]:
     # Python's True, False and None, also where no None is.
     tables["model_means"] = tables["model_means"].astype({"not_different": object})
     return tables
-
-
-def _renamed(table: pd.DataFrame, predictor: Predictor) -> pd.DataFrame:
-    return table.rename(columns={PREDICTOR: predictor.column})
 
 
 def _judge(

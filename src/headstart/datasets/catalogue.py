@@ -209,7 +209,9 @@ def all_images(dataset: Dataset, cache: Path) -> JoinedImages:
 
 def _drawn(dataset: Dataset, split: str, labels: Rows, seed: int) -> Rows:
     """Draw the places of a split that a trial of this seed sees; all unless there is a limit."""
-    kind, own_seed = kind_of(dataset.metric), _derived_seed(dataset, split, seed)
+    # Each split of each dataset has a stream of its own, the same for all models.
+    stream = digest({"data": dataset.revision, "split": split, "seed": seed})
+    kind, own_seed = kind_of(dataset.metric), int(stream[:8], 16)
     rows = np.arange(len(labels), dtype=np.int64)
     if dataset.limit is not None:
         rows = kind.subset(labels, dataset.limit, own_seed)
@@ -219,11 +221,6 @@ def _drawn(dataset: Dataset, split: str, labels: Rows, seed: int) -> Rows:
             kind.subsample_per_class(labels[rows], n_classes, dataset.examples_per_class, own_seed)
         ]
     return rows
-
-
-def _derived_seed(dataset: Dataset, split: str, seed: int) -> int:
-    """Return each split of each dataset a stream of its own, the same for all models."""
-    return int(digest({"data": dataset.revision, "split": split, "seed": seed})[:8], 16)
 
 
 def _check_subset(dataset: Dataset) -> None:

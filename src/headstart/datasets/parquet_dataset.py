@@ -306,7 +306,8 @@ def has_several_classes(file: Path, choice: Choice, title: str) -> bool:
     with opened(file) as parquet:
         schema = parquet.schema_arrow
     _, label = _columns(schema, choice, title)
-    return bool(choice.sep) or _is_list(schema.field(label).type)
+    kind = schema.field(label).type
+    return bool(choice.sep or pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _columns(schema: pa.Schema, choice: Choice, title: str) -> tuple[str, str]:
@@ -371,10 +372,6 @@ def _holds_images(column: pa.Field, features: dict[str, Any]) -> bool:
 
 def _is_binary(kind: pa.DataType) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 def _class_names(files: Sequence[Path], label: str) -> tuple[str, ...] | None:

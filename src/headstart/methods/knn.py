@@ -22,7 +22,7 @@ from headstart.datasets import Splits
 from headstart.errors import FeatureError
 from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
-from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
+from headstart.spec import Measurement, Selection, Setting, Trial
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
 
 __all__ = ["KNN", "KNearestNeighbours", "KnnSetting", "PreparedNeighbours", "vote_shares"]
@@ -100,20 +100,14 @@ class PreparedNeighbours(PreparedOnFeatures):
         self._setting = _setting(trial)
         super().__init__(trial, context, splits, self._setting.resize)
 
-    def measure(self, candidate: Candidate) -> Measurement:
-        clock = Clock()
-        with clock("prepare"):
-            features = self.features
-        with clock("select"):
-            validation, metric = features.validation, features.dataset.metric
-            pairs = list(product(self._setting.neighbours, self._setting.temperatures))
-            scores = self._scores(features.train, validation.X, pairs, "selecting k")
-            curve = tuple(
-                {"k": k, "temperature": t, "accuracy": metrics.score(metric, validation.y, one)}
-                for (k, t), one in zip(pairs, scores, strict=True)
-            )
-        return Measurement(
-            candidate=candidate, examples=features.revision, curve=curve, seconds=clock.seconds
+    def curve(self) -> tuple[dict[str, float], ...]:
+        """Score every pair on validation."""
+        validation, metric = self.features.validation, self.features.dataset.metric
+        pairs = list(product(self._setting.neighbours, self._setting.temperatures))
+        scores = self._scores(self.features.train, validation.X, pairs, "selecting k")
+        return tuple(
+            {"k": k, "temperature": t, "accuracy": metrics.score(metric, validation.y, one)}
+            for (k, t), one in zip(pairs, scores, strict=True)
         )
 
     def select(self, measured: Sequence[Measurement]) -> Selection:

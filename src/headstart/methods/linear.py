@@ -17,7 +17,7 @@ from headstart.context import RunContext
 from headstart.datasets import Splits
 from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
-from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
+from headstart.spec import Measurement, Selection, Setting, Trial
 from headstart.spec.display_names import number_label
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
 
@@ -101,16 +101,6 @@ class PreparedProbe(PreparedOnFeatures):
         self._setting = _setting(trial)
         super().__init__(trial, context, splits, self._setting.resize)
 
-    def measure(self, candidate: Candidate) -> Measurement:
-        clock = Clock()
-        with clock("prepare"):
-            features = self.features
-        with clock("select"):
-            curve = self._curve()
-        return Measurement(
-            candidate=candidate, examples=features.revision, curve=curve, seconds=clock.seconds
-        )
-
     def select(self, measured: Sequence[Measurement]) -> Selection:
         """Select the lambda with the best validation score; of equal ones as `ties` says."""
         (path,) = measured
@@ -133,7 +123,7 @@ class PreparedProbe(PreparedOnFeatures):
         facts = {**features.provenance(), "refit": _facts(fit)}
         return TestScores(places, fit.scores(X), facts, clock.seconds, lambda: self._network(fit))
 
-    def _curve(self) -> tuple[dict[str, float], ...]:
+    def curve(self) -> tuple[dict[str, float], ...]:
         """Fit the path on train; return validation scores by decreasing lambda."""
         validation, metric = self.features.validation, self.features.dataset.metric
         curve = []

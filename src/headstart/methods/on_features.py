@@ -1,5 +1,6 @@
 """Features and labels of a trial, for methods on fixed features."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import datasets
+from headstart.clock import Clock
 from headstart.context import RunContext
 from headstart.errors import DatasetError
 from headstart.features import (
@@ -152,7 +154,7 @@ class TrialFeatures:
         return rows[~np.isin(rows, list(self._features.broken))]
 
 
-class PreparedOnFeatures:
+class PreparedOnFeatures(ABC):
     """A trial on fixed features, whose one candidate holds everything that is tried on validation.
 
     Parameters
@@ -177,3 +179,18 @@ class PreparedOnFeatures:
     def candidates(self, measured: Sequence[Measurement]) -> tuple[Candidate, ...]:
         """Return the one candidate, or none once it was measured."""
         return () if measured else (Candidate(),)
+
+    def measure(self, candidate: Candidate) -> Measurement:
+        """Compute or map the features, then everything that is scored on validation."""
+        clock = Clock()
+        with clock("prepare"):
+            features = self.features
+        with clock("select"):
+            curve = self.curve()
+        return Measurement(
+            candidate=candidate, examples=features.revision, curve=curve, seconds=clock.seconds
+        )
+
+    @abstractmethod
+    def curve(self) -> tuple[dict[str, float], ...]:
+        """Return the validation curve: one row per value that is tried."""

@@ -19,7 +19,14 @@ from headstart.methods import ResourceEstimate
 from headstart.spec import Dataset, Model, Setting, Sizes, Trial
 from headstart.store import ResultStore
 from headstart.study.run import bytes_kept
-from headstart.study.study import Study, by_seed, distinct, repeated, seeded_names
+from headstart.study.study import (
+    Study,
+    by_seed,
+    distinct,
+    repeated,
+    seeded_names,
+    setting_name,
+)
 from headstart.study.throughput import Throughput
 
 __all__ = ["Requirement", "StudyEstimate", "Workload", "estimate_study"]
@@ -466,7 +473,7 @@ def _setting_variants(
     study: Study, setting: str | dict[str, Any]
 ) -> tuple[tuple[Setting, ...], Requirement]:
     """Make a setting with each number of steps, or say why there is none."""
-    name = setting if isinstance(setting, str) else str(setting.get("name"))
+    name = setting_name(setting)
     try:
         return study.variants(setting), Requirement("setting", name, True, "")
     except HeadstartError as error:

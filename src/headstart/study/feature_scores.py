@@ -17,7 +17,7 @@ from headstart.features import FeatureRequest, penultimate_features
 from headstart.files import replaced, storage_errors
 from headstart.predictors import transfer_score
 from headstart.registry import PREDICTORS
-from headstart.spec import Dataset, Model, Trial, digest
+from headstart.spec import Model, Trial, digest
 from headstart.spec.formatting import first_few
 from headstart.store import ResultStore
 
@@ -157,7 +157,7 @@ def _training(trial: Trial, splits: datasets.Splits, context: RunContext) -> tup
         train.take(rows).images,
         splits.places[rows],
         dataset.images_revision,
-        total=_total(dataset),
+        total=sum(size for _, size in dataset.sizes),
         resize=getattr(trial.setting, "resize", "whole"),
         precision=trial.setting.precision,
         skip_broken=dataset.skip_broken,
@@ -166,10 +166,6 @@ def _training(trial: Trial, splits: datasets.Splits, context: RunContext) -> tup
     whole = np.setdiff1d(np.arange(len(rows)), list(features.broken))
     X, y = np.asarray(features.values[whole], dtype=np.float64), train.labels[rows[whole]]
     return X, np.asarray(y, dtype=np.int64)
-
-
-def _total(dataset: Dataset) -> int:
-    return sum(size for _, size in dataset.sizes)
 
 
 def balanced_rows(labels: Rows, n_classes: int, most: int = MOST_IMAGES) -> Rows:

@@ -131,7 +131,7 @@ class Study(Noun):
         return html_table("Study", (), self._described())
 
     def _described(self) -> list[tuple[str, str]]:
-        settings = [one if isinstance(one, str) else str(one.get("name")) for one in self.settings]
+        settings = list(map(setting_name, self.settings))
         parts = (("models", self.models), ("datasets", self.datasets), ("settings", settings),
                  ("seeds", self.seeds), ("steps", self.steps),
                  ("examples per class", self.examples_per_class))  # fmt: skip
@@ -247,7 +247,7 @@ class Study(Noun):
         ------
         UnknownNameError, StudyError
         """
-        named = [(_label(each), one) for each in self.settings for one in self.variants(each)]
+        named = [(setting_name(each), one) for each in self.settings for one in self.variants(each)]
         chosen, said = distinct("setting", named)
         notes += said
         if self.steps and not any(one.grid for one in chosen):
@@ -338,7 +338,9 @@ class Study(Noun):
 
     def _refuse_code(self, keys: Collection[str]) -> None:
         running = [f"model '{name}'" for name in self.models if models.runs_code(name)]
-        stems = {name: DatasetName.parse(_plain(name)).stem for name in self.datasets}
+        # Any seed will do: a name is taken apart here.
+        seeded = {name: name.replace(SPLITS_BY_SEED, "split_seed=0") for name in self.datasets}
+        stems = {name: DatasetName.parse(one).stem for name, one in seeded.items()}
         functions = [f"dataset '{name}'" for name, stem in stems.items() if is_function(stem)]
         found = [*running * ("models" in keys), *functions * ("datasets" in keys)]
         if found:
@@ -520,11 +522,6 @@ def by_seed(dataset: Dataset) -> Dataset:
     return dataset.model_copy(update={"name": name})
 
 
-def _plain(name: str) -> str:
-    """Return the seed of the first split, so that a name can be taken apart."""
-    return name.replace(SPLITS_BY_SEED, "split_seed=0")
-
-
 def _identity(one: Any) -> str:
     """Digest of what makes a thing another one: configurations of a model differ."""
     if isinstance(one, Model):
@@ -533,7 +530,8 @@ def _identity(one: Any) -> str:
     return digest(dict(one.identity))
 
 
-def _label(setting: str | dict[str, Any]) -> str:
+def setting_name(setting: str | dict[str, Any]) -> str:
+    """Return the name of a setting, with its protocol where the study writes it behind a colon."""
     return setting if isinstance(setting, str) else str(setting.get("name"))
 
 

@@ -283,7 +283,11 @@ def resolve(
     ignored = [columns[j].full for j in taken.pop(IGNORE, [])]
     used = {j for places in taken.values() for j in places}
     used |= {j for j, column in enumerate(columns) if column.full in ignored}
-    free = {j: c for j, c in enumerate(columns) if j not in used and len(set(_texts(c))) == 1}
+    free = {
+        j: c
+        for j, c in enumerate(columns)
+        if j not in used and len({text for text in c.levels if text}) < 2
+    }
     guessed = {}
     for ours in known:
         score = ours in SCORES
@@ -337,10 +341,6 @@ def without_measure(names: dict[str, str]) -> tuple[dict[str, str], bool]:
     else:
         return names, False
     return {**names, "dataset": rest}, found[1].lower().startswith("err")
-
-
-def _texts(column: Heading) -> list[str]:
-    return [text for text in column.levels if text] or [""]
 
 
 def _by_name(ours: str, free: Mapping[int, Heading], where: str) -> list[int]:

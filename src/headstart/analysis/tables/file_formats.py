@@ -367,9 +367,8 @@ def read_markup(text: str, where: str, table: int | None) -> Grid | None:
         No table with rows in it, or several of which none is chosen.
     """
     if "\\begin{" in text and TABULAR.search(text):
-        text = CELL_OF_LINES.sub(
-            lambda found: found[1].replace("\\\\", " "), _without_comments(text)
-        )
+        text = re.sub(r"(?<!\\)%.*", "", text)
+        text = CELL_OF_LINES.sub(lambda found: found[1].replace("\\\\", " "), text)
         bodies = [found[2] for found in TABULAR.finditer(text)]
         grid = _latex(_chosen(bodies, table, where, "LaTeX"), where)
         return grid._replace(caption=" ".join(CAPTION.findall(text)) if len(bodies) == 1 else "")
@@ -486,10 +485,6 @@ def _unmarked(cell: str) -> str:
     cell = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", cell)
     cell = re.sub(r"(\*\*|__|~~|`)(.+?)\1", r"\2", cell)
     return without_markup(re.sub(r"(?<!\w)[*_](\S.*?)[*_](?!\w)", r"\1", cell)).rstrip("†‡*")
-
-
-def _without_comments(text: str) -> str:
-    return re.sub(r"(?<!\\)%.*", "", text)
 
 
 def _latex(body: str, where: str) -> Grid:

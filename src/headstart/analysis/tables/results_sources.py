@@ -31,7 +31,7 @@ from headstart.analysis.tables.tidy_table import ReadOptions, Unit, tidy
 from headstart.errors import TableError
 from headstart.files import storage_errors
 from headstart.predictors import Predictor
-from headstart.spec import Prediction, Result, UpstreamAccuracy, Value
+from headstart.spec import Prediction, Result, UpstreamAccuracy
 from headstart.spec.display_names import number_label
 from headstart.store import (
     DATABASE_NAME,
@@ -374,10 +374,6 @@ def _upstream_name(upstream: UpstreamAccuracy) -> str:
     return f"{upstream.dataset.removesuffix(' validation')} {upstream.metric} accuracy"
 
 
-def _said(value: Value) -> str:
-    return value if isinstance(value, str) else number_label(value)
-
-
 def _trial(result: Result) -> dict[str, Any]:
     """State how a stored number was made."""
     row, provenance = result_row(result), result.provenance
@@ -388,7 +384,10 @@ def _trial(result: Result) -> dict[str, Any]:
         "n_train": _n_train(result),
         "n_classes": len(result.trial.dataset.classes),
         "splits": result.trial.dataset.split_rule,
-        "chosen": ", ".join(f"{name} {_said(value)}" for name, value in chosen.items()),
+        "chosen": ", ".join(
+            f"{name} {value if isinstance(value, str) else number_label(value)}"
+            for name, value in chosen.items()
+        ),
         "versions": ", ".join(f"{name} {value}" for name, value in versions.items() if value),
         "examples": provenance.get("examples"),
         "weights": result.trial.model.weights.sha256,
