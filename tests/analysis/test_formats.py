@@ -33,6 +33,7 @@ def cells(source, columns=None, **options) -> dict:
 TEXTS = {
     "csv": "model,pets,cars\nResNet-50,92.1,89.1\nViT-B/16,93.25,-\n",
     "semicolons": "model;pets;cars\nResNet-50;92,1;89,1\nViT-B/16;93,25;\n",
+    "CRLF and blank lines": "model,pets,cars\r\nResNet-50,92.1,89.1\r\nViT-B/16,93.25,\r\n\r\n\r\n",
     "tabs": "model\tpets\tcars\nResNet-50\t92.1\t89.1\nViT-B/16\t93.25\tN/A\n",
     "bars": "model|pets|cars\nResNet-50|92.1|89.1\nViT-B/16|93.25|?\n",
     "blanks": "model      pets   cars\nResNet-50  92.1   89.1\nViT-B/16   93.25  --\n",
@@ -74,7 +75,7 @@ ViT-B/16 & 93.25 & -- \\ \end{tabular*}}""",
 @pytest.mark.parametrize("kind", TEXTS)
 def test_text_formats_give_the_same_cells(tmp_path, kind):
     file = tmp_path / "table"
-    file.write_text(TEXTS[kind], encoding="utf-8")
+    file.write_bytes(TEXTS[kind].encode())
     found = {model: {name.lower(): value for name, value in row.items()}
              for model, row in cells(file).items()}  # fmt: skip
     assert found == CELLS

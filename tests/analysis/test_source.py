@@ -308,11 +308,6 @@ def test_an_index_of_any_kind(table):
     assert error.value.values["cells"][1] == (1, "accuracy", -0.5)
 
 
-def test_columns_as_text(table):
-    renamed = table.rename(columns={"model": "Model"})
-    assert len(hs.analyze(renamed, columns="model=Model", resamples=200).cells) == 48
-
-
 def test_nan_is_a_missing_cell(spoiled):
     def change(t):
         t.loc[0, "accuracy"] = np.nan
@@ -325,29 +320,6 @@ def test_nan_is_a_missing_cell(spoiled):
     assert "1 cell of" in said
     assert "no accuracy given: missing" in said
     assert "Logistic regression: 6 models on 4 datasets, 23 of 24 cells; means over" in said
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        lambda csv: b"\xef\xbb\xbf" + csv.encode(),
-        lambda csv: csv.replace(",", ";"),
-        lambda csv: csv.replace(",", "\t"),
-        lambda csv: csv.replace(",", ";").replace(".", ","),
-        lambda csv: csv.replace("\n", "\r\n"),
-        lambda csv: csv + "\n\n",
-    ],
-    ids=["byte-order mark", "semicolons", "tabs", "decimal commas", "CRLF", "blank lines"],
-)
-def test_dialects_give_the_same(spoiled, text):
-    outcome = spoiled(text=text)
-    assert outcome.code == 0, outcome.err
-    assert outcome.out == spoiled().out
-
-
-def test_counts_may_have_thousands_apart(table):
-    table = table.astype({"n_test": object}).assign(n_test="25,250")
-    assert (hs.analyze(table, resamples=200).cells.n_test == 25250).all()
 
 
 def test_sources_are_put_together(tmp_path, table):
