@@ -134,7 +134,9 @@ def test_the_spread_of_seeds_is_shown(cli, tmp_path, table):
     out = cli("analyze", tmp_path / "t.csv", "--resamples", "200").out
     spread = (logit(table.accuracy) - logit(table.accuracy - 0.02)).abs() / np.sqrt(2)
     said = " ".join(out.split())
-    assert "2 seeds a cell, averaged in log odds; their standard deviation within a cell: " in said
+    assert (
+        "2 seeds per cell, averaged in log odds; their standard deviation within a cell: " in said
+    )
     assert f"median {spread.median():.3f}, largest {spread.max():.3f}" in said
 
 

@@ -40,7 +40,7 @@ def test_the_study_is_told_before_anything_is_fetched(cli, tmp_path, monkeypatch
     ]
     assert "576 trials: 0 stored, 0 can be measured now, 576 blocked" in outcome.out
     assert "headstart datasets prepare birdsnap [--from FOLDER]" in outcome.out
-    assert "GB of weights, and the datasets; to keep: 40.9 GB of features" in outcome.out
+    assert "GB of weights, and the datasets; disk for features: 40.9 GB" in outcome.out
     assert " hours of forward passes for features on this processor" in outcome.out
     assert "of unknown size" not in outcome.out
     # Nothing is made, not even the cache.

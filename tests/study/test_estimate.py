@@ -218,7 +218,7 @@ def test_the_plan_on_the_screen(cli, store, monkeypatch):
     tuned = (8960 / 10 + 1300 / 100) * (1 + ratio) / 3600
     assert float(rows["finetune"][-1]) == pytest.approx(tuned, rel=1e-2)
     scratch = (57 * 20_000 * 256 / 10 + (56 * 2 + 1) * 100 / 100) * (1 + ratio) / 3600
-    assert f"money: about {2.5 * (tuned + scratch):,.2f} at 2.50 an hour" in outcome.out
+    assert f"cost: about {2.5 * (tuned + scratch):,.2f} at 2.50 per hour" in outcome.out
     refused = "the study would be refused: digits: setting 'scratch': a batch of 256 is larger"
     assert refused in outcome.out
     assert "not counted: ./none, of unknown size" in outcome.out

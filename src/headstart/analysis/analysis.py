@@ -169,7 +169,7 @@ class Analysis:
         Steps and epochs to 90 % of the largest odds, one row per setting, model and dataset; none
         for a curve that never leaves chance.
     speedup
-        How many times as many steps another setting takes to get there.
+        How many times as many steps another setting needs to reach them.
     model_sets
         The correlation of the predictor with transfer in two sets of weights, and the
         difference, one row per setting; only with `against`.

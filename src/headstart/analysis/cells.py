@@ -362,7 +362,7 @@ def seeds_said(cells: pd.DataFrame) -> str:
     fewest, most = cells["n_seeds"].min(), cells["n_seeds"].max()
     count = f"{most}" if fewest == most else f"{fewest} to {most}"
     return (
-        f"{count} seeds a cell, averaged in log odds; their standard deviation within a cell: "
+        f"{count} seeds per cell, averaged in log odds; their standard deviation within a cell: "
         f"median {cells['seed_sd'].median():.3f}, largest {cells['seed_sd'].max():.3f}"
     )
 

@@ -79,7 +79,7 @@ def shown(
     found: StudyEstimate, rates: Mapping[str, Throughput], wanted: Iterable[Model], device: str
 ) -> Group:
     """What the rates are, what each setting takes at them, what is unknown."""
-    parts: list[RenderableType] = [Text(f"\nimages a second on {device}"), _rates(rates, wanted)]
+    parts: list[RenderableType] = [Text(f"\nimages per second on {device}"), _rates(rates, wanted)]
     if any(rate.estimated for rate in rates.values()):
         parts.append(Text("~ not measured: from multiply-adds and the rates of the others"))
     parts += [Text(""), _loads(found, rates), Text("")]
@@ -116,7 +116,7 @@ def _loads(found: StudyEstimate, rates: Mapping[str, Throughput]) -> Table:
 def totals(
     found: StudyEstimate, rates: Mapping[str, Throughput], unit: str, price: float | None
 ) -> list[str]:
-    """Disk, hours and money, a line each; then what is not in them."""
+    """Disk, hours and cost, one line each; then what is not in them."""
     hours = found.hours(rates)
     lines = [
         f"disk: {found.weight_bytes / 1e9:,.1f} GB of weights to download, "
@@ -125,7 +125,7 @@ def totals(
         f"time: about {_number(hours)} {unit}, without downloads, decoding and regressions",
     ]
     if price is not None:
-        lines.append(f"money: about {price * hours:,.2f} at {price:,.2f} an hour")
+        lines.append(f"cost: about {price * hours:,.2f} at {price:,.2f} per hour")
     if unknown := found.unknown(rates):
         lines.append(f"hours are without {', '.join(unknown)}: no rate is known")
     return lines
@@ -136,11 +136,11 @@ def _number(hours: float) -> str:
 
 
 def dry_run_lines(found: StudyEstimate, hours: float | None) -> list[str]:
-    """What is here and what is missing, a line each; then how much it takes."""
+    """What is here and what is missing, one line each; then how much it takes."""
     lines = [
         *needs(found),
-        f"to download: {found.weight_bytes / 1e9:,.1f} GB of weights, and the datasets; to keep: "
-        f"{found.feature_bytes / 1e9:,.1f} GB of features",
+        f"to download: {found.weight_bytes / 1e9:,.1f} GB of weights, and the datasets; disk for "
+        f"features: {found.feature_bytes / 1e9:,.1f} GB",
         _hours(hours),
     ]
     if found.unknown_sizes:
@@ -149,7 +149,7 @@ def dry_run_lines(found: StudyEstimate, hours: float | None) -> list[str]:
 
 
 def needs(found: StudyEstimate) -> list[str]:
-    """What is here and what is missing, a line each; then how many trials that leaves."""
+    """What is here and what is missing, one line each; then how many trials that leaves."""
     width = max(len(need.name) for need in found.needs) + 2
     here = {True: "here", False: "missing"}
     lines = [
@@ -170,8 +170,8 @@ def needs(found: StudyEstimate) -> list[str]:
 
 def _hours(hours: float | None) -> str:
     if hours is None:
-        return "hours: unknown, since the arithmetic of a network is"
+        return "hours: unknown (the multiply-adds of a network are unknown)"
     return (
-        f"about {hours:,.1f} hours of forward passes for features on this processor, of whose "
-        "matrix products half the rate is assumed"
+        f"about {hours:,.1f} hours of forward passes for features on this processor, assuming 50 % "
+        "of its peak throughput"
     )

@@ -134,7 +134,7 @@ class SealedTest:
                 "test labels are given out for a Selection made on the validation set beside them"
             )
         if self.__opened:
-            raise SealedTestError("test labels are given out once a trial, and they were")
+            raise SealedTestError("test labels were already opened for this trial")
         self.__opened = True
         return self.__labels
 

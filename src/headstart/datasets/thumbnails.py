@@ -7,9 +7,9 @@ from PIL import Image
 
 __all__ = ["TINY", "thumbnail"]
 
-# Pixels of a picture's longer side: screens have more than one dot a pixel.
+# Pixels of a picture's longer side: screens have more than one dot per pixel.
 SIDE = 72
-# Images of no more pixels a side are enlarged with their pixels to be seen.
+# Images of no more pixels per side are enlarged with their pixels to be seen.
 TINY = 32
 
 

@@ -167,7 +167,7 @@ class StudyEstimate:
         return tuple(dict.fromkeys(one.model.name for one in missing))
 
     def feature_hours(self, rate: float) -> float | None:
-        """Estimate the hours of the forward passes for features from multiply-adds a second."""
+        """Estimate the hours of the forward passes for features from multiply-adds per second."""
         if self.multiply_adds is None:
             return None
         return self.multiply_adds / (EFFICIENCY * rate) / 3600

@@ -162,7 +162,7 @@ def _trained(
     precision: Literal["fp32", "bf16"],
     seconds: float,
 ) -> float | None:
-    """Images a second of training steps, in the largest batch that there is time and room for.
+    """Images per second of training steps, in the largest batch that there is time and room for.
 
     None where even the first steps give no finite loss.
     """
@@ -197,7 +197,7 @@ def _seen(
     precision: Literal["fp32", "bf16"],
     seconds: float,
 ) -> float:
-    """Images a second of forward passes by torch, as features are computed."""
+    """Images per second of forward passes by torch, as features are computed."""
     from headstart.features.inference import Extractor
 
     extractor = Extractor(network.cpu().eval(), model, precision, device)
@@ -242,7 +242,7 @@ def _pixels(n: int, side: int) -> npt.NDArray[np.uint8]:
 
 
 def matrix_rate() -> float:
-    """Measure the multiply-adds a second of large products of matrices, float32, here and now."""
+    """Measure the multiply-adds per second of large products of matrices, float32, here and now."""
     A = np.ones((PRODUCT_SIDE, PRODUCT_SIDE), dtype=np.float32)
     A @ A
     start, products = time.perf_counter(), 0

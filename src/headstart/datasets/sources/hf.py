@@ -142,7 +142,7 @@ def fetch_snapshot(
     found = find_snapshot(repository, revision, choice, cache)
     if found is None:
         raise DatasetMissingError(
-            f"dataset 'hf:{repository}' did not come whole from {address()}: run again, or "
+            f"dataset 'hf:{repository}' is incomplete after the download from {address()}: run again, or "
             f"{_by_hand()}"
         )
     return found
