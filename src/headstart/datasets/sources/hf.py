@@ -142,8 +142,8 @@ def fetch_snapshot(
     found = find_snapshot(repository, revision, choice, cache)
     if found is None:
         raise DatasetMissingError(
-            f"dataset 'hf:{repository}' is incomplete after the download from {address()}: run again, or "
-            f"{_by_hand()}"
+            f"dataset 'hf:{repository}' is incomplete after the download from {address()}: run "
+            f"again, or {_by_hand()}"
         )
     return found
 
