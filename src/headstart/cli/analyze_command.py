@@ -77,7 +77,7 @@ def analyze(options: AnalysisFlags, wanted: _AnalyzeOptions) -> None:
     kornblith2019-public, kornblith2019-regularizers, clip2021, timm2026, mieb2026.
     """
     from headstart.analysis import read_references
-    from headstart.cli import estimates
+    from headstart.cli import analysis_tables
     from headstart.files import writable_folder
 
     out, json = wanted.out, wanted.json
@@ -88,7 +88,7 @@ def analyze(options: AnalysisFlags, wanted: _AnalyzeOptions) -> None:
         writable_folder(out)
     lines = None if wanted.references is None else read_references(wanted.references)
     analysis = _analysis(options, against=wanted.against, pairs=wanted.pairs)
-    for part in estimates.summary(analysis):
+    for part in analysis_tables.summary(analysis):
         console.print(part)
     if wanted.predict is not None:
         _predict_and_show(analysis, wanted.predict)
@@ -267,12 +267,12 @@ def _computed_scores(options: AnalysisFlags, names: list[str]) -> "pd.DataFrame 
 
 def _predict_and_show(analysis: "Analysis", value: float) -> None:
     """Print what a model with this value of the predictor is predicted to reach."""
-    from headstart.cli import estimates
+    from headstart.cli import analysis_tables
 
     predictor = analysis.predictor
     value = _in_unit(value, predictor.scale)
     title = f"Predicted from {predictor.label} {predictor.scale.text(value)}"
-    for part in estimates.prediction(analysis.predict(value), title):
+    for part in analysis_tables.prediction(analysis.predict(value), title):
         console.print(part)
 
 

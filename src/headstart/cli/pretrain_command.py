@@ -184,7 +184,7 @@ def _ablate(
 ) -> "Ablation":
     """Pretrain, transfer and analyze under a live display."""
     from headstart.analysis import analyze
-    from headstart.cli import estimates
+    from headstart.cli import analysis_tables
     from headstart.cli.progress import LiveReporter
     from headstart.cli.run_command import show_run
     from headstart.context import RunContext
@@ -200,7 +200,7 @@ def _ablate(
     if found.run:
         show_run(found.run, time.perf_counter() - start)
     if found.run and found.run.results:
-        for part in estimates.ablation(analyze(store)):
+        for part in analysis_tables.ablation(analyze(store)):
             console.print(part)
         echo(f"headstart analyze {store} --out FOLDER draws the figure")
     return found

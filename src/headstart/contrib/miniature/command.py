@@ -70,7 +70,7 @@ def _run(
 ) -> "Miniature":
     """Run what is not there yet, write the report, tables, figures and the embedding."""
     from headstart.analysis import analyze
-    from headstart.cli import estimates
+    from headstart.cli import analysis_tables
     from headstart.cli.analyze_command import write_reports, write_tables
     from headstart.cli.output import console, resumable
     from headstart.cli.progress import LiveReporter
@@ -100,7 +100,7 @@ def _run(
             (HtmlPage(TITLE), out / "report.html"),
             (REPORTERS["csv"], out / "cells-with-marks.csv"),
         )
-    for part in estimates.summary(analysis):
+    for part in analysis_tables.summary(analysis):
         console.print(part)
     seconds = found.timing_log.seconds
     console.print(
