@@ -1,4 +1,4 @@
-"""Files in a folder that may be far: a path, ``file://``, or object storage (``s3://``, ``gs://``).
+"""Files in a folder that may be remote: a path, ``file://``, ``s3://`` or ``gs://``.
 
 A file appears whole or not at all, and is proven by its SHA-256 when it is read. What object
 storage holds is read from local copies, which lie in a folder of bounded size, named by their

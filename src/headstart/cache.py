@@ -1,4 +1,4 @@
-"""The cache: what it holds by kind and how large that is, what can be removed, what is damaged."""
+"""The cache: content and size by kind, what can be removed, what is damaged."""
 
 import shutil
 import time

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, their names as text, and the system's complaints in words."""
+"""Atomic writes, file names as text, and system errors as readable messages."""
 
 import codecs
 import errno

@@ -1,4 +1,4 @@
-"""What labels mean, one or several per image: a metric -> checks, counts, random subsets, loss.
+"""What labels mean, one or several per image: a metric -> checks, counts, subsets, loss.
 
 Random subsets use `RandomState` on purpose. NumPy guarantees its streams, so a seed gives the same
 split on every machine and with every NumPy release.

@@ -1,4 +1,4 @@
-"""The cache's folder on this machine, and the copies in it of what lies in object storage.
+"""The cache's folder on this machine, with copies of objects in object storage.
 
 Environment variables
 ---------------------

@@ -1,4 +1,4 @@
-"""What can be plugged in, found by name: headstart's own parts, and those of installed packages.
+"""Registries of plugins: headstart's own parts, and those of installed packages.
 
 A package offers a part by an entry point of the group ``headstart.KIND``::
 

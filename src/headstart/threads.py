@@ -1,4 +1,4 @@
-"""Threads of arithmetic: how many, and how they wait for each other.
+"""Threads of numerical libraries: how many, and how they wait for each other.
 
 torch splits an operation among the threads of OpenMP, which meet at a barrier at its end. By
 default a thread that is done early spins there. On a shared machine that is a waste which grows:

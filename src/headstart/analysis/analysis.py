@@ -1,4 +1,4 @@
-"""The analysis of a table of results: everything that it says about transfer, as tidy tables."""
+"""Analyze a table of results: every estimate, as tidy tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace

@@ -1,4 +1,4 @@
-"""Models and settings against each other: over datasets, and on the same test images."""
+"""Compare models and settings: over datasets, and on the same test images."""
 
 from collections.abc import Callable, Collection, Mapping
 from itertools import combinations, permutations

@@ -1,4 +1,4 @@
-"""How fast training converges: steps to 90 % of the largest odds, and settings compared.
+"""Speed of convergence: steps to 90 % of the largest odds, and settings compared.
 
 After Kornblith et al. (2019), section 4.6: for each model and dataset the number of steps at which
 the odds of a correct answer first are 90 % of the largest odds at any number of steps; averages are

@@ -1,4 +1,4 @@
-"""How well a predictor predicts transfer: correlations and lines, by groups of datasets."""
+"""Correlations of a predictor with transfer, and their lines, by groups of datasets."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Do predictors predict? How well each orders the models of a dataset, and what its choice costs.
+"""Judge predictors: how well each ranks the models of a dataset, and the cost of its choice.
 
 Each predictor is judged on every dataset alone, over the models of which it and all others are
 known there, and then over datasets. Two baselines that published work often leaves out stand beside

@@ -1,4 +1,4 @@
-"""What an analysis could not give and why, and what to know about the numbers it gives."""
+"""What an analysis could not compute and why, and remarks on the numbers it gives."""
 
 from collections.abc import Mapping
 

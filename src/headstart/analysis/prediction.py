@@ -1,4 +1,4 @@
-"""What a predictor predicts on each dataset, and how often that holds.
+"""Predict transfer accuracy per dataset, and check how often the intervals hold.
 
 A line in log odds, or a quadratic where an F test rejects the line. How often its intervals hold is
 checked in three ways: each model left out, its whole family left out, and the best third predicted

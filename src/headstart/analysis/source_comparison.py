@@ -1,4 +1,4 @@
-"""Two sources of results against each other: cells that both have, and what one alone has."""
+"""Compare two sources of results: shared cells, and what only one of them has."""
 
 from collections.abc import Iterator
 from typing import Any

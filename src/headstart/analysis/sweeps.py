@@ -1,4 +1,4 @@
-"""Tables with a further factor: training configurations, steps, examples per class."""
+"""Tables with one more factor: training configurations, steps, examples per class."""
 
 import re
 from collections.abc import Iterator, Mapping

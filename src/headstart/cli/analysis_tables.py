@@ -1,4 +1,4 @@
-"""An analysis -> tables for the screen."""
+"""Show an analysis on the terminal."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""`headstart cache`: where it is, how large it is by kind, what to remove, what is damaged."""
+"""`headstart cache`: its location, size by kind, what can be removed, what is damaged."""
 
 import json as json_module
 import os

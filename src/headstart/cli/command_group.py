@@ -1,4 +1,4 @@
-"""What all commands share: their place in the help, groups of options, how much they print."""
+"""What all commands share: order in the help, groups of options, verbosity."""
 
 import inspect
 import math

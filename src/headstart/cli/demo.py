@@ -1,4 +1,4 @@
-"""The demo: the embedded models on real images, and one of them in all three settings.
+"""The demo: the embedded models on real images, and one of them in three settings.
 
 Drawing the report takes seconds, and the demo is run again and again: the page itself states by a
 stamp what it was drawn of.

@@ -1,4 +1,4 @@
-"""Options that several commands have, and groups of options. Imports nothing that is slow.
+"""Options shared by several commands, and groups of options. Imports nothing slow.
 
 A group is a dataclass: a command that has it as a parameter has an option per field
 (`command_group`), and reads from it what its library function takes.

@@ -1,4 +1,4 @@
-"""What a command prints: console, tables, errors in one line; outputs closed or full."""
+"""Output of commands: console, tables, errors in one line; closed and full outputs."""
 
 import errno
 import io

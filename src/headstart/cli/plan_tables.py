@@ -1,4 +1,4 @@
-"""What a study takes -> tables: what is here and missing, trials, steps, hours, disk, money."""
+"""Show the estimate of a study: what is missing, trials, steps, hours, disk, cost."""
 
 from collections.abc import Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""The live display: what runs, how fast, and the time left; of a search the grid that fills."""
+"""The live display: running trials, speed, time left; the grid of a search as it fills."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""From options and study files to a study: lists, ranges of numbers, and what replaces what."""
+"""Make a study from options and study files: lists, ranges of numbers, replaced keys."""
 
 import re
 from collections.abc import Mapping

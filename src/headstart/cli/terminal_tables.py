@@ -1,4 +1,4 @@
-"""A table of the report on a terminal, or in a pipe."""
+"""Lay out a table of the report on a terminal, or in a pipe."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,4 +1,4 @@
-"""A dataset before a network runs: proven to be what it claims, and every image audited."""
+"""Audit a dataset before measuring: verify what it is, and check every image."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

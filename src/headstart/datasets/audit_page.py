@@ -1,4 +1,4 @@
-"""One page to look at before measuring: images of every class in each split, counts, odd files."""
+"""An HTML page of a dataset: images of every class in each split, counts, problems."""
 
 import re
 from collections.abc import Callable, Sequence

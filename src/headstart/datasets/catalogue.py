@@ -1,4 +1,4 @@
-"""Which datasets there are, and how a name becomes examples, or images that are prepared once."""
+"""The catalogue of datasets: from a name to examples, or to images prepared once."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a dataset's name says: ``STEM[?OPTION=VALUE&...]``."""
+"""Names of datasets with their options: ``STEM[?OPTION=VALUE&...]``."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""From the bytes of a file to an image, as `Decoding` says."""
+"""Decode the bytes of a file to an image, as `Decoding` specifies."""
 
 import re
 import struct

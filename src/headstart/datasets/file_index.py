@@ -1,4 +1,4 @@
-"""What is known of files: each is read once, and again when it has changed.
+"""An index of image files: each is read once, and again after it changed.
 
 A file counts as unchanged while path, size and time of modification are the same. One that was
 modified in the last seconds is not remembered: it could change once more within a tick of the file

@@ -1,4 +1,4 @@
-"""Which Parquet files of a repository make up which split, by their names or its README.
+"""Assign the Parquet files of a repository to splits, by their names or its README.
 
 data/train-00000-of-00002.parquet       a split in its name, and of how many files it is one
 CONFIG/test/0000.parquet                the hub's own conversions: one folder per configuration

@@ -1,4 +1,4 @@
-"""Images decoded once, made small, and mapped into memory: what training reads, in any order.
+"""Images decoded and resized once, memory-mapped: training reads them in any order.
 
 A prepared form is a folder, named by the digest of all that decides its content:
 

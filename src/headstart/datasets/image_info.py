@@ -1,4 +1,4 @@
-"""What the bytes of an image say without decoding it."""
+"""Properties of an image, read from its bytes without decoding it."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""Collections of images: arrays in memory, files, what an object gives by number; several joined.
+"""Collections of images: arrays in memory, files, a user's indexable object; several joined.
 
 Each is a sequence that can be decoded, named, subset, and distinguished by its content.
 """

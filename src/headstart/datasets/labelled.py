@@ -1,4 +1,4 @@
-"""Test images with their labels, for descriptions that choose nothing.
+"""Test images with their labels, for descriptions that select nothing.
 
 A trial's test labels are behind `SealedTest`, since a trial chooses. A picture of test images with
 their classes measures no setting and stores no result; what it needs, it gets here, and no module

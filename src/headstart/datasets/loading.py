@@ -1,4 +1,4 @@
-"""From a source to splits that are what they claim to be."""
+"""Load splits from a source, and verify them."""
 
 import os
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What a dataset must be: sizes, class counts, digests; published files; and what differs."""
+"""Manifests: sizes, class counts, digests and published files that a dataset is compared with."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath

@@ -1,4 +1,4 @@
-"""What names of splits and of classes mean: one vocabulary for folders, tables and the hub."""
+"""Names of splits and classes: one vocabulary for folders, tables and the hub."""
 
 import re
 import unicodedata

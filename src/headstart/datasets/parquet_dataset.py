@@ -1,4 +1,4 @@
-"""Datasets in Parquet files, as the Hugging Face hub has them: columns -> images and labels.
+"""Datasets in Parquet files, as on the Hugging Face hub: columns -> images and labels.
 
 Row groups are decoded when an image of theirs is asked for, and the last few are kept: a walk
 through the rows reads every row group once, and memory stays within a few of them.

@@ -1,4 +1,4 @@
-"""Prepared images that machines share through a folder that all of them reach, as object storage.
+"""Prepared images that machines share through a folder or object storage.
 
 Under the key of a prepared form lie its three files, the pixels and the card named by the SHA-256
 of their content, the index by that of the shapes in it. The card is written last.

@@ -1,4 +1,4 @@
-"""What the numbers in an image file mean: their type and range, and how they become 8 bits.
+"""Pixel values in image files: their type and range, and conversion to 8 bits.
 
 Images of science, medicine and the earth hold greys of 12 to 32 bits, signed numbers, floating
 point, or many bands. Pillow clips all of these to 0..255. Here they are scaled by what the file

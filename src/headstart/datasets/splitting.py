@@ -1,4 +1,4 @@
-"""Train, validation and test of a dataset whose owner gives fewer parts.
+"""Draw the splits that a dataset comes without.
 
 All draws come from the seed, stratified: each class gives its share, as far as groups allow.
 """

@@ -1,4 +1,4 @@
-"""Small pictures that a page carries in itself."""
+"""Thumbnails that a page embeds."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Features that several models lack of the same images: one job decodes these images once."""
+"""Group the features missing for several models on the same images: each image decoded once."""
 
 from collections.abc import Sequence
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Where a network is among the tensors of a checkpoint.
+"""Find a network among the tensors of a checkpoint.
 
 A checkpoint holds a network's tensors somewhere: inside dictionaries of any name, under prefixes of
 any name, beside optimizer states, averages, and heads of self-supervised methods. All tensors are

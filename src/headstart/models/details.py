@@ -1,4 +1,4 @@
-"""What is known of a network before it is built: for a person, and for estimates of cost."""
+"""Details of a network before it is built: for display, and to estimate cost."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Facts of networks, kept in the cache: what libraries say, and accuracies measured here."""
+"""Cached facts about networks: what libraries report, and accuracies measured here."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A library's classifier -> one linear layer on one vector of features, and back.
+"""A library's classifier -> one linear layer on one feature vector, and back.
 
 With parts k that give ``W_k x_k + b_k`` and have shares s_k, the logits are ``sum s_k (W_k x_k +
 b_k)``: a linear map of the vectors x_k side by side. Parts that take the same vector add up. Batch

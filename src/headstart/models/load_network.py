@@ -1,4 +1,4 @@
-"""A model -> its network: built by its library, filled with its weights, proven."""
+"""Load a network: built by its library, with its weights, verified."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which networks there are, and how a name becomes one.
+"""The catalogue of networks: from a name to a model.
 
 A model's name is ``[SOURCE:]PATH[?OPTION=VALUE&...]``.
 """

@@ -1,4 +1,4 @@
-"""What every adapter builds: a backbone that gives penultimate features, and its classifier."""
+"""A network as every adapter builds it: a backbone with penultimate features, and a classifier."""
 
 import copy
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Networks that headstart trained upstream: ``pretrained:NAME``.
+"""Networks pretrained by headstart: ``pretrained:NAME``.
 
 Each is a folder of the cache, ``pretrained/NAME``:
 

@@ -1,4 +1,4 @@
-"""What is proven of a network by running it on two random images, once per process.
+"""Verify a network by running it on two random images, once per process.
 
 A library may say where its classifier is; a network of a user's own says nothing. Running it shows
 which layer its logits come from (`find_classifier`), that the features are the input of this layer,

@@ -1,4 +1,4 @@
-"""A transferred network -> a folder that others can load: weights, facts, a card of numbers."""
+"""Save a transferred network as a folder: weights, metadata, a model card."""
 
 import json
 import shutil

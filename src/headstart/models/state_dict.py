@@ -1,4 +1,4 @@
-"""The tensors of a checkpoint -> the tensors of a network: chosen, proven to fit, loaded."""
+"""Match the tensors of a checkpoint with those of a network, and load them."""
 
 import math
 import re

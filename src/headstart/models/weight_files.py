@@ -1,4 +1,4 @@
-"""A file of weights, whatever program wrote it -> the objects in it; and tensors -> a file.
+"""Read a file of weights that any program wrote; write tensors to a file.
 
 Nothing in a file is executed: safetensors hold tensors alone, and a pickle is read by unpicklers
 that know tensors, plain containers and a list of harmless types, of which they make plain

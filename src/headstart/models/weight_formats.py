@@ -1,4 +1,4 @@
-"""What a file of weights is: its format, its shards and its digest. Imports no torch.
+"""Format, shards and digest of a file of weights. Imports no torch.
 
 The content decides the format, never the name alone. Hubs divide large networks into shards:
 ``model.safetensors.index.json`` holds ``{"weight_map": {"TENSOR":

@@ -1,4 +1,4 @@
-"""The file of a model's weights: found on this machine or downloaded, and proven to be the same.
+"""Find or download the file of a model's weights, and verify its digest.
 
 A name has to give the same weights each time. Weights without a published digest are written into
 ``models/ledger.json`` of the cache when they are first used, and compared from then on. Every

@@ -1,4 +1,4 @@
-"""Construction of recipes, with the usual defaults for ImageNet, and checks of datasets."""
+"""Make recipes with the usual defaults for ImageNet, and check datasets."""
 
 from collections.abc import Mapping
 from math import ceil

@@ -1,4 +1,4 @@
-"""Images, labels and official splits."""
+"""A dataset: images, labels and official splits."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""What settings are called in figures, tables and sentences, and in which order they come."""
+"""Display names of settings in figures, tables and sentences, and their order."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""A network with fixed weights and preprocessing."""
+"""A model: a network with fixed weights and preprocessing."""
 
 from typing import Annotated, Any, Literal
 

@@ -1,4 +1,4 @@
-"""What all nouns share: a frozen base, digests, and plain words for what is wrong with a value."""
+"""What all nouns share: a frozen base class, digests, and readable validation errors."""
 
 import hashlib
 import json

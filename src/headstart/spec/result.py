@@ -1,4 +1,4 @@
-"""What a trial measured, chose and gave, and what many results say."""
+"""What a trial measured, selected and scored, and estimates from many results."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal

@@ -1,4 +1,4 @@
-"""A method of transfer with every choice of its protocol as a field."""
+"""A setting: a method of transfer, with every choice of its protocol as a field."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

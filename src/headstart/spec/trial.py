@@ -1,4 +1,4 @@
-"""One cell of the table."""
+"""A trial: one cell of the table of results."""
 
 from collections.abc import Mapping
 from functools import cached_property

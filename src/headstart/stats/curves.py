@@ -1,4 +1,4 @@
-"""Curves through points: polynomial fits with their prediction intervals, and steps to a share."""
+"""Curves through points: polynomial fits with prediction intervals, and steps to a share."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""All models against each other and against the best: one set of simultaneous intervals.
+"""Compare all models with each other and with the best: simultaneous intervals.
 
 From it follow which models are not significantly different from the best, and the ranks that the
 data allow.

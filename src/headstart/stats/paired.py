@@ -1,4 +1,4 @@
-"""Whether two models differ on the same test images, or over the same datasets."""
+"""Tests of whether two models differ, on the same test images or over the same datasets."""
 
 from functools import lru_cache
 from typing import NamedTuple

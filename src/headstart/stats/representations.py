@@ -1,4 +1,4 @@
-"""How well features separate classes, and how similar two networks' features are."""
+"""Measures of how well features separate classes, and of how similar two representations are."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""What a study takes before it is run: what is here, what is missing, steps, images, hours, disk.
+"""Estimate a study before it runs: what is missing, steps, images, hours, disk.
 
 Nothing is downloaded or decoded, and no dataset's function is called. Networks whose arithmetic is
 not published are built without weights, and it is counted.

@@ -1,4 +1,4 @@
-"""What a study asks for, in Python or as a file."""
+"""The definition of a study, in Python or as a file."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""Studies of Kornblith et al. (2019) that sweep one thing, for any models and datasets.
+"""Studies of Kornblith et al. (2019) that vary one factor, for any models and datasets.
 
 Convergence (their Fig. 8): accuracy after a number of steps. Every number of steps is a run of its
 own, with its own grid and cosine schedule, not a checkpoint of a longer one. Dataset size (Fig. 9):

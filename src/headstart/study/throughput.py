@@ -1,4 +1,4 @@
-"""How fast this device is: networks timed on random pixels, and large products of matrices."""
+"""Measure the speed of this device: networks on random pixels, and large matrix products."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence

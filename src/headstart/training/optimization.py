@@ -1,4 +1,4 @@
-"""What training minimizes, and how: losses, the optimizer and its schedule."""
+"""Losses, the optimizer and its schedule."""
 
 import math
 from collections.abc import Callable

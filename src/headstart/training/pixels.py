@@ -1,4 +1,4 @@
-"""Images of a training run: on the device, or read ahead from a file batch by batch."""
+"""Images of a training run: on the device, or read ahead from a file in batches."""
 
 import copy
 from collections import deque

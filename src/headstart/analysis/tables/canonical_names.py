@@ -1,4 +1,4 @@
-"""One name for what tables call differently: datasets, settings, models, and families of models.
+"""Canonical names of datasets, settings, models and model families across tables.
 
 Every comparison of names from two tables goes through `canonical`; the aliases stand here, in the
 catalogue of datasets, and (for settings) in `headstart.spec.display_names`. A family is an

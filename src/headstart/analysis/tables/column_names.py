@@ -1,4 +1,4 @@
-"""The columns of a table of results, and which column of somebody's table is which of ours."""
+"""Columns of a table of results, and how the columns of other tables map to them."""
 
 import re
 from collections.abc import Mapping, Sequence

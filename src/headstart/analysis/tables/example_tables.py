@@ -1,4 +1,4 @@
-"""Predictions on single examples from anyone's table -> results with predictions behind them."""
+"""Tables of predictions on single examples -> results, with the predictions kept."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A file that holds a table, in any format of the field -> a grid of cells with its header.
+"""Read a table from a file of any common format, as a grid of cells with its header.
 
 Delimited text, Excel, JSON and JSON Lines, Parquet, Markdown, LaTeX and HTML are recognized by
 their content, not by the file's name.

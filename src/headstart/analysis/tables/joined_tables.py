@@ -1,4 +1,4 @@
-"""Tables of results put together: names aligned, rows that agree merged, predictors joined."""
+"""Join tables of results: names aligned, agreeing rows merged, predictors added."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,4 @@
-"""Cells of a table as people write them -> numbers: ``92.1 ± 0.3``, ``**92,1 %**``, ``n.a.``."""
+"""Parse numbers as people write them in tables: ``92.1 ± 0.3``, ``**92,1 %**``, ``n.a.``."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Where a table of results comes from: a store, a file, a published table, a DataFrame."""
+"""Sources of tables of results: stores, files, published tables, DataFrames."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

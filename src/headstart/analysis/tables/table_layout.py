@@ -1,4 +1,4 @@
-"""A grid of cells -> rows of our columns, whether models, datasets or settings stand across."""
+"""Grids of cells -> rows of our columns, whether models, datasets or settings are in columns."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Tables as text: any usual encoding, separator and quoting -> cells and a header of rows."""
+"""Tables as text in any usual encoding, separator and quoting -> cells and header rows."""
 
 import codecs
 import csv

@@ -1,4 +1,4 @@
-"""A table in our columns -> one that can be trusted: proportions, in range, without contradictions.
+"""Tables in our columns -> validated ones: proportions, in range, free of contradictions.
 
 Pure functions over DataFrames whose columns have our names
 (`headstart.analysis.tables.column_names`).

@@ -1,4 +1,4 @@
-"""Where datasets are: one source per kind, asked in turn whether a name is theirs.
+"""Sources of datasets: one per kind, asked in turn whether they recognise a name.
 
 A package brings another one by an entry point ``headstart.dataset_source`` (`headstart.registry`).
 """

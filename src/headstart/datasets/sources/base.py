@@ -1,4 +1,4 @@
-"""What one kind of source has to say of a dataset: one small protocol for all."""
+"""The protocol of a source of datasets."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Real datasets that come with headstart's dependencies, or with the operating system."""
+"""Real datasets that come with headstart's dependencies or with the operating system."""
 
 from collections.abc import Callable, Mapping
 from importlib.resources import files

@@ -1,4 +1,4 @@
-"""The user's own folders, tables and images: titles, what lies in them, and what is missing."""
+"""The user's own folders, tables and images: titles, contents, and what is missing."""
 
 import os
 import unicodedata

@@ -1,4 +1,4 @@
-"""The file of a user's table: its columns and cells as text, and what the columns are for."""
+"""The file of a user's table: columns and cells as text, and the use of each column."""
 
 import csv
 import re

@@ -1,4 +1,4 @@
-"""A backbone of transformers as a classifier: one feature per image, and a fresh linear layer.
+"""A backbone of transformers as a classifier: one feature per image, and a new linear layer.
 
 The feature is what the documentation of the network calls its pooled output or its image embedding.
 Networks that have none give the class token after the last norm; those without a class token the

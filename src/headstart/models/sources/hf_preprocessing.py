@@ -1,4 +1,4 @@
-"""How a repository of the hub prepares its images, as facts of a network.
+"""Preprocessing of a hub repository, as fields of a model.
 
 Whatever a processor of transformers does to a pixel is one multiplication and one addition per
 channel, perhaps with the channels in reverse: ``rescale_factor``, an offset, ``image_mean`` and
