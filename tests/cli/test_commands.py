@@ -33,7 +33,8 @@ def measured(cli, tmp_path):
 
 def test_help_and_results_do_not_import_torch(measured):
     for arguments in (["--help"], ["results", "--store", str(measured)], ["models"], ["datasets"],
-                      ["run", "kornblith2019", "--dry-run"]):  # fmt: skip
+                      ["run", "kornblith2019", "--dry-run"],
+                      ["analyze", "kornblith2019", "--resamples", "100"]):  # fmt: skip
         code = (
             "import sys; from headstart.cli.main import main\n"
             f"sys.argv = ['headstart', *{arguments!r}]\n"
