@@ -288,7 +288,7 @@ def read(
     return RawDataset(classes, splits, groups=groups, parts_note=found.parts_note)
 
 
-def read_hub_copy(facts: Facts, folder: Path, names: Sequence[str] | None = None) -> RawDataset:
+def read_hub_copy(facts: Facts, folder: Path) -> RawDataset:
     """Read a dataset of the study from its copy on the hub; the parts are named as its facts say.
 
     Raises
@@ -298,7 +298,7 @@ def read_hub_copy(facts: Facts, folder: Path, names: Sequence[str] | None = None
     """
     if facts.hub is None:
         raise DatasetMissingError(f"dataset '{facts.key}' has no copy on the Hugging Face hub")
-    return read(folder, Choice.of(facts.hub), f"hf:{facts.hub.repository}", names)
+    return read(folder, Choice.of(facts.hub), f"hf:{facts.hub.repository}")
 
 
 def has_several_classes(file: Path, choice: Choice, title: str) -> bool:

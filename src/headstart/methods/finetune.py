@@ -68,15 +68,15 @@ STEPS, RATE, DECAY, CROP = "steps", "learning_rate", "weight_decay", "crop"
 ACCURACY = "accuracy"
 
 
-def _log_spaced(first: float, last: float, n: int) -> tuple[float, ...]:
-    """Return n values whose logarithms are evenly spaced, with 12 digits."""
-    return tuple(float(f"{10 ** (first + (last - first) * i / (n - 1)):.12g}") for i in range(n))
+def _log_spaced(first: float, last: float) -> tuple[float, ...]:
+    """Return 7 values from 10^first to 10^last, evenly spaced in logarithms, with 12 digits."""
+    return tuple(float(f"{10 ** (first + (last - first) * i / 6):.12g}") for i in range(7))
 
 
 # Kornblith et al. 2019 as restated by Chen et al. (SimCLR, 2020), appendix B.8.2.
-FINETUNE_RATES = _log_spaced(-4, -1, 7)
-SCRATCH_RATES = _log_spaced(-3, 0, 7)
-WEIGHT_DECAYS = (0.0, *_log_spaced(-6, -3, 7))
+FINETUNE_RATES = _log_spaced(-4, -1)
+SCRATCH_RATES = _log_spaced(-3, 0)
+WEIGHT_DECAYS = (0.0, *_log_spaced(-6, -3))
 
 # Successive halving: all candidates for few steps, a quarter for more, four for all steps.
 HALVING = {"steps": 19_531, "search": "rungs", "rungs": ((56, 1_220), (14, 4_882), (4, 19_531))}

@@ -157,16 +157,13 @@ class FolderSource(Source):
         )
 
 
-def read_split(
-    folder: Path, classes: tuple[str, ...], left_out: Counter[str] | None = None
-) -> Split:
+def read_split(folder: Path, classes: tuple[str, ...]) -> Split:
     """Read class folders, each with all that lies in it; a label is the place in `classes`.
 
     Images are the files whose names end as those of formats that Pillow decodes; other files and
-    hidden ones are left out. They come class by class, sorted by their path's parts. `left_out`
-    counts the other files by how their names end, of those in class folders.
+    hidden ones are left out. They come class by class, sorted by their path's parts.
     """
-    return _read_classes({name: [folder / name] for name in classes}, classes, left_out)
+    return _read_classes({name: [folder / name] for name in classes}, classes)
 
 
 def _read_classes(
