@@ -149,9 +149,14 @@ class Heading(NamedTuple):
         return next((text for text in reversed(self.levels) if text), "")
 
     @property
+    def texts(self) -> list[str]:
+        """The texts that are there, each once."""
+        return list(dict.fromkeys(text for text in self.levels if text))
+
+    @property
     def full(self) -> str:
         """All texts."""
-        return " ".join(dict.fromkeys(text for text in self.levels if text))
+        return " ".join(self.texts)
 
     @property
     def plain(self) -> str:
@@ -283,11 +288,7 @@ def resolve(
     ignored = [columns[j].full for j in taken.pop(IGNORE, [])]
     used = {j for places in taken.values() for j in places}
     used |= {j for j, column in enumerate(columns) if column.full in ignored}
-    free = {
-        j: c
-        for j, c in enumerate(columns)
-        if j not in used and len({text for text in c.levels if text}) < 2
-    }
+    free = {j: c for j, c in enumerate(columns) if j not in used and len(c.texts) < 2}
     guessed = {}
     for ours in known:
         score = ours in SCORES
