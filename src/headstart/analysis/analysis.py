@@ -333,15 +333,13 @@ def analyze(
     Parameters
     ----------
     sources
-        Stores, files, published tables ("kornblith2019"), DataFrames
-        (`headstart.analysis.read_sources`).
+        Stores, files, published tables ("kornblith2019"), DataFrames (`analysis.read_sources`).
     against
         Another source to compare with, for example the same networks with other weights: gives
         the tables `model_sets`, `compared`, `compared_means` and `unshared`.
     columns, unit, reading
         Our column name -> theirs, also as text: ``"model=Model,setting:=linear"``; the unit of
-        accuracies (percent or proportion; overrides that of `reading`); how to read tables that do
-        not say it themselves.
+        accuracies (overrides that of `reading`); how to read what tables do not say.
     predictions
         Tables with a row per example and model: models are compared on the same examples.
     groups

@@ -234,14 +234,8 @@ def not_tried_table(answer: RankAnswer) -> PageTable:
     for reason, some in reasons.items():
         names, remedies = [one.name for one in some], {one.remedy for one in some}
         remedy = some[0].remedy if len(remedies) == 1 else f"for the first: {some[0].remedy}"
-        rows.append(
-            {
-                "reason": reason,
-                "n": len(some),
-                "names": first_few(names, MOST_NAMES),
-                "remedy": remedy,
-            }
-        )
+        shown = first_few(names, MOST_NAMES)
+        rows.append({"reason": reason, "n": len(some), "names": shown, "remedy": remedy})
     return filled("missing", "Candidates that were not tried", columns, rows, NAMES)
 
 
