@@ -347,9 +347,8 @@ def analyze(
     error_bars, correction, resamples, seed, pairs, weights
         See `headstart.analysis.cells.AnalysisOptions`.
     predictor, predictors, scores
-        What to correlate with transfer: a column and its scale, ``"params:log"``
-        (`predictors.find_predictor`); predictors to judge (table `predictors`); their values where
-        sources lack them (`study.transfer_scores`).
+        What to correlate with transfer, ``"params:log"`` (`predictors.find_predictor`); predictors
+        to judge (table `predictors`); values that sources lack (`study.transfer_scores`).
 
     Raises
     ------
