@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from headstart.spec import SGD, TrainingConfig
-from headstart.training import InputSpec
+from headstart.training import InputSpec, train
+from headstart.training.loop import Trained
 from headstart.training.pixels import Batch
 
 SIDE, N_CLASSES, N_IMAGES = 12, 4, 40
@@ -69,3 +70,8 @@ def small_network(dropout: float = 0.3, norm: bool = True) -> nn.Sequential:
             nn.Dropout(dropout),
             nn.Linear(16, N_CLASSES),
         )
+
+
+def run(network, config=CONFIG, labels=LABELS, pixels=None, **options) -> Trained:
+    """Train a network on the small images, on this processor."""
+    return train(network, pixels or SomePixels(), labels, INPUT, config, device=CPU, **options)

@@ -74,6 +74,9 @@ def test_the_limit_draws_a_balanced_subset_by_seed():
 def test_a_limit_over_some_splits_keeps_them_whole():
     splits = load("digits", limit=500)
     assert [len(splits.train), len(splits.validation), len(splits.test)] == [500, 359, 359]
+    assert dict(datasets.find("digits", limit=500).used_sizes) == {
+        "train": 500, "validation": 359, "test": 359,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("limit", "values"), [

@@ -20,6 +20,7 @@ from headstart.datasets.manifest import Manifest
 from headstart.datasets.splits import LOOSE
 from headstart.spec import Decoding
 from refusals import refused
+from watched import Listener
 
 NONE = {
     "n_images": 9, "problems": (), "duplicates": (), "conflicts": 0, "turned": 0,
@@ -103,23 +104,12 @@ def test_warnings_are_what_a_result_keeps(photos, own_cache):
     assert datasets.warnings_of(datasets.find("digits"), own_cache) == []
 
 
-class Listener(ProgressReporter):
-    def __init__(self):
-        self.notes, self.stages = [], []
-
-    def note(self, text):
-        self.notes.append(text)
-
-    def stage(self, name, total=None, unit=""):
-        self.stages.append((name, total))
-
-
 def test_images_are_looked_at_before_a_network_runs(photos, own_cache):
     twin = (photos / "train" / "dark" / "0.png").read_bytes()
     (photos / "test" / "dark" / "2.png").write_bytes(twin)
     reporter = Listener()
     check_images(datasets.find(str(photos)), own_cache, reporter)
-    assert reporter.stages[-1] == ("looking at the images", 18)
+    assert reporter.stages[-1][:2] == ("looking at the images", 18)
     assert reporter.notes == [
         "photos: splits: folders train, validation, test",
         f"photos: 1 image is in two splits (leakage): train {photos}/train/dark/0.png = "
@@ -148,11 +138,10 @@ def test_a_cache_that_cannot_be_used_is_told_once(photos, own_cache):
 
 
 def test_the_first_reading_shows_how_far_it_is(photos, own_cache):
-    reporter, done = Listener(), []
-    reporter.advance = done.append
+    reporter = Listener()
     datasets.find(str(photos), cache=own_cache, reporter=reporter)
-    assert reporter.stages == [("reading the images", 18)]
-    assert sum(done) == 18
+    assert [stage[:2] for stage in reporter.stages] == [("reading the images", 18)]
+    assert reporter.done == 18
 
 
 def test_too_few_images_are_told_with_the_datasets_name(tmp_path, own_cache):

@@ -1,4 +1,3 @@
-import io
 import json
 import multiprocessing
 import os
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms import v2
 
 from conftest import limit_file_size
 from headstart import datasets, files
@@ -23,7 +23,6 @@ from headstart.datasets import ArrayImages, FileImages, JoinedImages, fashion_mn
 from headstart.datasets.image_cache import (
     PreparedForm,
     bytes_needed,
-    fit_side,
     open_prepared,
     prepare_images,
 )
@@ -31,45 +30,17 @@ from headstart.datasets.sources.embedded import read_digits
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
 from refusals import refused
+from watched import Listener, StopError, Watched
 
 RECIPE = PreparedForm("r")
 
 
-class Listener(ProgressReporter):
-    def __init__(self):
-        self.notes, self.stages, self.done = [], [], 0
-
-    def note(self, message):
-        self.notes.append(message)
-
-    def stage(self, name, total=None, unit=""):
-        self.stages.append((name, total, unit))
-
-    def advance(self, steps=1):
-        self.done += steps
+def prepare(images, folder, reporter=None, form=RECIPE, **options):
+    return prepare_images(images, form, folder, reporter or ProgressReporter(), **options)
 
 
-class StopError(Exception):
-    pass
-
-
-class Counting:
-    """Images that note what is decoded, of which one raises."""
-
-    def __init__(self, images, stop=-1):
-        self.images, self.stop, self.decoded = images, stop, []
-
-    def __len__(self):
-        return len(self.images)
-
-    def decode(self, row):
-        self.decoded.append(row)
-        if row == self.stop:
-            raise StopError
-        return self.images.decode(row)
-
-    def where(self, row):
-        return self.images.where(row)
+def opened(images, folder, reporter=None, **options):
+    return open_prepared(images, RECIPE, folder, reporter or ProgressReporter(), **options)
 
 
 def grey_images(n=200, seed=0) -> ArrayImages:
@@ -114,47 +85,43 @@ def assert_same(prepared, images):
 def test_small_images_are_kept_exactly(tmp_path, name):
     splits = read_digits() if name == "digits" else read_anew(name)[1]
     images = JoinedImages([split.images for split in splits.values()])
-    prepared = prepare_images(images, RECIPE, tmp_path, ProgressReporter())
+    prepared = prepare(images, tmp_path)
     assert_same(prepared, images)
     assert prepared.decode(0).mode == "L"
 
 
 def test_fashion_mnist_is_kept_exactly(tmp_path, real_fashion_mnist, own_cache):
     images = fashion_mnist.read(own_cache)["test"].images.take(np.arange(0, 10_000, 5))
-    assert_same(prepare_images(images, RECIPE, tmp_path, ProgressReporter()), images)
+    assert_same(prepare(images, tmp_path), images)
 
 
 @pytest.mark.parametrize(("size", "mode", "fitted"), [
-    ((500, 375), "RGB", (341, 256)),
-    ((375, 500), "RGB", (256, 341)),
-    ((700, 300), "L", (597, 256)),
-    ((900, 256), "RGB", (900, 256)),
-    ((100, 1200), "RGB", (100, 1200)),
-    ((257, 257), "L", (256, 256)),
+    ((500, 375), "RGB", (341, 256)), ((375, 500), "RGB", (256, 341)), ((700, 300), "L", (597, 256)),
+    ((900, 256), "RGB", (900, 256)), ((100, 1200), "RGB", (100, 1200)),
+    ((257, 257), "L", (256, 256)), ((333, 500), "RGB", (256, 384)), ((641, 427), "RGB", (384, 256)),
+    ((1999, 301), "RGB", (1700, 256)),
 ])  # fmt: skip
 def test_large_images_are_those_of_pillow(tmp_path, size, mode, fitted):
     photo(*size, mode).save(tmp_path / "x.jpg", quality=90)
     images = FileImages([tmp_path / "x.jpg"])
     image = images.decode(0)
     if size != fitted:
+        # The longer side is rounded as torchvision does.
+        assert v2.Resize(256)(image).size == fitted
         image = image.resize(fitted, Image.Resampling.LANCZOS)
-    prepared = prepare_images(images, RECIPE, tmp_path / "forms", ProgressReporter())
+    prepared = prepare(images, tmp_path / "forms")
     np.testing.assert_array_equal(np.asarray(prepared.decode(0)), np.asarray(image))
     assert prepared.decode(0).size == fitted
 
 
 def test_colour_and_grey_and_every_shape_in_one_form(tmp_path):
-    images = write_files(tmp_path / "files").take(np.arange(23))
-    prepared = prepare_images(
-        images, PreparedForm("r", Decoding(), 256), tmp_path / "forms", ProgressReporter()
-    )
+    images, forms = write_files(tmp_path / "files").take(np.arange(23)), tmp_path / "forms"
+    prepared = prepare(images, forms, form=PreparedForm("r", Decoding(), 256))
     assert_same(prepared, images)
     assert {prepared.pixels(row).shape[2] for row in range(23)} == {1, 3}
-    small = prepare_images(
-        images, PreparedForm("r", Decoding(), 8), tmp_path / "forms", ProgressReporter()
-    )
+    small = prepare(images, forms, form=PreparedForm("r", Decoding(), 8))
     assert all(min(small.pixels(row).shape[:2]) == 8 for row in range(23))
-    assert len(list((tmp_path / "forms").glob("*/card.json"))) == 2
+    assert len(list(forms.glob("*/card.json"))) == 2
 
 
 def test_what_decides_the_pixels_is_in_the_key():
@@ -170,7 +137,7 @@ def test_what_decides_the_pixels_is_in_the_key():
 
 
 def test_views_are_not_copies_and_read_only(tmp_path):
-    prepared = prepare_images(grey_images(), RECIPE, tmp_path, ProgressReporter())
+    prepared = prepare(grey_images(), tmp_path)
     assert prepared.pixels(3).base is not None
     assert np.shares_memory(prepared.pixels(3), prepared.take(np.array([7, 3])).pixels(1))
     with pytest.raises(ValueError, match="read-only"):
@@ -178,20 +145,15 @@ def test_views_are_not_copies_and_read_only(tmp_path):
 
 
 def test_a_second_call_does_nothing(tmp_path):
-    images = grey_images()
-    prepare_images(images, RECIPE, tmp_path, ProgressReporter())
-    before = {f: f.stat().st_mtime_ns for f in tmp_path.glob("*/*")}
-    counting, reporter = Counting(images), Listener()
-    prepare_images(counting, RECIPE, tmp_path, reporter)
-    assert (counting.decoded, reporter.stages, reporter.notes) == ([], [], [])
-    assert {f: f.stat().st_mtime_ns for f in tmp_path.glob("*/*")} == before
-
-
-def test_progress_is_told(tmp_path):
-    reporter = Listener()
-    prepare_images(grey_images(), RECIPE, tmp_path, reporter)
+    images, reporter = grey_images(), Listener()
+    prepare(images, tmp_path, reporter)
     assert reporter.stages == [("preparing images", 200, "images")]
     assert reporter.done == 200
+    before = {f: f.stat().st_mtime_ns for f in tmp_path.glob("*/*")}
+    watched, reporter = Watched(images), Listener()
+    prepare(watched, tmp_path, reporter)
+    assert (watched.decoded, reporter.stages, reporter.notes) == ([], [], [])
+    assert {f: f.stat().st_mtime_ns for f in tmp_path.glob("*/*")} == before
 
 
 @pytest.mark.parametrize("stop", [17, 100, 199])
@@ -201,8 +163,8 @@ def test_an_interrupted_preparation_carries_on(tmp_path, monkeypatch, stop):
     monkeypatch.setattr("headstart.datasets.image_cache._estimate_bytes", lambda *_: 0)
     images, forms = grey_images(), tmp_path / "forms"
     with pytest.raises(StopError):
-        prepare_images(Counting(images, stop), RECIPE, forms, ProgressReporter())
-    assert open_prepared(images, RECIPE, forms, ProgressReporter()) is None
+        prepare(Watched(images, stop), forms)
+    assert opened(images, forms) is None
     done = json.loads(form_of(forms, "card.json").read_text())["n_done"]
     # All parts of 16 before the one that stopped.
     assert done == stop // 16 * 16
@@ -211,11 +173,11 @@ def test_an_interrupted_preparation_carries_on(tmp_path, monkeypatch, stop):
         file.write(b"half of an im" * 5000)
     index = form_of(forms, "index.npy")
     np.save(index, np.concatenate([np.load(index), [[12, 9, 1]]]).astype(np.int32))
-    rest, reporter = Counting(images), Listener()
-    assert_same(prepare_images(rest, RECIPE, forms, reporter), images)
+    rest, reporter = Watched(images), Listener()
+    assert_same(prepare(rest, forms, reporter), images)
     assert sorted(rest.decoded) == list(range(done, 200))
     assert (reporter.done, reporter.notes) == (200, [])
-    prepare_images(images, RECIPE, tmp_path / "undisturbed", ProgressReporter())
+    prepare(images, tmp_path / "undisturbed")
     expected = form_of(tmp_path / "undisturbed", "pixels.bin").read_bytes()
     assert form_of(forms, "pixels.bin").read_bytes() == expected
 
@@ -287,8 +249,8 @@ def test_killed_at_any_moment_it_carries_on(tmp_path):
         process.communicate()
         assert kept <= done() < 100
         kept = done()
-    rest = Counting(images)
-    found = prepare_images(rest, RECIPE, forms, ProgressReporter(), skip_broken=True)
+    rest = Watched(images)
+    found = prepare(rest, forms, skip_broken=True)
     assert set(range(kept, 100)) == set(rest.decoded)
     rows = np.delete(np.arange(100), 23)
     assert_same(found.take(rows), images.take(rows))
@@ -306,7 +268,7 @@ def test_two_processes_share_one_form(tmp_path):
     assert outputs[1][0] == ""
     assert set((tmp_path / "log").read_text().split()) == {str(first.pid)}
     rows = np.arange(23)
-    found = open_prepared(images, RECIPE, tmp_path / "forms", ProgressReporter())
+    found = opened(images, tmp_path / "forms")
     assert_same(found.take(rows), images.take(rows))
 
 
@@ -322,7 +284,7 @@ def spoil(file: Path, *, quietly: bool = False) -> None:
 @pytest.mark.parametrize("file", ["pixels.bin", "index.npy", "card.json", "truncated", "gone"])
 def test_a_damaged_form_is_found_told_and_made_again(tmp_path, file):
     images = grey_images()
-    prepare_images(images, RECIPE, tmp_path, ProgressReporter())
+    prepare(images, tmp_path)
     if file == "gone":
         form_of(tmp_path, "pixels.bin").unlink()
     elif file == "truncated":
@@ -333,31 +295,30 @@ def test_a_damaged_form_is_found_told_and_made_again(tmp_path, file):
     else:
         spoil(form_of(tmp_path, file))
     reporter = Listener()
-    assert open_prepared(images, RECIPE, tmp_path, reporter) is None
+    assert opened(images, tmp_path, reporter) is None
     place = tmp_path / RECIPE.key
     assert reporter.notes == [
         f"prepared images {place} are damaged (checksum): preparing them again"
     ]
-    assert_same(prepare_images(images, RECIPE, tmp_path, reporter), images)
+    assert_same(prepare(images, tmp_path, reporter), images)
     assert len(reporter.notes) == 1
 
 
 def test_who_has_mapped_a_form_keeps_it_when_it_is_made_again(tmp_path):
     images = grey_images()
-    before = prepare_images(images, RECIPE, tmp_path, ProgressReporter())
+    before = prepare(images, tmp_path)
     form_of(tmp_path, "card.json").unlink()
-    after = prepare_images(grey_images(seed=1), RECIPE, tmp_path, ProgressReporter())
+    assert_same(prepare(grey_images(seed=1), tmp_path), grey_images(seed=1))
     assert_same(before, images)
-    assert_same(after, grey_images(seed=1))
 
 
 def test_damage_that_left_no_trace_is_found_by_reading_through(tmp_path):
     images = grey_images()
-    prepare_images(images, RECIPE, tmp_path, ProgressReporter())
+    prepare(images, tmp_path)
     spoil(form_of(tmp_path, "pixels.bin"), quietly=True)
     reporter = Listener()
-    assert open_prepared(images, RECIPE, tmp_path, reporter) is not None
-    assert open_prepared(images, RECIPE, tmp_path, reporter, thorough=True) is None
+    assert opened(images, tmp_path, reporter) is not None
+    assert opened(images, tmp_path, reporter, thorough=True) is None
     assert "are damaged (checksum)" in reporter.notes[0]
 
 
@@ -366,39 +327,39 @@ def test_damage_in_the_part_that_is_done_is_found_before_going_on(tmp_path, monk
     monkeypatch.setattr("headstart.datasets.image_cache._estimate_bytes", lambda *_: 0)
     images = grey_images()
     with pytest.raises(StopError):
-        prepare_images(Counting(images, 100), RECIPE, tmp_path, ProgressReporter())
+        prepare(Watched(images, 100), tmp_path)
     spoil(form_of(tmp_path, "pixels.bin"))
-    reporter, again = Listener(), Counting(images)
-    assert_same(prepare_images(again, RECIPE, tmp_path, reporter), images)
+    reporter, again = Listener(), Watched(images)
+    assert_same(prepare(again, tmp_path, reporter), images)
     assert "are damaged (checksum)" in reporter.notes[0]
     assert sorted(again.decoded) == list(range(200))
 
 
 def test_a_copied_form_is_read_through_once(tmp_path, monkeypatch):
     images = grey_images()
-    prepare_images(images, RECIPE, tmp_path / "forms", ProgressReporter())
+    prepare(images, tmp_path / "forms")
     shutil.copytree(tmp_path / "forms", tmp_path / "copy")
     os.utime(form_of(tmp_path / "copy", "pixels.bin"), ns=(1, 1))
-    assert_same(open_prepared(images, RECIPE, tmp_path / "copy", ProgressReporter()), images)
+    assert_same(opened(images, tmp_path / "copy"), images)
 
     def read_again(*_):
         raise AssertionError("read through a second time")
 
     monkeypatch.setattr("headstart.datasets.image_cache.sha256_start", read_again)
-    assert_same(open_prepared(images, RECIPE, tmp_path / "copy", ProgressReporter()), images)
+    assert_same(opened(images, tmp_path / "copy"), images)
 
 
 def test_other_images_than_those_of_the_form(tmp_path):
-    prepare_images(grey_images(), RECIPE, tmp_path, ProgressReporter())
+    prepare(grey_images(), tmp_path)
     with pytest.raises(ValueError, match=r"expected the 200 images of .*, found 10"):
-        open_prepared(grey_images(10), RECIPE, tmp_path, ProgressReporter())
+        opened(grey_images(10), tmp_path)
 
 
 def test_no_space_is_found_before_anything_is_written(tmp_path, monkeypatch):
     free = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
     with refused("storage.full"):
-        prepare_images(grey_images(), RECIPE, tmp_path, ProgressReporter())
+        prepare(grey_images(), tmp_path)
     assert not list(tmp_path.glob("*/*"))
 
 
@@ -414,15 +375,15 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_kept(tmp_path):
     process = slow_process(tmp_path)
     assert process.communicate()[1] == ""
     rows = np.arange(30, 100)
-    found = open_prepared(images, RECIPE, tmp_path / "forms", ProgressReporter())
+    found = opened(images, tmp_path / "forms")
     assert_same(found.take(rows), images.take(rows))
 
 
 def test_a_broken_image_stops_unless_it_is_left_out(tmp_path):
     images, forms = write_files(tmp_path / "files"), tmp_path / "forms"
     with refused("image.broken") as stopped:
-        prepare_images(images, RECIPE, forms, ProgressReporter())
-    found = prepare_images(images, RECIPE, forms, ProgressReporter(), skip_broken=True)
+        prepare(images, forms)
+    found = prepare(images, forms, skip_broken=True)
     assert list(found.broken) == [23]
     assert list(found.take(np.array([40, 23, 22])).broken) == [1]
     # It is told as the file itself would have it told.
@@ -434,16 +395,16 @@ def test_a_broken_image_stops_unless_it_is_left_out(tmp_path):
     assert_same(found.take(rows), images.take(rows))
     # What was made with holes does not serve who wants none.
     with refused("image.broken"):
-        prepare_images(images, RECIPE, forms, ProgressReporter())
-    assert open_prepared(images, RECIPE, forms, ProgressReporter()) is not None
+        prepare(images, forms)
+    assert opened(images, forms) is not None
 
 
 def test_an_image_that_decodes_by_now_comes_in(tmp_path):
     images, forms = write_files(tmp_path / "files"), tmp_path / "forms"
-    prepare_images(images, RECIPE, forms, ProgressReporter(), skip_broken=True)
+    prepare(images, forms, skip_broken=True)
     # Stands for a newer Pillow that knows the format.
     photo(30, 20).save(tmp_path / "files" / "023.png")
-    found = prepare_images(images, RECIPE, forms, ProgressReporter())
+    found = prepare(images, forms)
     assert not found.broken
     assert_same(found, images)
 
@@ -451,14 +412,14 @@ def test_an_image_that_decodes_by_now_comes_in(tmp_path):
 def test_all_images_broken(tmp_path):
     (tmp_path / "x.png").write_bytes(b"no image")
     images = FileImages([tmp_path / "x.png"] * 3)
-    found = prepare_images(images, RECIPE, tmp_path / "forms", ProgressReporter(), skip_broken=True)
+    found = prepare(images, tmp_path / "forms", skip_broken=True)
     assert list(found.broken) == [0, 1, 2]
     assert list(pickle.loads(pickle.dumps(found)).broken) == [0, 1, 2]
 
 
 def test_pickled_it_is_mapped_anew(tmp_path):
     images = grey_images()
-    prepared = prepare_images(images, RECIPE, tmp_path, ProgressReporter())
+    prepared = prepare(images, tmp_path)
     rows = np.array([5, 199, 0])
     pickled = pickle.dumps(prepared.take(rows))
     assert_same(pickle.loads(pickled), images.take(rows))
@@ -469,7 +430,7 @@ def test_pickled_it_is_mapped_anew(tmp_path):
 
 def test_threads_and_forked_processes_read_it(tmp_path):
     images = grey_images()
-    prepared = prepare_images(images, RECIPE, tmp_path, ProgressReporter())
+    prepared = prepare(images, tmp_path)
     expected = [int(np.asarray(images.decode(row), dtype=int).sum()) for row in range(200)]
 
     def total(row):
@@ -493,21 +454,6 @@ def test_a_side_that_is_none():
 def test_the_space_for_photographs_is_known_beforehand(tmp_path):
     photo(640, 480).save(tmp_path / "x.jpg")
     images = FileImages([tmp_path / "x.jpg"] * 3)
-    prepare_images(images, RECIPE, tmp_path / "forms", ProgressReporter())
+    prepare(images, tmp_path / "forms")
     size = form_of(tmp_path / "forms", "pixels.bin").stat().st_size
     assert size == bytes_needed(3) == 3 * 341 * 256 * 3
-
-
-def test_the_longer_side_is_rounded_as_torchvision_does():
-    from torchvision.transforms import v2
-
-    for size in [(500, 375), (333, 500), (641, 427), (1999, 301)]:
-        image = Image.open(io.BytesIO(_jpeg(photo(*size))))
-        pixels = fit_side(image, 256)
-        assert v2.Resize(256)(image).size == (pixels.shape[1], pixels.shape[0])
-
-
-def _jpeg(image: Image.Image) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "JPEG")
-    return file.getvalue()

@@ -7,25 +7,14 @@ import pytest
 from PIL import Image
 
 from headstart.artifacts import ArtifactFolder
-from headstart.context import ProgressReporter
 from headstart.datasets import ArrayImages, FileImages, remote_images
 from headstart.datasets.image_cache import PreparedForm
 from headstart.datasets.remote_images import prepare_shared_images
 from headstart.errors import BrokenImageError
+from watched import Listener
 
 RECIPE = PreparedForm("r")
 N = 50
-
-
-class Listener(ProgressReporter):
-    def __init__(self):
-        self.notes, self.stages = [], []
-
-    def note(self, message):
-        self.notes.append(message)
-
-    def stage(self, name, total=None, unit=""):
-        self.stages.append(name)
 
 
 @pytest.fixture
@@ -41,7 +30,7 @@ def prepare(remote, tmp_path, monkeypatch):
     def on(machine: str, images, **options):
         listener, folder = Listener(), tmp_path / machine
         found = prepare_shared_images(images, RECIPE, folder, listener, remote, **options)
-        return found, "preparing images" in listener.stages, listener.notes
+        return found, "preparing images" in listener.names, listener.notes
 
     return on
 

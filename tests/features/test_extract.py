@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from headstart import datasets, features, files, models
-from headstart.context import ProgressReporter, RunContext, default_cache
+from headstart.context import RunContext, default_cache
 from headstart.datasets import ArrayImages, FileImages, JoinedImages
 from headstart.datasets.images import map_ahead
 from headstart.devices import fast_bfloat16, resolve_device
@@ -17,6 +18,7 @@ from headstart.features import FeatureRequest, extract, feature_table
 from headstart.features.inference import Extractor, fold_batch_norms
 from headstart.features.preprocess import Decoder, center_crop, fit_image, whole_image
 from refusals import refused
+from watched import Listener, StopError, Watched
 
 MODEL = models.find("efficientnet_lite0")
 
@@ -24,17 +26,6 @@ MODEL = models.find("efficientnet_lite0")
 needs_bfloat16 = pytest.mark.skipif(
     not fast_bfloat16(resolve_device("auto")), reason="bfloat16 is slow on this machine"
 )
-
-
-class Listener(ProgressReporter):
-    def __init__(self):
-        self.notes, self.stages = [], []
-
-    def note(self, message):
-        self.notes.append(message)
-
-    def stage(self, name, total=None, unit=""):
-        self.stages.append(name)
 
 
 def some_images(n: int = 20, seed: int = 0) -> ArrayImages:
@@ -102,7 +93,7 @@ def test_features_do_not_depend_on_the_batch():
 
 def test_features_are_computed_once_and_mapped(context):
     first = run(some_images(), context)
-    assert "features" in context.reporter.stages
+    assert "features" in context.reporter.names
     context.reporter.stages.clear()
     second = run(some_images(), context)
     assert context.reporter.stages == []
@@ -112,50 +103,17 @@ def test_features_are_computed_once_and_mapped(context):
     np.testing.assert_array_equal(first.values, second.values)
 
 
-@pytest.mark.parametrize("change", [
-    {"revision": "other"},
-    {"resize": "center-crop"},
+OTHERS = [
+    {"revision": "other"}, {"resize": "center-crop"},
     pytest.param({"precision": "bf16"}, marks=needs_bfloat16),
-])  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", OTHERS)
 def test_other_content_has_another_place(context, change):
     run(some_images(8), context)
     run(some_images(8), context, **change)
     assert len(list((context.cache / "features").glob("*.npy"))) == 2
-
-
-def test_a_damaged_file_is_found_told_and_made_again(context):
-    before = np.array(run(some_images(), context).values)
-    (file,) = (context.cache / "features").glob("*.npy")
-    content = bytearray(file.read_bytes())
-    content[-100] ^= 1
-    file.write_bytes(content)
-    after = run(some_images(), context)
-    assert len(context.reporter.notes) == 1
-    assert f"{file} are damaged (checksum): extracting them again" in context.reporter.notes[0]
-    np.testing.assert_array_equal(after.values, before)
-
-
-class InterruptedExtractionError(Exception):
-    pass
-
-
-class Interrupting:
-    """Images of which one raises, once."""
-
-    def __init__(self, images, row):
-        self.images, self.row, self.decoded = images, row, []
-
-    def __len__(self):
-        return len(self.images)
-
-    def decode(self, row):
-        self.decoded.append(row)
-        if row == self.row:
-            raise InterruptedExtractionError
-        return self.images.decode(row)
-
-    def where(self, row):
-        return self.images.where(row)
 
 
 def test_features_are_hashed_once_and_again_when_the_file_changes(context, monkeypatch):
@@ -201,14 +159,18 @@ def test_a_file_that_was_just_written_is_hashed_each_time(context, monkeypatch):
     monkeypatch.setattr(feature_table, "TICK_NANOSECONDS", 10**18)
     images = some_images()
     first = run(images, context)
+    values = np.array(first.values)
     (file,) = (context.cache / "features").glob("*.npy")
     run(images, context)
     assert not list(file.parent.glob("*.proven"))
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    assert run(images, context).sha256 == first.sha256
-    assert "damaged" in context.reporter.notes[0]
+    after = run(images, context)
+    assert after.sha256 == first.sha256
+    np.testing.assert_array_equal(after.values, values)
+    (note,) = context.reporter.notes
+    assert f"{file} are damaged (checksum): extracting them again" in note
 
 
 def test_a_cache_that_cannot_be_written_is_read(context, monkeypatch):
@@ -226,12 +188,12 @@ def test_an_interrupted_extraction_carries_on(context, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = some_images(60)
     whole = run(images, RunContext(cache=tmp_path / "other")).values
-    with pytest.raises(InterruptedExtractionError):
-        run(Interrupting(images, 50), context)
+    with pytest.raises(StopError):
+        run(Watched(images, 50), context)
     folder = context.cache / "features"
     (card,) = folder.glob("*.json")
     assert json.loads(card.read_text())["rows"][0][1] >= 16
-    carrying_on = Interrupting(images, -1)
+    carrying_on = Watched(images)
     found = run(carrying_on, context)
     assert min(carrying_on.decoded) >= 16
     np.testing.assert_array_equal(found.values, whole)
@@ -246,7 +208,7 @@ def test_a_trial_adds_the_rows_that_no_other_asked_for(context):
     whole = np.array(run(images, context, revision="other").values)
 
     def part(rows):
-        counted = Interrupting(images.take(rows), -1)
+        counted = Watched(images.take(rows))
         request = FeatureRequest(counted, np.asarray(rows), "r", 20)
         found = features.penultimate_features(MODEL, request, context)
         assert relative(found.values, whole[rows]).max() < 1e-4
@@ -269,18 +231,23 @@ def test_a_trial_adds_the_rows_that_no_other_asked_for(context):
     assert isinstance(beside.values, np.memmap)
 
 
-@pytest.mark.parametrize("when", ["done", "interrupted"])
-def test_a_damaged_card_is_made_again(context, when, monkeypatch):
+@pytest.mark.parametrize("damage", ["card", "card of a part", "cut", "flip"])
+def test_what_did_not_reach_the_disk_is_made_again(context, damage, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = some_images(60)
-    if when == "interrupted":
-        with pytest.raises(InterruptedExtractionError):
-            run(Interrupting(images, 50), context)
-    else:
+    if damage == "card":
         run(images, context)
-    (card,) = (context.cache / "features").glob("*.json")
-    card.write_text(card.read_text()[:-20])
-    again = Interrupting(images, -1)
+    else:
+        with pytest.raises(StopError):
+            run(Watched(images, 50), context)
+    (card,), (table,) = ((context.cache / "features").glob(f"*.{end}") for end in ("json", "npy"))
+    if "card" in damage:
+        card.write_text(card.read_text()[:-20])
+    else:
+        with table.open("r+b") as file:
+            file.truncate(1000) if damage == "cut" else file.seek(1000)
+            file.write(b"\xff" if damage == "flip" else b"")
+    again = Watched(images)
     assert np.isfinite(run(again, context).values).all()
     assert sorted(again.decoded) == list(range(60))
 
@@ -305,24 +272,6 @@ def test_a_batch_that_does_not_fit_is_done_in_halves(monkeypatch):
     )
     with refused("device.memory", device="cpu"):
         extractor(pixels)
-
-
-@pytest.mark.parametrize("damage", ["cut", "flip"])
-def test_rows_that_did_not_reach_the_disk_are_not_trusted(context, monkeypatch, damage):
-    monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
-    images = some_images(60)
-    with pytest.raises(InterruptedExtractionError):
-        run(Interrupting(images, 50), context)
-    (partial,) = (context.cache / "features").glob("*.npy")
-    with partial.open("r+b") as file:
-        if damage == "cut":
-            file.truncate(1000)
-        else:
-            file.seek(1000)
-            file.write(b"\xff")
-    again = Interrupting(images, -1)
-    run(again, context)
-    assert sorted(again.decoded) == list(range(60))
 
 
 def broken_among(tmp_path, n: int = 10, broken: int = 4) -> JoinedImages:
@@ -353,8 +302,8 @@ def test_a_broken_image_stops_the_extraction_unless_skipped(context, tmp_path):
 def test_an_interrupted_run_with_holes_does_not_serve_one_without(context, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = broken_among(tmp_path, n=60)
-    with pytest.raises(InterruptedExtractionError):
-        run(Interrupting(images, 55), context, skip_broken=True)
+    with pytest.raises(StopError):
+        run(Watched(images, 55), context, skip_broken=True)
     with refused("image.broken", where=str(tmp_path / "4.png")):
         run(images, context)
 
@@ -375,13 +324,12 @@ def test_nan_in_features_is_found_and_nothing_is_kept(context, monkeypatch):
 
 
 def test_no_space_is_found_before_the_network_runs(context, monkeypatch):
-    import shutil
-
     full = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr("headstart.files.shutil.disk_usage", lambda folder: full)
+    assert features.bytes_needed(MODEL, 10) == 10 * 1280 * 4
     with refused("storage.full"):
         run(some_images(8), context)
-    assert "features" not in context.reporter.stages
+    assert "features" not in context.reporter.names
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
@@ -449,22 +397,16 @@ def test_decoding_runs_a_bounded_number_of_items_ahead():
 
     def slow(item):
         started.append(item)
+        if item == 50:
+            raise StopError
         return item * 2
 
     values = map_ahead(slow, range(100), depth=3)
     assert next(values) == 0
     assert len(started) <= 4
-    assert list(values) == [2 * i for i in range(1, 100)]
-
-
-def test_an_error_while_decoding_ahead_arrives():
-    def fail(item):
-        if item == 5:
-            raise InterruptedExtractionError
-        return item
-
-    with pytest.raises(InterruptedExtractionError):
-        list(map_ahead(fail, range(10)))
+    assert [next(values) for _ in range(49)] == [2 * i for i in range(1, 50)]
+    with pytest.raises(StopError):
+        next(values)
 
 
 def test_a_decoder_names_what_it_skipped(tmp_path):
@@ -473,11 +415,6 @@ def test_a_decoder_names_what_it_skipped(tmp_path):
     assert batch.pixels.shape == (4, 224, 224, 3)
     assert list(batch.broken) == [2]
     assert not batch.pixels[2].any()
-
-
-def test_bytes_needed():
-    assert features.bytes_needed(MODEL, 10) == 10 * 1280 * 4
-    assert datasets.find("digits", limit=100).used_sizes.train == 100
 
 
 @pytest.mark.parametrize("name", ["digits", "glyphs", "fashion_mnist"])

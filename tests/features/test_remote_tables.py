@@ -10,21 +10,15 @@ from PIL import Image
 import small_network
 from headstart import features, models
 from headstart.artifacts import ArtifactFolder
-from headstart.context import ProgressReporter, RunContext
+from headstart.context import RunContext
 from headstart.datasets import ArrayImages, FileImages, JoinedImages
 from headstart.features import FeatureRequest
 from headstart.features.inference import Extractor
+from headstart.files import sha256_file
+from watched import Listener
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 N = 40
-
-
-class Notes(ProgressReporter):
-    def __init__(self):
-        self.notes = []
-
-    def note(self, message):
-        self.notes.append(message)
 
 
 @pytest.fixture
@@ -51,7 +45,7 @@ def machine(tmp_path, remote_url):
 
     def named(name: str) -> RunContext:
         remote = ArtifactFolder(remote_url, tmp_path / name / "copies")
-        return RunContext("cpu", tmp_path / name, reporter=Notes(), remote=remote)
+        return RunContext("cpu", tmp_path / name, reporter=Listener(), remote=remote)
 
     return named
 
@@ -64,6 +58,14 @@ def run(model, context, rows=range(N), source=None, **options):
     rows = np.asarray(rows)
     request = FeatureRequest(source or images().take(rows), rows, "r", N, **options)
     return features.penultimate_features(model, request, context)
+
+
+def changed(machine, suffix, change):
+    """Change the content of the one shared file of a kind; return its name and the file."""
+    (name,) = [name for name in machine.remote.names() if name.endswith(suffix)]
+    file = machine.cache / "file"
+    file.write_bytes(change(machine.remote.get(name).read_bytes()))
+    return name, file
 
 
 def test_an_empty_machine_computes_nothing(model, machine, passes):
@@ -114,12 +116,12 @@ def test_two_machines_that_compute_the_same_at_once(model, machine, passes):
 @pytest.mark.parametrize("suffix", [".npy", ".json"])
 def test_a_damaged_part_is_computed_again(model, machine, passes, suffix):
     first, one = run(model, machine("one")), machine("one")
-    (name,) = [name for name in one.remote.names() if name.endswith(suffix)]
-    content = bytearray(one.remote.get(name).read_bytes())
-    content[len(content) // 2] ^= 1
-    file = one.cache / "file"
-    file.write_bytes(content)
-    one.remote.put(name, file)
+
+    def flip(content):
+        middle = len(content) // 2
+        return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+    one.remote.put(*changed(one, suffix, flip))
     two = machine("two")
     second = run(model, two)
     assert sum(passes) == 2 * N
@@ -134,13 +136,8 @@ def test_a_damaged_part_is_computed_again(model, machine, passes, suffix):
 def test_a_card_of_a_stranger_is_left_out(model, machine, passes, change):
     """Its name is the digest of its content, and yet it cannot be true."""
     first, one = run(model, machine("one")), machine("one")
-    (name,) = [name for name in one.remote.names() if name.endswith(".json")]
-    content = json.loads(one.remote.get(name).read_text())
-    file = one.cache / "file"
-    file.write_text(json.dumps(content | change))
+    name, file = changed(one, ".json", lambda old: json.dumps(json.loads(old) | change).encode())
     one.remote.delete(name)
-    from headstart.files import sha256_file
-
     one.remote.put(f"{name.rpartition('/')[0]}/{sha256_file(file)}.json", file)
     second = run(model, machine("two"))
     assert sum(passes) == 2 * N

@@ -9,13 +9,14 @@ from torch import nn
 
 from conftest import require
 from headstart import features, models
-from headstart.context import ProgressReporter, RunContext
+from headstart.context import RunContext
 from headstart.datasets import ArrayImages, JoinedImages
 from headstart.features import choose_runtime, runtime
 from headstart.features.extract import make_runtime
 from headstart.features.inference import Extractor
 from headstart.features.runtime import RUNTIME, find_spec
 from refusals import refused
+from watched import Listener
 
 MODEL = models.find("efficientnet_lite0")
 CPU = torch.device("cpu")
@@ -56,11 +57,11 @@ def test_openvino_is_taken_where_it_is_there_and_may(
     assert choose_runtime(device, precision) == expected
 
 
-def test_the_choice_by_hand(monkeypatch):
+@pytest.mark.parametrize("name", ["torch", "openvino"])
+def test_the_choice_by_hand(monkeypatch, name):
     installed(monkeypatch, True)
-    for name in ("torch", "openvino"):
-        monkeypatch.setenv(RUNTIME, name)
-        assert choose_runtime("cpu", "fp32") == name
+    monkeypatch.setenv(RUNTIME, name)
+    assert choose_runtime("cpu", "fp32") == name
 
 
 @pytest.mark.parametrize(("present", "asked", "device", "precision", "code"), [
@@ -148,22 +149,10 @@ def test_what_openvino_gets_wrong_is_left_to_torch(openvino_there, network, word
     assert words in notes[0]
     assert "\n" not in notes[0]
     assert made(random_pixels(2, size=32)).shape == (2, 4)
-
-
-def test_a_small_network_is_openvinos(openvino_there):
-    notes = []
-    assert make_runtime("openvino", Small().eval(), SMALL, "fp32", CPU, notes.append).name == (
-        "openvino"
-    )
-    assert notes == []
-
-
-class Notes(ProgressReporter):
-    def __init__(self):
-        self.notes = []
-
-    def note(self, message):
-        self.notes.append(message)
+    notes.clear()
+    # A network like them that it takes.
+    made = make_runtime("openvino", Small().eval(), SMALL, "fp32", CPU, notes.append)
+    assert (made.name, notes) == ("openvino", [])
 
 
 def extract(monkeypatch, folder, asked: str, network=Small):
@@ -171,7 +160,7 @@ def extract(monkeypatch, folder, asked: str, network=Small):
     monkeypatch.setenv(RUNTIME, asked)
     monkeypatch.setattr(models, "load", lambda *_, **__: network().eval())
     images = JoinedImages([ArrayImages(random_pixels(6, size=20))])
-    context = RunContext(device="cpu", cache=folder, reporter=Notes())
+    context = RunContext(device="cpu", cache=folder, reporter=Listener())
     asked = features.FeatureRequest.all_of(images, "r")
     found = features.penultimate_features(SMALL, asked, context)
     return found, context.reporter.notes

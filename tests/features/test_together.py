@@ -10,12 +10,13 @@ from PIL import Image
 import small_network
 from conftest import require
 from headstart import files, models
-from headstart.context import ProgressReporter, RunContext
+from headstart.context import RunContext
 from headstart.datasets import FileImages
 from headstart.errors import FeatureError
 from headstart.features import FeatureRequest, extract, extract_together, penultimate_features
 from headstart.features.runtime import RUNTIME, find_spec
 from refusals import refused
+from watched import Listener, StopError, Watched
 
 NETWORK = f"{Path(small_network.__file__)}:build"
 # Input size, interpolation or normalization differ, or how images are resized, or nothing.
@@ -26,29 +27,6 @@ OPTIONS = (
     "?size=24&mean=0.5,0.5,0.5&std=0.25,0.25,0.25&interpolation=bicubic",
 )
 N = 40
-
-
-class InterruptedExtractionError(Exception):
-    pass
-
-
-class Counted:
-    """Images that count how often each is decoded; one of them interrupts."""
-
-    def __init__(self, images, interrupting=-1):
-        self.images, self.interrupting, self.decoded = images, interrupting, []
-
-    def __len__(self):
-        return len(self.images)
-
-    def decode(self, row):
-        self.decoded.append(row)
-        if row == self.interrupting:
-            raise InterruptedExtractionError
-        return self.images.decode(row)
-
-    def where(self, row):
-        return self.images.where(row)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +74,7 @@ def test_tables_are_to_the_bit_those_of_one_network_after_another(
 ):
     require(runtime == "torch" or find_spec("openvino") is not None, runtime)
     monkeypatch.setenv(RUNTIME, runtime)
-    counted = Counted(images)
+    counted = Watched(images)
     errors = extract_together(requests(counted), context_of(tmp_path / "together"))
     assert errors == [None] * 5
     assert sorted(counted.decoded) == list(range(N))
@@ -104,7 +82,7 @@ def test_tables_are_to_the_bit_those_of_one_network_after_another(
     assert len(found) == 10
     assert found == one_by_one(tmp_path / "alone", *requests(images))
     # What is there is not computed again, and nothing is decoded for it.
-    again = Counted(images)
+    again = Watched(images)
     assert extract_together(requests(again), context_of(tmp_path / "together")) == [None] * 5
     assert again.decoded == []
 
@@ -115,7 +93,7 @@ def test_each_network_gets_its_own_batches_where_tables_lack_other_images(images
     before = requests(images.take(some), some)[1]
     expected = one_by_one(tmp_path / "alone", before, *requests(images))
     one_by_one(tmp_path / "together", before)
-    counted = Counted(images)
+    counted = Watched(images)
     extract_together(requests(counted), context_of(tmp_path / "together"))
     assert sorted(counted.decoded) == list(range(N))
     assert content_of(tmp_path / "together") == expected
@@ -125,11 +103,11 @@ def test_after_an_interruption_each_table_keeps_its_rows(images, tmp_path, monke
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     monkeypatch.setattr(extract, "available_cpus", lambda: 1)
     folder = tmp_path / "together"
-    with pytest.raises(InterruptedExtractionError):
-        extract_together(requests(Counted(images, interrupting=35)), context_of(folder))
+    with pytest.raises(StopError):
+        extract_together(requests(Watched(images, 35)), context_of(folder))
     cards = list((folder / "features").glob("*.json"))
     assert [json.loads(card.read_text())["rows"] for card in cards] == [[[0, 32]]] * 5
-    counted = Counted(images)
+    counted = Watched(images)
     assert extract_together(requests(counted), context_of(folder)) == [None] * 5
     assert sorted(counted.decoded) == list(range(32, N))
     assert content_of(folder) == one_by_one(tmp_path / "alone", *requests(images))
@@ -165,7 +143,7 @@ def test_networks_that_memory_does_not_hold_take_another_pass(images, tmp_path, 
     monkeypatch.setattr(extract, "NETWORKS_BYTES", 1)
     # Nor are images decoded far ahead.
     monkeypatch.setattr(extract, "AHEAD_BYTES", 1)
-    counted = Counted(images)
+    counted = Watched(images)
     extract_together(requests(counted), context_of(tmp_path / "together"))
     assert sorted(counted.decoded) == sorted([*range(N)] * 5)
     assert content_of(tmp_path / "together") == one_by_one(tmp_path / "alone", *requests(images))
@@ -177,13 +155,6 @@ def test_a_broken_image_stops_all_unless_skipped(images, tmp_path):
 
 
 def test_a_network_named_twice_is_computed_once(images, tmp_path):
-    class Listener(ProgressReporter):
-        def __init__(self):
-            self.stages = []
-
-        def stage(self, name, total=None, unit=""):
-            self.stages.append((name, total, unit))
-
     asked, reporter = requests(images)[:2], Listener()
     assert extract_together(asked * 2, context_of(tmp_path, reporter=reporter)) == [None] * 4
     assert ("features of 2 networks", N, "images") in reporter.stages

@@ -9,9 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import training_runs
 from headstart.errors import TrainingError
-from headstart.training import Ranks, train
-from training_runs import CONFIG, CPU, INPUT, LABELS, SomePixels, configured, small_network
+from headstart.training import Ranks
+from training_runs import CONFIG, CPU, SomePixels, configured, small_network
+from watched import StopError
 
 
 class Unused(nn.Module):
@@ -25,16 +27,12 @@ class Unused(nn.Module):
         return self.network(images)
 
 
-class InterruptedRunError(Exception):
-    """What comes in between."""
-
-
 class Interrupted(SomePixels):
     """Images that end after five batches."""
 
     def batches(self, plan):
         yield from islice(super().batches(plan), 5)
-        raise InterruptedRunError
+        raise StopError
 
 
 def other_tensors(rank: int) -> nn.Module:
@@ -50,10 +48,8 @@ def main(rank: int, folder: Path) -> None:
     ranks, told = Ranks(rank, 2, rank, 2, f"file://{folder}/meeting"), []
 
     def run(name: str, network: nn.Module, pixels=None, made=CONFIG, **options) -> None:
-        trained = train(
-            network, pixels or SomePixels(), LABELS, INPUT, made,
-            device=CPU, ranks=ranks, on_progress=told.append, **options,
-        )  # fmt: skip
+        options |= {"ranks": ranks, "on_progress": told.append}
+        trained = training_runs.run(network, made, pixels=pixels, **options)
         state = {name: t.contiguous().clone() for name, t in network.state_dict().items()}
         state["losses"] = torch.tensor(trained.losses, dtype=torch.float64)
         state["resumed_at"] = torch.tensor(trained.resumed_at or 0)
@@ -74,7 +70,7 @@ def main(rank: int, folder: Path) -> None:
         halves = {"checkpoint": folder / "halves", "save_seconds": 0}
         try:
             run("never", small_network(0.3), Interrupted(), **halves)
-        except InterruptedRunError:
+        except StopError:
             run("resumed", small_network(0.3), **halves)
         # Only rank 0 has the checkpoint that another folder would hold.
         try:

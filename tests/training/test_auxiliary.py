@@ -5,20 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from headstart.training import decision_values, train
+import training_runs
+from headstart.training import decision_values
 from headstart.training.augmentation import training_views
 from headstart.training.draws import rows_of_step
 from refusals import refused
-from training_runs import (
-    CPU,
-    INPUT,
-    LABELS,
-    N_CLASSES,
-    N_IMAGES,
-    SIDE,
-    SomePixels,
-    configured,
-)
+from training_runs import CPU, INPUT, LABELS, N_CLASSES, N_IMAGES, SIDE, SomePixels, configured
 
 WEIGHT = 0.3
 ONE_STEP = configured(steps=1, weight_decay=0.0, nesterov=False, momentum=0.0)
@@ -43,14 +35,19 @@ class TwoHeaded(nn.Module):
         return (self.main(body), self.aux(body)) if self.training else (self.main(body),)
 
 
-def run(network, config=ONE_STEP, **options):
-    return train(network, SomePixels(), LABELS, INPUT, config, device=CPU, **options)
+def run(network, config=ONE_STEP):
+    return training_runs.run(network, config)
+
+
+def first_batch():
+    """Rows of the first batch, and what a network sees of them."""
+    rows = rows_of_step(0, 0, 8, N_IMAGES)
+    return rows, training_views(SomePixels().batch(rows), INPUT, ONE_STEP, 0)
 
 
 def by_hand(network, weight):
     """Loss of the first batch and gradients of all weights, in numpy."""
-    rows = rows_of_step(0, 0, 8, N_IMAGES)
-    views = training_views(SomePixels().batch(rows), INPUT, ONE_STEP, 0)
+    rows, views = first_batch()
     x = views.flatten(1).double().numpy()
     body, main, aux = (w.detach().double().numpy() for w in network.parameters())
     features, target = x @ body.T, np.eye(N_CLASSES)[LABELS[rows]]
@@ -94,8 +91,7 @@ def test_labels_are_smoothed_for_every_classifier():
     smoothed = run(TwoHeaded(), made).losses[0]
     network = TwoHeaded()
     plain, _ = by_hand(network, 1.0)
-    rows = rows_of_step(0, 0, 8, N_IMAGES)
-    views = training_views(SomePixels().batch(rows), INPUT, ONE_STEP, 0)
+    _, views = first_batch()
     spread = 0.0
     for logits in network.all_logits(views):
         log_p = torch.log_softmax(logits.double(), dim=1)

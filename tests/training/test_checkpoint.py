@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,27 +14,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+import training_runs
 from headstart.artifacts import ArtifactFolder
 from headstart.errors import DiskFullError, StorageError
 from headstart.training import checkpoint as checkpoints
-from headstart.training.loop import Progress, Trained, train
+from headstart.training.loop import Progress, Trained
 from refusals import refused
-from training_runs import CONFIG, CPU, INPUT, LABELS, SomePixels, configured, small_network
+from training_runs import CONFIG, CPU, SomePixels, configured, small_network
+from watched import StopError
 
 
 def run(network, checkpoint, config=CONFIG, identity="trial, candidate", **options) -> Trained:
-    return train(
-        network,
-        SomePixels(),
-        LABELS,
-        INPUT,
-        config,
-        device=CPU,
-        checkpoint=checkpoint,
-        save_seconds=0,
-        identity=identity,
-        **options,
-    )
+    options = {"save_seconds": 0, **options}
+    return training_runs.run(network, config, checkpoint=checkpoint, identity=identity, **options)
 
 
 @pytest.fixture(scope="module")
@@ -65,24 +58,22 @@ def steps_in(file: Path) -> int:
         return int(opened.metadata()["step"])
 
 
-class InterruptedRunError(Exception):
-    """What comes in between."""
+def interrupt(file: Path, step: int, network: nn.Module | None = None, **options) -> None:
+    """Begin a run, or go on with it, until it is interrupted after a step."""
 
-
-def stop_at(step: int):
-    def watch(progress: Progress) -> None:
+    def stop(progress: Progress) -> None:
         if progress.step == step:
-            raise InterruptedRunError
+            raise StopError
 
-    return watch
+    with pytest.raises(StopError):
+        run(network or small_network(), file, on_progress=stop, **options)
 
 
 @pytest.mark.parametrize("moments", [[1], [6], [11], [2, 5, 6]])
 def test_interrupted_runs_end_at_the_same_bits(moments, tmp_path, at_once):
     file = tmp_path / "folder" / "checkpoint"
     for moment in moments:
-        with pytest.raises(InterruptedRunError):
-            run(small_network(), file, on_progress=stop_at(moment))
+        interrupt(file, moment)
         assert steps_in(file) == moment
     network = small_network()
     trained = run(network, file)
@@ -144,20 +135,15 @@ def test_a_run_that_is_complete_is_loaded(tmp_path, at_once):
 
 def test_it_is_written_as_often_as_asked_and_at_the_end(tmp_path):
     file, steps = tmp_path / "checkpoint", []
-    train(
-        small_network(),
-        SomePixels(),
-        LABELS,
-        INPUT,
-        CONFIG,
-        device=CPU,
-        checkpoint=file,
-        save_seconds=3600,
-        on_progress=lambda progress: steps.append(steps_in(file)),
-    )
+    # What a killed process left is removed.
+    left, other = (tmp_path / f".{name}.4711.tmp" for name in ("checkpoint", "another"))
+    for half in (left, other):
+        half.write_bytes(b"half")
+    options = {"save_seconds": 3600, "on_progress": lambda _: steps.append(steps_in(file))}
+    run(small_network(), file, **options)
     assert steps[:-1] == [0] * (len(steps) - 1)
     assert steps_in(file) == CONFIG.steps
-    assert os.listdir(tmp_path) == ["checkpoint"]
+    assert sorted(os.listdir(tmp_path)) == [other.name, "checkpoint"]
 
 
 def test_a_slow_disk_is_not_waited_for_all_the_time(tmp_path, monkeypatch):
@@ -178,16 +164,7 @@ def test_a_slow_disk_is_not_waited_for_all_the_time(tmp_path, monkeypatch):
 
     for seconds, expected in ((40, [2, 7, 12]), (160, [8, 12]), (0, list(range(1, 13)))):
         written.clear()
-        train(
-            small_network(),
-            Slow(),
-            LABELS,
-            INPUT,
-            CONFIG,
-            device=CPU,
-            checkpoint=tmp_path / "checkpoint",
-            save_seconds=seconds,
-        )
+        run(small_network(), tmp_path / "checkpoint", pixels=Slow(), save_seconds=seconds)
         assert written == expected
 
 
@@ -197,8 +174,7 @@ def test_parameters_without_a_gradient_have_no_momentum(tmp_path):
     for network in networks:
         network.unused = nn.Identity()
         network.unused.weight = nn.Parameter(torch.ones(3))
-    with pytest.raises(InterruptedRunError):
-        run(networks[0], file, on_progress=stop_at(3))
+    interrupt(file, 3, networks[0])
     assert "parameter.unused.weight" in load_file(file)
     assert "momentum.unused.weight" not in load_file(file)
     run(networks[1], file)
@@ -221,8 +197,7 @@ def another_step(content: bytes) -> bytes:
 @pytest.mark.parametrize("damage", [shorten, flip_a_bit, another_step, lambda content: b""])
 def test_a_damaged_checkpoint_is_noted_and_the_run_begun_anew(damage, tmp_path, at_once):
     file, network = tmp_path / "checkpoint", small_network()
-    with pytest.raises(InterruptedRunError):
-        run(small_network(), file, on_progress=stop_at(4))
+    interrupt(file, 4)
     file.write_bytes(damage(file.read_bytes()))
     trained = run(network, file)
     assert_same(network, file, trained, at_once)
@@ -257,10 +232,8 @@ def test_other_conditions_are_told_and_stay_told(what, tmp_path, monkeypatch):
     assert set(now) == {"torch", "numpy", "device", "threads"}
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints, "environment", lambda device: {**now, what: "64"})
-        with pytest.raises(InterruptedRunError):
-            run(small_network(), file, on_progress=stop_at(4))
-    with pytest.raises(InterruptedRunError):
-        run(small_network(), file, on_progress=stop_at(6))
+        interrupt(file, 4)
+    interrupt(file, 6)
     trained = run(small_network(), file)
     assert trained.notes == (
         f"resumed at step 4 under other conditions ({what} 64 before, {now[what]} now): the "
@@ -268,35 +241,24 @@ def test_other_conditions_are_told_and_stay_told(what, tmp_path, monkeypatch):
     )
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
-    left = tmp_path / ".checkpoint.4711.tmp"
-    left.write_bytes(b"half")
-    other = tmp_path / ".another.4711.tmp"
-    other.write_bytes(b"half")
-    run(small_network(), tmp_path / "checkpoint")
-    assert not left.exists()
-    assert other.exists()
-
-
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[None]:
-    """Files of more than 1000 bytes are refused, as by a full disk."""
+    """Files of more than 1000 bytes are refused, as by a full disk: pytest's own output too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_full_disk_is_told(tmp_path, small_disk):
-    file = tmp_path / "checkpoint"
-    with pytest.raises(DiskFullError):
-        run(small_network(), file)
+def test_a_full_disk_is_told(tmp_path):
+    with small_disk(), pytest.raises(DiskFullError):
+        run(small_network(), tmp_path / "checkpoint")
     assert os.listdir(tmp_path) == []
-
-
-def test_a_folder_in_its_place(tmp_path):
+    # A folder in its place.
     with pytest.raises(StorageError):
         run(small_network(), tmp_path)
 
@@ -326,10 +288,8 @@ def test_another_machine_goes_on_from_the_shared_checkpoint(kept, remote, tmp_pa
     moments = {"nothing": None, "older": 2, "newer": 9}
     there, here = tmp_path / "there" / "checkpoint", tmp_path / "here" / "checkpoint"
     if moments[kept]:
-        with pytest.raises(InterruptedRunError):
-            run(small_network(), here, on_progress=stop_at(moments[kept]))
-    with pytest.raises(InterruptedRunError):
-        run(small_network(), there, remote=remote, on_progress=stop_at(6))
+        interrupt(here, moments[kept])
+    interrupt(there, 6, remote=remote)
     network = small_network()
     trained = run(network, here, remote=remote)
     assert trained.resumed_at == (9 if kept == "newer" else 6)
@@ -340,8 +300,7 @@ def test_another_machine_goes_on_from_the_shared_checkpoint(kept, remote, tmp_pa
 
 def test_a_damaged_shared_checkpoint_is_left_out(remote, tmp_path, at_once):
     there, here = tmp_path / "there" / "checkpoint", tmp_path / "here" / "checkpoint"
-    with pytest.raises(InterruptedRunError):
-        run(small_network(), there, remote=remote, on_progress=stop_at(6))
+    interrupt(there, 6, remote=remote)
     there.write_bytes(there.read_bytes()[:-3] + b"???")
     remote.put("checkpoint", there)
     network = small_network()

@@ -7,17 +7,17 @@ from torch import nn
 from headstart.spec import SGD, TrainingConfig
 from headstart.training.augmentation import training_views
 from headstart.training.draws import rows_of_step
-from headstart.training.loop import train
 from headstart.training.optimization import decaying, make_optimizer, trainable
 from refusals import refused
 from training_runs import (
     CONFIG,
-    CPU,
     INPUT,
     LABELS,
     N_CLASSES,
     SIDE,
     SomePixels,
+    configured,
+    run,
     small_network,
 )
 
@@ -57,19 +57,12 @@ def by_hand(network: nn.Sequential, config: TrainingConfig) -> tuple[list, list]
     (0.9, True, "weights"), (0.9, True, "all"), (0.5, False, "weights"), (0, True, "all"),
 ])  # fmt: skip
 def test_weights_and_momentum_are_those_of_steps_by_hand(rate, nesterov, decayed, tmp_path):
-    config = TrainingConfig(
-        steps=6,
-        learning_rate=0.02,
-        optimizer=SGD(weight_decay=0.3, decayed=decayed, momentum=rate, nesterov=nesterov),
-        batch_size=12,
-        crop_area=(1, 1),
-        crop_aspect=(1, 1),
-        seed=3,
-    )
+    optimizer = {"weight_decay": 0.3, "decayed": decayed, "momentum": rate, "nesterov": nesterov}
+    config = configured(steps=6, learning_rate=0.02, batch_size=12, seed=3, **optimizer)
     network = linear_network()
     values, momentum = by_hand(network, config)
     file = tmp_path / "checkpoint"
-    train(network, SomePixels(), LABELS, INPUT, config, device=CPU, checkpoint=file)
+    run(network, config, checkpoint=file)
     kept = load_file(file)
     for i, name in enumerate(("1.weight", "1.bias")):
         found = network.get_parameter(name).detach()
@@ -85,15 +78,9 @@ def test_what_decays_where_the_gradient_is_zero(decayed):
     for norm in (network[1], network[4]):
         nn.init.constant_(norm.bias, 0.5)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    config = TrainingConfig(
-        steps=1,
-        learning_rate=0.1,
-        optimizer=SGD(weight_decay=0.5, decayed=decayed),
-        batch_size=8,
-        loss="binary",
-    )
+    config = configured(steps=1, weight_decay=0.5, decayed=decayed, loss="binary")
     nothing_counts = np.zeros((len(LABELS), N_CLASSES), dtype=np.int64)
-    train(network, SomePixels(), nothing_counts, INPUT, config, device=CPU)
+    run(network, config, nothing_counts)
     # The first step of Nesterov's momentum: g + 0.9 g.
     shrunk = 1 - 0.1 * 1.9 * 0.5
     layers = {"0.weight", "3.weight", "9.weight"}
@@ -107,24 +94,19 @@ def test_tables_of_positions_and_layer_scales_are_no_weights():
     network.position = nn.Parameter(torch.zeros(1, 4, 8))
     network.gamma = nn.Parameter(torch.zeros(8, 1, 1))
     network.attention = nn.MultiheadAttention(8, 2)
-    assert decaying(dict(network.named_parameters()), "weights") == {
-        "attention.in_proj_weight",
-        "attention.out_proj.weight",
-    }
+    expected = {"attention.in_proj_weight", "attention.out_proj.weight"}
+    assert decaying(dict(network.named_parameters()), "weights") == expected
+    config = TrainingConfig(steps=1, learning_rate=1, optimizer=SGD(decayed="all"))
+    assert len(make_optimizer(small_network(), config).param_groups) == 1
 
 
 def test_frozen_parameters_stay():
     network = small_network()
     network[0].requires_grad_(False)
     before = network[0].weight.detach().clone()
-    train(network, SomePixels(), LABELS, INPUT, CONFIG, device=CPU)
+    run(network)
     assert torch.equal(network[0].weight, before)
     assert {"0.weight", "0.bias"}.isdisjoint(trainable(network))
-
-
-def test_one_group_where_all_decays():
-    config = TrainingConfig(steps=1, learning_rate=1, optimizer=SGD(decayed="all"))
-    assert len(make_optimizer(small_network(), config).param_groups) == 1
 
 
 @pytest.mark.parametrize("network", [nn.Flatten(), small_network().requires_grad_(False)])

@@ -19,7 +19,7 @@ from headstart.training.pixels import (
     ResidentPixels,
     fits,
     load_pixels,
-)
+)  # fmt: skip
 from refusals import refused
 
 CPU = torch.device("cpu")
@@ -185,14 +185,11 @@ def test_images_are_resident_where_they_fit_with_their_padding(monkeypatch):
 def test_an_eighth_of_the_memory_of_a_container_is_for_images(tmp_path, monkeypatch):
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(devices, "CONTAINER_LIMIT", limit)
-    assert fits(10**6, CPU)
-    assert not fits(10**15, CPU)
-    limit.write_text("8000\n")
-    assert fits(1000, CPU)
-    assert not fits(1001, CPU)
-    limit.write_text("max\n")
-    assert fits(10**6, CPU)
-    assert not fits(10**15, CPU)
+    for text, most, too_many in ((None, 10**6, 10**15), ("8000\n", 1000, 1001),
+                                 ("max\n", 10**6, 10**15)):  # fmt: skip
+        if text:
+            limit.write_text(text)
+        assert [fits(n_bytes, CPU) for n_bytes in (most, too_many)] == [True, False]
 
 
 def test_images_prepared_on_disk_are_given_as_they_are(tmp_path):

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 import headstart
-from headstart.training import Ranks, train
+from headstart.training import Ranks
 from refusals import refused
-from training_runs import CONFIG, CPU, INPUT, LABELS, SomePixels, configured, small_network
+from training_runs import CONFIG, CPU, configured, run, small_network
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -45,8 +45,7 @@ def states(pair: Path, name: str) -> list[dict[str, torch.Tensor]]:
 
 
 def alone(network, config=CONFIG):
-    trained = train(network, SomePixels(), LABELS, INPUT, config, device=CPU)
-    return trained, network.state_dict()
+    return run(network, config), network.state_dict()
 
 
 @pytest.mark.parametrize(
@@ -125,10 +124,7 @@ def test_ranks_that_do_not_see_one_checkpoint(pair):
 
 def test_a_batch_without_equal_shares():
     with refused("training.batch_indivisible", ranks=3, batch_size=8):
-        train(
-            small_network(), SomePixels(), LABELS, INPUT, CONFIG,
-            device=CPU, ranks=Ranks(0, 3),
-        )  # fmt: skip
+        run(small_network(), ranks=Ranks(0, 3))
 
 
 def test_fewer_gpus_than_ranks(monkeypatch):

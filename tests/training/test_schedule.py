@@ -3,9 +3,8 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from headstart.training.loop import train
 from headstart.training.optimization import batch_norm_momentum, cosine
-from training_runs import CONFIG, CPU, INPUT, LABELS, SomePixels, small_network
+from training_runs import run, small_network
 
 
 def test_cosine_falls_from_the_peak_to_zero_after_the_last_step():
@@ -38,7 +37,7 @@ def test_the_optimizer_has_this_learning_rate_at_every_step():
 
     handle = register_optimizer_step_pre_hook(look)
     try:
-        train(small_network(), SomePixels(), LABELS, INPUT, CONFIG, device=CPU)
+        run(small_network())
     finally:
         handle.remove()
     expected = 0.05 * (1 + np.cos(np.pi * np.arange(12) / 12))

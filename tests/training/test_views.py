@@ -10,7 +10,7 @@ from headstart.training.augmentation import (
     evaluation_views,
     random_boxes,
     training_views,
-)
+)  # fmt: skip
 from headstart.training.draws import uniforms
 from headstart.training.pixels import Batch
 
@@ -86,10 +86,7 @@ def test_views_repeat_with_seed_and_step_and_differ_otherwise():
     batch = a_batch()
     first = training_views(batch, INPUT, CONFIG, 3)
     torch.testing.assert_close(training_views(batch, INPUT, CONFIG, 3), first, rtol=0, atol=0)
-    for config, step in [
-        (CONFIG, 4),
-        (TrainingConfig(steps=10, learning_rate=0.1, seed=5), 3),
-    ]:
+    for config, step in [(CONFIG, 4), (CONFIG.replace(seed=5), 3)]:
         other = training_views(batch, INPUT, config, step)
         # Each image, not only some: a draw for each.
         assert ((other - first).abs().amax(dim=(1, 2, 3)) > 0.01).all()
