@@ -35,10 +35,6 @@ def warned(missing=None, decoding=AS_SHOWN, left_out=None, **found) -> list[Data
     return data_warnings(VerifiedDataset("own", "", loaded, AuditReport(**NONE | found), decoding))
 
 
-def test_nothing_odd():
-    assert warned() == []
-
-
 TWINS = (Duplicate("test", "x", "train", "y"),)
 
 
@@ -63,6 +59,7 @@ TWINS = (Duplicate("test", "x", "train", "y"),)
     ({"duplicates": TWINS * 5}, "leakage", ["5 images are", " and 2 more"]),
 ])  # fmt: skip
 def test_what_is_warned_of(found, code, named):
+    assert warned() == []
     (warning,) = warned(**found)
     assert warning.code == code
     assert all(part in warning.text for part in named), warning.text
@@ -142,9 +139,3 @@ def test_the_first_reading_shows_how_far_it_is(photos, own_cache):
     datasets.find(str(photos), cache=own_cache, reporter=reporter)
     assert [stage[:2] for stage in reporter.stages] == [("reading the images", 18)]
     assert reporter.done == 18
-
-
-def test_too_few_images_are_told_with_the_datasets_name(tmp_path, own_cache):
-    folder = write_folder(tmp_path, {"photos": {"a": 1, "b": 1}}) / "photos"
-    with refused("dataset.split_impossible", split="test"):
-        datasets.verify(str(folder), own_cache, ProgressReporter())

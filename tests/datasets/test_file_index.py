@@ -103,24 +103,24 @@ def test_digests_of_any_files(tmp_path, monkeypatch):
 def test_images_inside_a_file(tmp_path, looks):
     """A file of one byte an image: what is in it holds until it changes."""
     container, read = write(tmp_path / "x.parquet", b"abc"), []
+    digests = [hashlib.sha256(letter).hexdigest() for letter in (b"a", b"b", b"c")]
 
     def content(row: int) -> bytes:
         read.append(row)
         return container.read_bytes()[row : row + 1]
 
-    file_index = FileIndex(tmp_path / "files.db")
-    digests = [hashlib.sha256(letter).hexdigest() for letter in (b"a", b"b", b"c")]
-    assert [seen.sha256 for seen in file_index.inspect_inside(container, [2, 0], content)] == [
-        digests[2],
-        digests[0],
-    ]
-    file_index = FileIndex(tmp_path / "files.db")
-    assert [s.sha256 for s in file_index.inspect_inside(container, [0, 1, 2], content)] == digests
+    def found(rows):
+        file_index = FileIndex(tmp_path / "files.db")
+        return [seen.sha256 for seen in file_index.inspect_inside(container, rows, content)]
+
+    assert found([2, 0]) == [digests[2], digests[0]]
+    assert found([0, 1, 2]) == digests
     assert sorted(read) == [0, 1, 2]
     # The file itself is another thing than the images in it.
-    assert file_index.sha256([container]) == [hashlib.sha256(b"abc").hexdigest()]
+    whole = hashlib.sha256(b"abc").hexdigest()
+    assert FileIndex(tmp_path / "files.db").sha256([container]) == [whole]
     write(container, b"abcd")
-    assert [s.sha256 for s in file_index.inspect_inside(container, [1], content)] == digests[1:2]
+    assert found([1]) == digests[1:2]
     assert sorted(read) == [0, 1, 1, 2]
 
 
@@ -149,16 +149,13 @@ def test_an_interrupted_look_goes_on(files, looks, tmp_path, monkeypatch):
 
 def test_progress_adds_up(files, tmp_path):
     file_index, steps = FileIndex(tmp_path / "files.db"), []
+    assert file_index.inspect_files([]) == []
     file_index.inspect_files(files[:5], steps.append)
     assert steps == [0, 1, 1, 1, 1, 1]
     del steps[:]
     file_index.inspect_files(files, steps.append)
     assert steps[0] == 5
     assert sum(steps) == len(files)
-
-
-def test_nothing_to_look_at(tmp_path):
-    assert FileIndex(tmp_path / "files.db").inspect_files([]) == []
 
 
 def test_names_that_are_no_text_and_relative_ones(tmp_path, looks, monkeypatch):
@@ -238,8 +235,7 @@ def test_a_full_disk_stops_nothing(files, looks, tmp_path, monkeypatch):
 
 def test_several_at_once(files, tmp_path):
     expected = [inspect_image(file.read_bytes()) for file in files]
+    path = tmp_path / "files.db"
     with ThreadPoolExecutor(6) as pool:
-        found = list(
-            pool.map(lambda _: FileIndex(tmp_path / "files.db").inspect_files(files), range(12))
-        )
+        found = list(pool.map(lambda _: FileIndex(path).inspect_files(files), range(12)))
     assert found == [expected] * 12

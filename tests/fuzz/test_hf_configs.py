@@ -11,7 +11,7 @@ import pytest
 
 from headstart import models
 from headstart.errors import HeadstartError
-from networks import seeded
+from networks import VIT, seeded
 
 transformers = pytest.importorskip("transformers")
 
@@ -22,8 +22,6 @@ STRANGE = (
     "\x00", "../..", [], [0], [1, 2], [[[[]]]], ["a"] * 50, {}, {"a": {"b": [1]}},
     {"height": 32}, {"height": 32, "width": -1},
 )  # fmt: skip
-VIT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8,
-       "intermediate_size": 16, "image_size": 32, "num_labels": 3}  # fmt: skip
 KINDS = {
     "ViTForImageClassification": ("ViTConfig", VIT),
     "ViTModel": ("ViTConfig", VIT),

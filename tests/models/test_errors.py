@@ -34,25 +34,15 @@ UNKNOWN = {
     "w.safetensors?arch=timm:resnet18": "checkpoint:w.safetensors?arch=NAME",
     "nets.py": "nets.py:FUNCTION",
 }
+# Options -> values that they may not have.
 OPTIONS = {
-    "model.option_invalid": {
-        "size": ["0", "99999999"],
-        "std": ["0,0,0", "1,1,-1", "1,1"],
-        "mean": ["nan,0,0", "0.5", "a,b,c"],
-        "name": ["", "%20", "a%0Ab"],
-        "family": [""],
-        "configuration": [""],
-        "upstream": ["76"],
-        "pool": ["max"],
-    },
-}
+    "size": ["0", "99999999"], "std": ["0,0,0", "1,1,-1", "1,1"], "name": ["", "%20", "a%0Ab"],
+    "mean": ["nan,0,0", "0.5", "a,b,c"], "family": [""], "configuration": [""], "upstream": ["76"],
+    "pool": ["max"],
+}  # fmt: skip
 REFUSED = [
-    *(
-        (f"resnet50?{option}={value}", StudyError, code, {"option": option})
-        for code, options in OPTIONS.items()
-        for option, values in options.items()
-        for value in values
-    ),
+    *((f"resnet50?{option}={value}", StudyError, "model.option_invalid", {"option": option})
+      for option, values in OPTIONS.items() for value in values),
     ("resnet50?weights=random&seed=x", StudyError, "model.option_invalid", {"option": "seed"}),
     ("resnet50?weights=random&seed=99999999999999999999", StudyError, "model.option_invalid",
      {"option": "seed"}),

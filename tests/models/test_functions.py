@@ -7,6 +7,7 @@ import torch
 
 import headstart as hs
 from headstart import models
+from networks import load
 from refusals import refused
 
 NET = """
@@ -71,19 +72,19 @@ def test_another_layer_as_the_classifier(net):
     model = models.find(f"{net}:small?size=8&head=2")
     assert (model.feature_dim, model.parameters) == (48, 4 * 6 - 3)
     with refused("model.no_classifier", head="3"):
-        models.load(models.find(f"{net}:small?head=3"))
+        load(f"{net}:small?head=3")
 
 
 def test_weights_of_ones_own(net, tmp_path):
-    network = models.load(models.find(f"{net}:small?weights=random&seed=4"))
+    network = load(f"{net}:small?weights=random&seed=4")
     state = {f"4.{name}": t for name, t in network.classifier.state_dict().items()}
     state |= network.backbone.state_dict()
     torch.save(state, tmp_path / "w.pth")
     for name in (f"{net}:small?weights={tmp_path / 'w.pth'}",
                  f"checkpoint:{tmp_path / 'w.pth'}?arch={net}:small"):  # fmt: skip
-        torch.testing.assert_close(models.load(models.find(name))(images()), network(images()))
+        torch.testing.assert_close(load(name)(images()), network(images()))
     with refused("weights.misfit"):
-        models.load(models.find(f"{net}:other?size=4&weights={tmp_path / 'w.pth'}"))
+        load(f"{net}:other?size=4&weights={tmp_path / 'w.pth'}")
 
 
 def test_the_file_is_in_the_identity(net, tmp_path):
@@ -142,7 +143,7 @@ def test_a_study_of_a_function_runs(net, tmp_path, cli):
 
 
 def test_a_pickle_needs_trust(net, tmp_path, cli):
-    network = models.load(models.find(f"{net}:small"))
+    network = load(f"{net}:small")
     state = {f"4.{name}": t for name, t in network.classifier.state_dict().items()}
     # A pattern is made by a function, which might be any.
     state |= network.backbone.state_dict()

@@ -12,7 +12,7 @@ from torch import nn
 from headstart import models
 from headstart.models.model_source import Head, Part
 from headstart.models.network import Network
-from networks import images, seeded
+from networks import images, load, seeded
 
 # Name: width of the features, side of the images. A convolution behind the pooling, in a head of
 # its own or not; two heads on two tokens, on one vector, each behind a batch norm; one head a
@@ -60,7 +60,7 @@ def network(request, tmp_path_factory):
     file = tmp_path_factory.mktemp("weights") / "model.safetensors"
     save_file(library.state_dict(), file)
     name = f"checkpoint:{file}?arch={request.param}"
-    return request.param, library, models.load(models.find(name))
+    return request.param, library, load(name)
 
 
 def test_the_classifier_gives_the_librarys_logits_of_the_features(network):
@@ -154,7 +154,7 @@ def wide():
 def test_a_convolution_of_ones_own(tmp_path, own_cache):
     file = tmp_path / "net.py"
     file.write_text(CONVOLUTIONAL)
-    ours = models.load(models.find(f"{file}:before?size=8"))
+    ours = load(f"{file}:before?size=8")
     assert ours.trained_classifier
     with seeded():
         namespace = {}
@@ -162,19 +162,9 @@ def test_a_convolution_of_ones_own(tmp_path, own_cache):
         expected = namespace["before"]()(images(8))
     assert_close(ours(images(8)), expected)
     # A convolution of 3 x 3 is no linear map of one place: what comes of it is the feature.
-    backbone = models.load(models.find(f"{file}:wide?size=8"))
+    backbone = load(f"{file}:wide?size=8")
     assert backbone.feature_dim == 8
     assert not backbone.trained_classifier
-
-
-def test_weights_of_a_class_that_asks_for_its_version(tmp_path):
-    from torchvision.models import mnasnet0_5
-
-    library = randomised(mnasnet0_5())
-    save_file(library.state_dict(), tmp_path / "w.safetensors")
-    name = f"checkpoint:{tmp_path / 'w.safetensors'}?arch=torchvision:mnasnet0_5"
-    with torch.inference_mode():
-        assert_close(models.load(models.find(name))(images(64, 3)), library(images(64, 3)))
 
 
 def test_shares_and_vectors():
@@ -198,17 +188,22 @@ def test_shares_and_vectors():
 
 def test_a_distilled_network_of_several_classes_is_found_again(tmp_path):
     """What was kept with 7 classes is loaded with 7, in place of the library's 1,000."""
-    ours = models.load(models.find("timm:levit_128s?weights=random")).with_head(7, 0)
-    save_file(
-        {n: t.contiguous().clone() for n, t in ours.state_as_built().items()},
-        tmp_path / "w.safetensors",
-    )
-    again = models.load(
-        models.find(f"checkpoint:{tmp_path / 'w.safetensors'}?arch=timm:levit_128s")
-    )
+    ours, file = load("timm:levit_128s?weights=random").with_head(7, 0), tmp_path / "w.safetensors"
+    save_file({n: t.contiguous().clone() for n, t in ours.state_as_built().items()}, file)
+    again = load(f"checkpoint:{file}?arch=timm:levit_128s")
     assert again.trained_classifier
     with torch.inference_mode():
         assert_close(again(images(224, 1)), ours(images(224, 1)))
+
+
+def test_weights_of_a_class_that_asks_for_its_version(tmp_path):
+    from torchvision.models import mnasnet0_5
+
+    library, file = randomised(mnasnet0_5()), tmp_path / "w.safetensors"
+    save_file(library.state_dict(), file)
+    ours = load(f"checkpoint:{file}?arch=torchvision:mnasnet0_5")
+    with torch.inference_mode():
+        assert_close(ours(images(64, 3)), library(images(64, 3)))
 
 
 @pytest.mark.parametrize("name", ["timm:dla46x_c", "timm:efficientformerv2_s0"])
@@ -221,5 +216,5 @@ def test_the_linear_setting_takes_them(name, cli, tmp_path):
     (row,) = json.loads(cli("results", "--store", store, "--json").out)
     assert 0 <= row["accuracy"] <= 1
     (kept,) = (tmp_path / "kept").glob("*/model.safetensors")
-    ours = models.load(models.find(f"checkpoint:{kept}?arch={name}"))
+    ours = load(f"checkpoint:{kept}?arch={name}")
     assert ours.classifier.out_features == 10

@@ -7,26 +7,15 @@ import warnings
 import pytest
 import timm
 import torch
-from timm.models import save_for_hf
 
 from headstart import models
 from headstart.errors import ModelError, WeightsMissingError
-from networks import images, seeded
+from networks import VIT, images, load, save_vit, seeded
 from refusals import refused
 
 transformers = pytest.importorskip("transformers")
 
-VIT = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 8,
-       "intermediate_size": 16, "image_size": 32, "num_labels": 3}  # fmt: skip
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 12\n"
-
-
-def saved(folder, kind="ViTForImageClassification", seed=0, **options):
-    with warnings.catch_warnings(), seeded(seed):
-        warnings.simplefilter("ignore")
-        network = getattr(transformers, kind)(transformers.ViTConfig(**VIT), **options).eval()
-    network.save_pretrained(folder)
-    return network
 
 
 def changed(folder, **fields):
@@ -38,12 +27,12 @@ def changed(folder, **fields):
 
 def features_of(name):
     with torch.inference_mode():
-        return models.load(models.find(name)).penultimate(images(32))
+        return load(name).penultimate(images(32))
 
 
 @pytest.fixture
 def vit(own_cache, tmp_path):
-    saved(tmp_path / "net")
+    save_vit(tmp_path / "net")
     return tmp_path / "net"
 
 
@@ -86,7 +75,7 @@ def test_configurations_that_are_refused(case, vit):
     changed(vit, **fields)
     (vit / "own.py").write_text("raise SystemExit('executed')")
     with refused(code) as error:
-        models.load(models.find(f"hf:{vit}"))
+        load(f"hf:{vit}")
     assert values.items() <= error.value.values.items()
 
 
@@ -105,8 +94,7 @@ def test_files_that_are_no_configuration(text, word, file, vit):
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_other_encodings_of_json_are_read(encoding, vit):
-    before = models.find(f"hf:{vit}").identity
-    file = vit / "config.json"
+    before, file = models.find(f"hf:{vit}").identity, vit / "config.json"
     file.write_bytes(file.read_text().encode(encoding))
     assert models.find(f"hf:{vit}").identity == before
 
@@ -128,7 +116,7 @@ def test_repositories_without_weights_that_can_be_read(file, configured, vit):
     if not configured:
         (vit / "config.json").unlink()
     with pytest.raises(ModelError) as error:
-        models.load(models.find(f"hf:{vit}"))
+        load(f"hf:{vit}")
     assert isinstance(error.value, WeightsMissingError) == configured
     assert file in str(error.value)
     assert ELSE[file] in str(error.value)
@@ -136,8 +124,8 @@ def test_repositories_without_weights_that_can_be_read(file, configured, vit):
 
 
 def test_a_pooler_is_taken_if_the_weights_have_it(own_cache, tmp_path):
-    with_one = saved(tmp_path / "with", "ViTModel")
-    without = saved(tmp_path / "without", "ViTModel", add_pooling_layer=False)
+    with_one = save_vit(tmp_path / "with", "ViTModel")
+    without = save_vit(tmp_path / "without", "ViTModel", options={"add_pooling_layer": False})
     with torch.inference_mode():
         pooled, tokens = with_one(images(32)).pooler_output, without(images(32)).last_hidden_state
     torch.testing.assert_close(features_of(f"hf:{tmp_path / 'with'}"), pooled)
@@ -166,7 +154,7 @@ def test_an_embedding_has_no_tokens_to_choose(own_cache, tmp_path):
     config = transformers.CLIPConfig(vision_config=VIT, text_config=text, projection_dim=8)
     transformers.CLIPModel(config).save_pretrained(tmp_path)
     with refused("model.pool_unsupported"):
-        models.load(models.find(f"hf:{tmp_path}?pool=token"))
+        load(f"hf:{tmp_path}?pool=token")
     model = models.find(f"hf:{tmp_path}")
     text = sum(p.numel() for p in transformers.CLIPTextModel(config.text_config).parameters())
     network = transformers.CLIPModel(config)
@@ -209,7 +197,7 @@ def test_timms_wrapper_is_timms_network(own_cache, tmp_path):
         config = transformers.TimmWrapperConfig(architecture="resnet10t", num_labels=3)
         network = transformers.TimmWrapperForImageClassification(config).eval()
         network.save_pretrained(tmp_path)
-    ours = models.load(models.find(f"hf:{tmp_path}"))
+    ours = load(f"hf:{tmp_path}")
     assert ours.trained_classifier
     with torch.inference_mode():
         torch.testing.assert_close(ours(images(64)), network(images(64)).logits)
@@ -235,16 +223,6 @@ def test_sizes_of_timms_transformers(model_args, asked, side, own_cache, tmp_pat
         network.set_input_size(img_size=(side, side))
     with torch.inference_mode():
         torch.testing.assert_close(ours(images(side)), network(images(side)), rtol=1e-4, atol=1e-4)
-
-
-def test_grey_repositories_of_timm_say_one_mean(own_cache, tmp_path, capfd):
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")
-        network = timm.create_model("resnet10t", num_classes=7, in_chans=1).eval()
-    save_for_hf(network, tmp_path, model_args={"in_chans": 1})
-    capfd.readouterr()
-    models.load(models.find(f"hf:{tmp_path}"))
-    assert capfd.readouterr() == ("", "")
 
 
 def test_preprocessing_inside_a_processor_of_text_and_images(vit):

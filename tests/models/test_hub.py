@@ -1,6 +1,7 @@
 """Repositories of the hub, in a folder or in the hub's cache: transformers' and timm's networks."""
 
 import hashlib
+import io
 import json
 import shutil
 
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from headstart import models
 from headstart.models.model_source import SOURCES
-from networks import images, seeded
+from networks import images, load, seeded
 from refusals import refused
 
 transformers = pytest.importorskip("transformers")
@@ -29,6 +30,7 @@ KINDS = {
                 "layer_type": "basic"}, 16),
 }  # fmt: skip
 SIZE = {"height": 32, "width": 32}
+COMMIT = "0" * 40
 
 
 def saved(folder, kind, task, seed=0):
@@ -49,8 +51,8 @@ def in_hub_cache(folder, hub, repository):
     """Lay a folder out as the hub's library does in its cache."""
     place = hub / f"models--{repository.replace('/', '--')}"
     (place / "refs").mkdir(parents=True)
-    (place / "refs" / "main").write_text("0" * 40)
-    shutil.copytree(folder, place / "snapshots" / ("0" * 40))
+    (place / "refs" / "main").write_text(COMMIT)
+    shutil.copytree(folder, place / "snapshots" / COMMIT)
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def test_a_backbone_gives_a_token_or_the_mean(kind, pool, hub, tmp_path):
     asked = f"hf:{tmp_path / 'net'}" + (f"?pool={pool}" if pool else "")
     if pool == "token" and kind not in ("ViT", "Dinov2"):
         with refused("model.pool_unsupported"):
-            models.load(models.find(asked))
+            load(asked)
         return
     model = models.find(asked)
     ours = models.load(model)
@@ -116,7 +118,7 @@ def test_the_backbone_inside_a_classifiers_checkpoint(hub, tmp_path):
     network = saved(tmp_path / "whole", "ViT", "ForImageClassification")
     saved(tmp_path / "body", "ViT", "Model", seed=1)
     file = tmp_path / "whole" / "model.safetensors"
-    ours = models.load(models.find(f"checkpoint:{file}?arch=hf:{tmp_path / 'body'}"))
+    ours = load(f"checkpoint:{file}?arch=hf:{tmp_path / 'body'}")
     with torch.inference_mode():
         tokens = network.vit(images(32)).last_hidden_state
         torch.testing.assert_close(ours.penultimate(images(32)), tokens[:, 0])
@@ -130,10 +132,10 @@ def test_random_weights_and_weights_that_do_not_fit(hub, tmp_path):
     assert torch.equal(first, second)
     file = tmp_path / "swin" / "model.safetensors"
     with refused("weights.misfit"):
-        models.load(models.find(f"hf:{tmp_path / 'vit'}?weights={file}"))
+        load(f"hf:{tmp_path / 'vit'}?weights={file}")
     (tmp_path / "vit" / "model.safetensors").unlink()
     with refused("weights.missing", remedy=f"expected them in {tmp_path}/vit/model.safetensors"):
-        models.load(models.find(f"hf:{tmp_path / 'vit'}"))
+        load(f"hf:{tmp_path / 'vit'}")
 
 
 def test_the_same_network_elsewhere_is_the_same(hub, tmp_path):
@@ -179,32 +181,44 @@ def test_names_that_lead_nowhere(hub, tmp_path, monkeypatch):
         models.find("hf:user/net")
     saved(tmp_path / "net", "ViT", "ForImageClassification")
     with refused("model.pool_unsupported"):
-        models.load(models.find(f"hf:{tmp_path / 'net'}?pool=mean"))
+        load(f"hf:{tmp_path / 'net'}?pool=mean")
     monkeypatch.setattr("headstart.models.sources.hf_networks.installed", lambda _: False)
     with refused("model.package_missing"):
         models.find(f"hf:{tmp_path / 'net'}")
 
 
-def test_a_repository_is_fetched_file_by_file(hub, tmp_path, monkeypatch):
-    import io
+@pytest.fixture
+def downloads(hub, tmp_path, monkeypatch):
+    """A hub that serves a folder; (name, revision) of what is fetched, and where it lies then."""
+    asked, snapshot = [], hub / "models--user--net" / "snapshots" / COMMIT
 
-    saved(tmp_path / "net", "ViT", "ForImageClassification")
-    asked = []
+    def download(repository, name, *, revision=None, **_):
+        asked.append((name, revision))
+        snapshot.mkdir(parents=True, exist_ok=True)
+        return str(shutil.copy(tmp_path / "net" / name, snapshot / name))
 
-    def download(repository, name, **_):
-        asked.append(name)
-        return str(tmp_path / "net" / name)
+    def names(_):
+        return [
+            file.name for file in (tmp_path / "net").iterdir() if "preprocessor" not in file.name
+        ]
 
-    names = ["config.json", "model.safetensors"]
+    (snapshot.parents[1] / "refs").mkdir(parents=True)
+    (snapshot.parents[1] / "refs" / "main").write_text(COMMIT)
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO())
-    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda _: names)
+    monkeypatch.setattr("huggingface_hub.list_repo_files", names)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    return asked, snapshot
+
+
+def test_a_repository_is_fetched_file_by_file(downloads, tmp_path):
+    saved(tmp_path / "net", "ViT", "ForImageClassification")
+    asked, _ = downloads
     model = models.find("hf:user/net")
     # It has no preprocessor: ImageNet's mean, and the size that the network is made for.
     assert (model.input_size, model.mean[0]) == (32, 0.485)
-    assert set(asked) == {"config.json"}
+    assert {name for name, _ in asked} == {"config.json"}
     models.fetch(model)
-    assert asked[-1] == "model.safetensors"
+    assert asked[-1][0] == "model.safetensors"
 
 
 def in_shards(folder, n=3):
@@ -221,12 +235,6 @@ def in_shards(folder, n=3):
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
     return index
-
-
-def rewritten(index, change):
-    said = json.loads(index.read_text())
-    change(said["weight_map"])
-    index.write_text(json.dumps(said))
 
 
 @pytest.mark.parametrize("where", ["folder", "cache", "file"])
@@ -255,7 +263,7 @@ def test_the_ledger_knows_each_shard(hub, own_cache, tmp_path):
     saved(tmp_path / "net", "ViT", "ForImageClassification")
     in_shards(tmp_path / "net")
     in_hub_cache(tmp_path / "net", hub, "user/net")
-    models.load(models.find("hf:user/net"))
+    load("hf:user/net")
     known = json.loads((own_cache / "models" / "ledger.json").read_text())
     second = "model-00002-of-00003.safetensors"
     shard = next(hub.glob(f"*/snapshots/*/{second}"))
@@ -263,35 +271,19 @@ def test_the_ledger_knows_each_shard(hub, own_cache, tmp_path):
     assert len(known) == 5
     save_file({name: t + 1 for name, t in load_file(shard).items()}, shard)
     with refused("weights.changed", changed=[second]):
-        models.load(models.find("hf:user/net"))
+        load("hf:user/net")
 
 
-def test_shards_are_fetched_with_their_index(hub, tmp_path, monkeypatch):
-    import io
-
+def test_shards_are_fetched_with_their_index(downloads, tmp_path):
     network = saved(tmp_path / "net", "ViT", "ForImageClassification")
     in_shards(tmp_path / "net")
-    place = hub / "models--user--net"
-    (place / "refs").mkdir(parents=True)
-    (place / "refs" / "main").write_text("0" * 40)
-    snapshot = place / "snapshots" / ("0" * 40)
-    asked = []
-
-    def download(repository, name, *, revision=None, **_):
-        asked.append((name, revision))
-        snapshot.mkdir(parents=True, exist_ok=True)
-        return str(shutil.copy(tmp_path / "net" / name, snapshot / name))
-
-    files = [file.name for file in (tmp_path / "net").iterdir()]
-    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO())
-    monkeypatch.setattr("huggingface_hub.list_repo_files", lambda _: files)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    asked, snapshot = downloads
     model = models.find("hf:user/net")
     assert not models.presence(model)[0]
     models.fetch(model)
-    shards = [name for name in files if name.startswith("model-")]
+    shards = sorted(file.name for file in (tmp_path / "net").glob("model-*"))
     # All of the commit that the index is of.
-    assert sorted(asked)[1:4] == [(name, "0" * 40) for name in sorted(shards)]
+    assert sorted(asked)[1:4] == [(name, COMMIT) for name in shards]
     assert models.presence(model)[0]
     with torch.inference_mode():
         torch.testing.assert_close(models.load(model)(images(32)), network(images(32)).logits)
@@ -314,9 +306,12 @@ FIRST = "model-00001-of-00003.safetensors"
 ])  # fmt: skip
 def test_an_index_that_is_not_true(hub, tmp_path, change, code, values):
     saved(tmp_path / "net", "ViT", "ForImageClassification")
-    rewritten(in_shards(tmp_path / "net"), change)
+    index = in_shards(tmp_path / "net")
+    said = json.loads(index.read_text())
+    change(said["weight_map"])
+    index.write_text(json.dumps(said))
     with refused(code, **values):
-        models.load(models.find(f"hf:{tmp_path / 'net'}"))
+        load(f"hf:{tmp_path / 'net'}")
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"weight_map": 3}'])

@@ -11,7 +11,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from headstart import models
-from networks import seeded
+from networks import load, seeded
 from refusals import refused
 
 NETWORKS = """
@@ -242,7 +242,7 @@ def test_the_feature_is_the_classifiers_input_or_a_backbones_output(file, functi
 
 def test_only_a_classifier_that_gives_the_output_counts_as_trained(file):
     names = ("unused_last", "backbone", "softmax", "two_heads?head=head")
-    networks = [models.load(models.find(f"{file}:{n}{'&' if '?' in n else '?'}size={SIZE}"))
+    networks = [load(f"{file}:{n}{'&' if '?' in n else '?'}size={SIZE}")
                 for n in names]  # fmt: skip
     assert [network.trained_classifier for network in networks] == [True, False, False, False]
 
@@ -266,13 +266,13 @@ def test_outputs_that_are_no_features_are_refused(file, name, code, values):
 ])  # fmt: skip
 def test_a_backbone_is_said_to_be_one(file, name, values):
     notes = []
-    models.load(models.find(f"{file}:{name}?size={SIZE}&name={name}, once"), note=notes.append)
+    load(f"{file}:{name}?size={SIZE}&name={name}, once", note=notes.append)
     assert [f"({values} values)" in note for note in notes] == ([True] if values else [])
 
 
 def test_weights_of_a_backbone_alone(file, tmp_path):
     torch.save(built("backbone").state_dict(), tmp_path / "w.pth")
-    network = models.load(models.find(f"{file}:backbone?size={SIZE}&weights={tmp_path / 'w.pth'}"))
+    network = load(f"{file}:backbone?size={SIZE}&weights={tmp_path / 'w.pth'}")
     with torch.no_grad():
         assert_close(network.penultimate(images()), built("backbone")(images()))
 

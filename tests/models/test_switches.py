@@ -18,14 +18,9 @@ from refusals import refused
 CPU = torch.device("cpu")
 # Dropout as a function, as a module of the head, of the whole network, and none at all.
 PLACES = (
-    "timm:resnet18",
-    "timm:mobilenetv3_small_050",
-    "timm:regnetx_002",
-    "torchvision:googlenet",
-    "torchvision:mobilenet_v3_small",
-    "torchvision:resnet18",
-    "pytorchcv:mobilenet_wd4",
-)
+    "timm:resnet18", "timm:mobilenetv3_small_050", "timm:regnetx_002", "torchvision:googlenet",
+    "torchvision:mobilenet_v3_small", "torchvision:resnet18", "pytorchcv:mobilenet_wd4",
+)  # fmt: skip
 
 
 def switched(name, tags=None, **changes):
@@ -97,9 +92,8 @@ class SomeImages:
     """Eight images in memory."""
 
     def __init__(self, side):
-        self.images = torch.randint(
-            0, 256, (8, 3, side, side), generator=torch.Generator().manual_seed(0)
-        ).to(torch.uint8)
+        with seeded():
+            self.images = torch.randint(0, 256, (8, 3, side, side)).to(torch.uint8)
 
     def __len__(self):
         return len(self.images)
@@ -113,13 +107,8 @@ class SomeImages:
 
 
 def trained(network, side, **options):
-    made = TrainingConfig(
-        steps=2,
-        learning_rate=0.1,
-        optimizer=SGD(weight_decay=0.01, decayed="all"),
-        batch_size=4,
-        **options,
-    )
+    sgd = SGD(weight_decay=0.01, decayed="all")
+    made = TrainingConfig(steps=2, learning_rate=0.1, optimizer=sgd, batch_size=4, **options)
     input_spec = InputSpec(side, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear")
     labels = np.arange(8, dtype=np.int64) % 3
     return train(network, SomeImages(side), labels, input_spec, made, device=CPU)

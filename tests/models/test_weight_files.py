@@ -100,10 +100,8 @@ def test_what_is_no_file_of_weights_is_named(name, tmp_path):
     # Found by the name alone, before anything is computed.
     with refused("weights.kind", kind=kind) as error:
         models.find(f"checkpoint:{tmp_path / name}?arch=timm:resnet18")
-    text = str(error.value)
-    assert "--trust" not in text
-    assert "\n" not in text
-    assert name in text
+    assert "--trust" not in str(error.value)
+    assert name in str(error.value)
 
 
 DAMAGED = {

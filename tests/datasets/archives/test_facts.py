@@ -26,19 +26,11 @@ def test_classes_and_validation_sizes_are_those_published():
     # Kornblith et al. (2019), Table 1 (CIFAR-100 as it is, not as misprinted), in its order; and
     # Grill et al. (BYOL, 2020), Table 10.
     assert {f.key: (f.n_classes, f.sizes.validation) for f in published_facts().values()} == {
-        "food101": (101, 7575),
-        "cifar10": (10, 5000),
-        "cifar100": (100, 5067),
-        "birdsnap": (500, 4981),
-        "sun397": (397, 3970),
-        "stanford_cars": (196, 1650),
-        "fgvc_aircraft": (100, 3333),
-        "voc2007": (20, 2510),
-        "dtd": (47, 1880),
-        "oxford_pets": (37, 740),
-        "caltech101": (102, 510),
-        "flowers102": (102, 1020),
-    }
+        "food101": (101, 7575), "cifar10": (10, 5000), "cifar100": (100, 5067),
+        "birdsnap": (500, 4981), "sun397": (397, 3970), "stanford_cars": (196, 1650),
+        "fgvc_aircraft": (100, 3333), "voc2007": (20, 2510), "dtd": (47, 1880),
+        "oxford_pets": (37, 740), "caltech101": (102, 510), "flowers102": (102, 1020),
+    }  # fmt: skip
 
 
 def test_metrics_are_the_papers():

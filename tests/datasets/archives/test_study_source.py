@@ -15,16 +15,11 @@ from refusals import ended
 
 # Where the classes of torchvision unpack the archives, seen from the folder that they are given.
 UNPACKED = {
-    "Food101": ("food101", "food-101"),
-    "CIFAR10": ("cifar10", "."),
-    "CIFAR100": ("cifar100", "."),
-    "FGVCAircraft": ("fgvc_aircraft", "fgvc-aircraft-2013b"),
-    "VOCDetection": ("voc2007", "."),
-    "DTD": ("dtd", "dtd/dtd"),
-    "OxfordIIITPet": ("oxford_pets", "oxford-iiit-pet"),
-    "Caltech101": ("caltech101", "caltech101"),
-    "Flowers102": ("flowers102", "flowers-102"),
-}
+    "Food101": ("food101", "food-101"), "CIFAR10": ("cifar10", "."), "CIFAR100": ("cifar100", "."),
+    "FGVCAircraft": ("fgvc_aircraft", "fgvc-aircraft-2013b"), "VOCDetection": ("voc2007", "."),
+    "DTD": ("dtd", "dtd/dtd"), "OxfordIIITPet": ("oxford_pets", "oxford-iiit-pet"),
+    "Caltech101": ("caltech101", "caltech101"), "Flowers102": ("flowers102", "flowers-102"),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -143,9 +138,14 @@ def test_what_nobody_gives_is_one_line_with_both_reasons(torchvision, cli, own_c
     assert adopted("food101", own_cache) is None
 
 
-def test_what_was_never_offered_says_where_it_comes_from(cli):
+def test_what_was_never_offered_and_what_is_not_asked(write, photos, cli, tmp_path):
     outcome = cli("datasets", "prepare", "birdsnap")
     ended(outcome, "dataset.no_download", dataset="birdsnap", reasons=[])
+    outcome = cli("datasets", "prepare", "dtd?allow_missing=yes", "--from", write("dtd"))
+    ended(outcome, "dataset.option_unused", option="allow_missing")
+    # A folder is for the datasets of the study.
+    for name in ("digits", "hf:user/pets", "torchvision:EuroSAT", photos):
+        ended(cli("datasets", "prepare", name, "--from", tmp_path), "dataset.from_unused")
 
 
 def test_ctrl_c_in_a_download_of_torchvision_leaves_nothing(write, torchvision, cli, own_cache):
@@ -189,13 +189,11 @@ def test_a_folder_that_is_another_dataset_is_not_remembered(write, cli, own_cach
     for key in ("food101", "dtd"):
         assert adopted(key, own_cache) is None
         ended(cli("datasets", "verify", key), "dataset.missing")
-
-
-def test_a_wrong_folder_does_not_replace_what_was_remembered(write, cli, own_cache):
-    dtd = write("dtd")
-    assert cli("datasets", "prepare", "dtd", "--from", dtd).code == 0
-    assert cli("datasets", "prepare", "dtd", "--from", write("food101")).code == 2
-    assert adopted("dtd", own_cache).folder == dtd
+    # Nor does it replace what was remembered.
+    pets = write("oxford_pets")
+    assert cli("datasets", "prepare", "oxford_pets", "--from", pets).code == 0
+    assert cli("datasets", "prepare", "oxford_pets", "--from", dtd).code == 2
+    assert adopted("oxford_pets", own_cache).folder == pets
 
 
 def test_a_folder_with_images_that_do_not_decode_is_not_remembered(write, cli, own_cache):
@@ -209,12 +207,6 @@ def test_a_folder_with_images_that_do_not_decode_is_not_remembered(write, cli, o
     assert "1 of 18 images cannot be used" in outcome.out
     # Accepted once is not forgotten: it is reported again.
     ended(cli("datasets", "verify", "dtd"), "dataset.images_broken", found=1)
-
-
-@pytest.mark.parametrize("name", ["digits", "hf:user/pets", "torchvision:EuroSAT", "photos"])
-def test_from_is_for_the_datasets_of_the_study(name, photos, cli, tmp_path):
-    given = photos if name == "photos" else name
-    ended(cli("datasets", "prepare", given, "--from", tmp_path), "dataset.from_unused")
 
 
 def test_birdsnaps_missing_images_are_refused_and_accepted_on_request(incomplete, cli, own_cache):
@@ -246,11 +238,6 @@ def test_results_on_what_is_left_of_birdsnap_say_so(incomplete, cli, tmp_path):
     assert result.trial.dataset.name == "birdsnap?allow_missing=yes"
     assert dict(result.trial.dataset.sizes) == {"train": 8, "validation": 2, "test": 2}
     assert result.n_test == 2
-
-
-def test_nothing_has_gone_of_the_others(write, cli):
-    outcome = cli("datasets", "prepare", "dtd?allow_missing=yes", "--from", write("dtd"))
-    ended(outcome, "dataset.option_unused", option="allow_missing")
 
 
 @pytest.mark.parametrize("key", READERS)
