@@ -393,28 +393,16 @@ def test_a_broken_image_stops_unless_it_is_left_out(tmp_path):
         assert str(told.value) == str(stopped.value)
     rows = np.delete(np.arange(60), 23)
     assert_same(found.take(rows), images.take(rows))
+    assert list(pickle.loads(pickle.dumps(found.take(np.array([23, 23])))).broken) == [0, 1]
     # What was made with holes does not serve who wants none.
     with refused("image.broken"):
         prepare(images, forms)
     assert opened(images, forms) is not None
-
-
-def test_an_image_that_decodes_by_now_comes_in(tmp_path):
-    images, forms = write_files(tmp_path / "files"), tmp_path / "forms"
-    prepare(images, forms, skip_broken=True)
     # Stands for a newer Pillow that knows the format.
     photo(30, 20).save(tmp_path / "files" / "023.png")
     found = prepare(images, forms)
     assert not found.broken
     assert_same(found, images)
-
-
-def test_all_images_broken(tmp_path):
-    (tmp_path / "x.png").write_bytes(b"no image")
-    images = FileImages([tmp_path / "x.png"] * 3)
-    found = prepare(images, tmp_path / "forms", skip_broken=True)
-    assert list(found.broken) == [0, 1, 2]
-    assert list(pickle.loads(pickle.dumps(found)).broken) == [0, 1, 2]
 
 
 def test_pickled_it_is_mapped_anew(tmp_path):

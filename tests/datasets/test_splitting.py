@@ -76,13 +76,6 @@ def test_everything_is_drawn():
     }  # fmt: skip
 
 
-def test_a_class_of_one_image_is_trained_on():
-    labels = [0] * 10 + [1] * 10 + [2]
-    splits, rule = draw_splits(archive(all=labels), 0)
-    assert 20 in rows(splits)["train"]
-    assert rule.endswith("seed 0")
-
-
 def test_several_labels_an_image():
     random = np.random.RandomState(0)
     labels = np.where(random.rand(200, 3) < [0.5, 0.2, 0.05], 1, -1)
@@ -109,21 +102,16 @@ def test_groups_stay_together_in_train_alone_too():
     assert len(splits["validation"]) == 20
 
 
-def test_a_class_of_one_group_is_trained_on():
+def test_a_class_of_one_image_or_one_group_is_trained_on():
+    splits, rule = draw_splits(archive(all=[0] * 10 + [1] * 10 + [2]), 0)
+    assert 20 in rows(splits)["train"]
+    assert rule.endswith("seed 0")
     labels = np.array([0, 1] * 20 + [2] * 4)
     groups = np.array([*np.repeat(np.arange(10), 4), 50, 50, 50, 50])
     for seed in range(20):
         splits, rule = draw_splits(archive({"all": groups}, all=labels), seed)
         assert set(rows(splits)["train"]) >= {40, 41, 42, 43}
         assert rule.endswith("groups kept together")
-
-
-def test_classes_that_each_belong_to_one_group_alone_leave_nothing_to_draw():
-    labels, groups = [0, 0, 1, 1, 2, 2], [5, 5, 6, 6, 7, 7]
-    with refused("dataset.split_impossible", split="test"):
-        draw_splits(archive({"all": groups}, all=labels), 0)
-    with refused("dataset.split_impossible", split="validation"):
-        draw_splits(archive({"train": [1] * 6, "test": [2]}, train=labels, test=[0]), 0)
 
 
 def test_a_large_group_is_held_out_only_where_there_is_no_other():
@@ -144,19 +132,23 @@ def test_groups_of_fewer_images_than_labels():
     assert (len(kept), len(held)) == (3, 1)
 
 
-def test_too_few_images():
-    with refused("dataset.split_impossible", split="test"):
-        draw_splits(archive(all=[0, 1]), 0)
-    with refused("dataset.split_impossible", split="validation"):
-        draw_splits(archive(all=[0, 0, 1]), 0)
-    with refused("dataset.split_empty", split="test"):
-        draw_splits(RawDataset(("a", "b"), {"all": split([])}), 0)
+SIX = [0, 0, 1, 1, 2, 2]
 
 
-@pytest.mark.parametrize("parts", [["test"], ["train"], ["validation", "test"], ["all", "test"]])
-def test_other_parts(parts):
-    with refused("dataset.split_missing"):
-        draw_splits(archive(**{part: [0, 1] for part in parts}), 0)
+@pytest.mark.parametrize(("given_", "code", "values"), [
+    (archive(all=[0, 1]), "split_impossible", {"split": "test"}),
+    (archive(all=[0, 0, 1]), "split_impossible", {"split": "validation"}),
+    (RawDataset(("a", "b"), {"all": split([])}), "split_empty", {"split": "test"}),
+    # Classes that each belong to one group alone.
+    (archive({"all": [5, 5, 6, 6, 7, 7]}, all=SIX), "split_impossible", {"split": "test"}),
+    (archive({"train": [1] * 6, "test": [2]}, train=SIX, test=[0]), "split_impossible",
+     {"split": "validation"}),
+    *((archive(**{part: [0, 1] for part in parts}), "split_missing", {})
+      for parts in (["test"], ["train"], ["validation", "test"], ["all", "test"])),
+])  # fmt: skip
+def test_what_no_splits_can_be_drawn_from(given_, code, values):
+    with refused(f"dataset.{code}", **values):
+        draw_splits(given_, 0)
 
 
 def assert_whole(splits, groups):

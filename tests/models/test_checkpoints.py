@@ -72,9 +72,9 @@ def loaded(content, purpose=PURPOSE, module=None):
     return module.state_dict(), trained, notes
 
 
-def assert_is(found, expected, *, classifier):
+def assert_is(found, expected, *, classifier, ignored=("fc.",)):
     for name, tensor in found.items():
-        if classifier or not name.startswith("fc."):
+        if classifier or not any(part in name for part in ignored):
             torch.testing.assert_close(tensor, expected[name], msg=name)
 
 
@@ -289,11 +289,9 @@ def test_detectron2s_resnet():
         new = re.sub(r"^layer(\d)", lambda found: f"res{int(found[1]) + 1}", new)
         theirs[f"backbone.bottom_up.{new}"] = tensor.numpy()
     theirs["proposal_generator.rpn_head.conv.weight"] = np.ones((2, 2), np.float32)
-    notes = []
-    load_state(module, {"model": theirs, "matching_heuristics": True}, PURPOSE, notes.append)
-    for name, tensor in module.state_dict().items():
-        if not name.startswith("fc.") and "num_batches" not in name:
-            torch.testing.assert_close(tensor, state[name], msg=name)
+    content = {"model": theirs, "matching_heuristics": True}
+    found, _, notes = loaded(content, module=module)
+    assert_is(found, state, classifier=False, ignored=("fc.", "num_batches"))
     assert notes[0].endswith("proposal_generator")
 
 
@@ -460,23 +458,22 @@ def small(architecture, **options):
     return timm.create_model(architecture, **SMALL.get(architecture, {}), **options)
 
 
+def timms(head, **options):
+    return Purpose(Head.at(head), "x", translate=SOURCES["timm"].translate, **options)
+
+
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("architecture", [VIT, SWIN])
 def test_position_embeddings_of_another_size(architecture, prefix):
-    translate = SOURCES["timm"].translate
-    window = {"window_size": 12} if architecture == SWIN else {}
-    state = small(architecture, img_size=384, **window).state_dict()
-    purpose = Purpose(
-        Head.at("head" if architecture == VIT else "head.fc"), "x", translate=translate
-    )
+    window, head = ({"window_size": 12}, "head.fc") if architecture == SWIN else ({}, "head")
+    state = under(prefix, small(architecture, img_size=384, **window).state_dict())
     with refused("weights.size", size=384) as error:
-        load_state(small(architecture), under(prefix, state), purpose)
+        load_state(small(architecture), state, timms(head))
     assert "?size=384" in str(error.value)
     # Built for it, it fits; and where the user chose the size, it is resampled, which is said.
-    assert load_state(small(architecture, img_size=384, **window), under(prefix, state), purpose)
+    assert load_state(small(architecture, img_size=384, **window), state, timms(head))
     notes = []
-    chosen = Purpose(purpose.head, "x", translate=translate, resample=True)
-    load_state(small(architecture), under(prefix, state), chosen, notes.append)
+    load_state(small(architecture), state, timms(head, resample=True), notes.append)
     assert len(notes) == 1
 
 
@@ -487,15 +484,14 @@ def test_torchvisions_position_embeddings():
     def build(size):
         return VisionTransformer(size, 16, 1, 2, 8, 16, num_classes=5)
 
-    purpose = Purpose(Head.at("heads.head"), "x", translate=SOURCES["torchvision"].translate)
-    state = tensors(4, build(64))
+    def purpose(**options):
+        translate = SOURCES["torchvision"].translate
+        return Purpose(Head.at("heads.head"), "x", translate=translate, **options)
+
+    state, module = tensors(4, build(64)), build(32)
     with refused("weights.size", size=64):
-        load_state(
-            build(32), state, Purpose(purpose.head, "x", translate=purpose.translate, size=32)
-        )
-    module = build(32)
-    load_state(module, under("module.", state),
-               Purpose(purpose.head, "x", translate=purpose.translate, resample=True))  # fmt: skip
+        load_state(build(32), state, purpose(size=32))
+    load_state(module, under("module.", state), purpose(resample=True))
     expected = interpolate_embeddings(32, 16, OrderedDict(state))["encoder.pos_embedding"]
     torch.testing.assert_close(module.state_dict()["encoder.pos_embedding"], expected)
 
@@ -516,7 +512,7 @@ def test_the_size_that_position_embeddings_are_for(name, theirs, ours, size):
 
 
 def test_register_tokens():
-    purpose = Purpose(Head.at("head"), "x", translate=SOURCES["timm"].translate)
+    purpose = timms("head")
     for theirs, ours, n in [(4, 0, 4), (0, 4, 0)]:
         state = small(VIT, reg_tokens=theirs).state_dict()
         with refused("weights.registers", n=n):
@@ -525,7 +521,7 @@ def test_register_tokens():
 
 def test_patches_of_another_size_are_another_network():
     """timm would resample them, and 2 x 32 pixels give as many patches as 16 of half the size."""
-    purpose = Purpose(Head.at("head"), "x", translate=SOURCES["timm"].translate, resample=True)
+    purpose = timms("head", resample=True)
     with refused("weights.misfit") as error:
         load_state(small(VIT), under("module.", small(VIT, patch_size=32).state_dict()), purpose)
     assert "patch_embed.proj.weight" in error.value.values["reshaped"]
@@ -541,7 +537,7 @@ def test_official_dinov2_with_registers():
     state = tensors(6, module)
     official = {n.replace("reg_token", "register_tokens"): t for n, t in state.items()}
     official |= {"pos_embed": torch.randn(1, 17, 24), "mask_token": torch.zeros(1, 24)}
-    purpose = Purpose(Head.at("head"), "x", translate=SOURCES["timm"].translate, size=56)
+    purpose = timms("head", size=56)
     load_state(module, under("teacher.backbone.", official), purpose)
     torch.testing.assert_close(module.reg_token.data, state["reg_token"])
     # timm adds the class token's own to the token.
@@ -553,7 +549,7 @@ def test_official_dinov2_with_registers():
 
 def test_official_swin():
     """Its stages end with the step that timm's begin with; its index buffers are left out."""
-    purpose = Purpose(Head.at("head.fc"), "x", translate=SOURCES["timm"].translate)
+    purpose = timms("head.fc")
     module = small(SWIN)
     state = tensors(7, module)
     before = re.compile(r"layers\.(\d)\.downsample")
@@ -561,10 +557,8 @@ def test_official_swin():
         before.sub(lambda m: f"layers.{int(m[1]) - 1}.downsample", n).replace("head.fc", "head"): t
         for n, t in state.items()
     } | {"layers.0.blocks.0.attn.relative_position_index": torch.zeros(49, 49, dtype=torch.long)}
-    load_state(module, {"model": official, "optimizer": {}}, purpose)
-    for name, tensor in module.state_dict().items():
-        if not name.startswith("head.fc"):
-            torch.testing.assert_close(tensor, state[name], msg=name)
+    found, _, _ = loaded({"model": official, "optimizer": {}}, purpose, module)
+    assert_is(found, state, classifier=False, ignored=("head.fc",))
 
 
 def test_a_distilled_token_is_no_other_size():
@@ -572,7 +566,7 @@ def test_a_distilled_token_is_no_other_size():
     import timm
 
     state = timm.create_model(name, **options).state_dict()
-    purpose = Purpose(Head.at("head"), "x", translate=SOURCES["timm"].translate)
+    purpose = timms("head")
     with refused("weights.misfit") as error:
         load_state(timm.create_model("deit_tiny_patch16_224", **options), state, purpose)
     assert "dist_token" in error.value.values["unexpected"]
@@ -597,7 +591,7 @@ def test_official_names_behind_a_prefix(prefix):
     state = tensors(5, module)
     official = {official_convnext(n): t for n, t in state.items()}
     assert not official.keys() & {"stem.0.weight", "stages.1.blocks.0.conv_dw.weight"}
-    purpose = Purpose(Head.at("head.fc"), "x", translate=SOURCES["timm"].translate)
+    purpose = timms("head.fc")
     load_state(module, under(prefix, official), purpose)
     for name, tensor in module.state_dict().items():
         torch.testing.assert_close(tensor.flatten(), state[name].flatten(), msg=name)

@@ -89,16 +89,21 @@ def images(model):
     return torch.randn(size, generator=torch.Generator().manual_seed(0))
 
 
+def found(network, folder):
+    """Save a network as its authors do; return its model, and the network loaded from there."""
+    with as_authors():
+        network.save_pretrained(folder)
+    processor = {"image_processor_type": "ViTImageProcessor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    model = models.find(f"hf:{folder}")
+    return model, models.load(model)
+
+
 @pytest.mark.parametrize("kind", FAMILIES)
 def test_the_feature_is_the_librarys(kind, own_cache, tmp_path):
     with as_authors():
         network = built(kind)
-        network.save_pretrained(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text(
-        '{"image_processor_type": "ViTImageProcessor"}'
-    )
-    model = models.find(f"hf:{tmp_path}")
-    ours = models.load(model)
+    model, ours = found(network, tmp_path)
     with as_authors():
         features = ours.penultimate(images(model))
         wanted = expected(network, FAMILIES[kind][1], images(model))
@@ -111,12 +116,7 @@ def test_the_feature_is_the_librarys(kind, own_cache, tmp_path):
 def test_a_classifier_is_the_librarys(name, own_cache, tmp_path):
     with as_authors():
         network = drawn(getattr(transformers, name)(config_of(CLASSIFIERS[name], num_labels=5)))
-        network.save_pretrained(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text(
-        '{"image_processor_type": "ViTImageProcessor"}'
-    )
-    model = models.find(f"hf:{tmp_path}")
-    ours = models.load(model)
+    model, ours = found(network, tmp_path)
     with as_authors():
         answer = network(images(model))
         wanted = getattr(answer, "logits", answer.last_hidden_state if "LCNet" in name else None)

@@ -42,10 +42,13 @@ def maps():
     return nn.Conv2d(3, 8, 3, padding=1)
 
 
-class Ends(nn.Module):
+class Ends(nn.Module):  # a body of layers, and what is done with what the classifier gives
     def __init__(self, end):
         super().__init__()
-        self.layers, self.head, self.end = backbone(), nn.Linear(512, 7), end
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+        self.head, self.end = nn.Linear(8, 5), end
 
     def forward(self, images):
         return self.end(self.head(self.layers(images)))
@@ -75,7 +78,7 @@ def answers_twice():
 class Unused(Ends):
     def __init__(self):
         super().__init__(nn.Identity())
-        self.projection = nn.Linear(512, 64)
+        self.projection = nn.Linear(8, 4)
 
 
 def unused_last():
@@ -85,7 +88,7 @@ def unused_last():
 class TwoHeads(Ends):
     def __init__(self):
         super().__init__(nn.Identity())
-        self.other = nn.Linear(512, 3)
+        self.other = nn.Linear(8, 3)
 
     def forward(self, images):
         import torch
@@ -96,19 +99,6 @@ class TwoHeads(Ends):
 
 def two_heads():
     return TwoHeads()
-
-
-class Ends(nn.Module):  # a body of layers, and what is done with what the classifier gives
-    def __init__(self, end, head=None):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(3, 8, 4, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-        )
-        self.head = head or nn.Linear(8, 5)
-        self.end = end
-
-    def forward(self, images):
-        return self.end(self.head(self.layers(images)))
 
 
 def temperature():
@@ -148,26 +138,22 @@ def compiled():
     return torch.compile(called_logits())
 
 
-def scripted():
+def as_script(*layers):
     import warnings
 
     import torch
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.jit.script(nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.AdaptiveAvgPool2d(1),
-                                              nn.Flatten(), nn.Linear(8, 5)))
+        return torch.jit.script(nn.Sequential(nn.Conv2d(3, 8, 4, 4), *layers))
+
+
+def scripted():
+    return as_script(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
 
 
 def scripted_backbone():
-    import warnings
-
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return torch.jit.script(nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8),
-                                              nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    return as_script(nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 def tokens():
@@ -207,26 +193,24 @@ def images(size: int = SIZE) -> torch.Tensor:
     return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
+def whole(network, x):
+    return network(x)
+
+
+def layers(network, x):
+    return network.layers(x)
+
+
 @pytest.mark.parametrize(("function", "feature"), [
-    ("backbone", lambda network, x: network(x)),
-    ("no_classes_conv_head", lambda network, x: network(x)),
-    ("no_classes_linear_inside", lambda network, x: network(x)),
-    ("no_classes_transformer", lambda network, x: network(x)),
+    ("backbone", whole), ("no_classes_conv_head", whole), ("no_classes_linear_inside", whole),
+    ("no_classes_transformer", whole), ("scripted_backbone", whole), ("lengths_of_one", whole),
+    ("softmax", layers), ("log_softmax", layers), ("in_place", layers), ("answers_twice", layers),
+    ("unused_last", layers), ("temperature", layers), ("called_logits", layers),
+    ("two_heads?head=head", layers), ("two_heads?head=other", layers),
     ("maps", lambda network, x: network(x).mean((2, 3))),
-    ("softmax", lambda network, x: network.layers(x)),
-    ("log_softmax", lambda network, x: network.layers(x)),
-    ("in_place", lambda network, x: network.layers(x)),
-    ("answers_twice", lambda network, x: network.layers(x)),
-    ("unused_last", lambda network, x: network.layers(x)),
-    ("temperature", lambda network, x: network.layers(x)),
-    ("lengths_of_one", lambda network, x: network(x)),
-    ("called_logits", lambda network, x: network.layers(x)),
     ("mean_of_tokens", lambda network, x: network.layers(x).mean((1, 2))),
     ("in_parallel", lambda network, x: network.module.layers(x)),
     ("compiled", lambda network, x: network._orig_mod.layers(x)),
-    ("scripted_backbone", lambda network, x: network(x)),
-    ("two_heads?head=head", lambda network, x: network.layers(x)),
-    ("two_heads?head=other", lambda network, x: network.layers(x)),
 ])  # fmt: skip
 def test_the_feature_is_the_classifiers_input_or_a_backbones_output(file, function, feature):
     mark = "&" if "?" in function else "?"

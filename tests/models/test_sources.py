@@ -18,7 +18,6 @@ from refusals import refused
 
 # Of each library a real network: a convolutional one, transformers, one with auxiliary heads.
 REAL = {
-    "timm:resnet18": (512, 64),
     "timm:resnet18.tv_in1k": (512, 64),
     "timm:vit_tiny_patch16_224": (192, 224),
     "timm:vit_tiny_patch16_224?pool=mean": (192, 224),
@@ -26,7 +25,6 @@ REAL = {
     "timm:swin_tiny_patch4_window7_224": (768, 224),
     "torchvision:resnet18/IMAGENET1K_V1": (512, 64),
     "torchvision:googlenet": (1024, 96),
-    "torchvision:vit_b_16": (768, 224),
     "torchvision:mobilenet_v3_small": (1024, 64),
     "torchvision:regnet_x_400mf": (400, 64),
     "pytorchcv:resnet10": (512, 224),
