@@ -107,6 +107,7 @@ def test_an_image_with_another_name_is_found_in_the_same_process(photos):
      {"code": "dataset.split_empty", "split": "test"}),
     ({"train": {"a": 1}, "validation": {"a": 1}, "test": {"a": 1}},
      {"code": "dataset.one_class", "found": 1}),
+    ({"a": {"": 1}, "b": {"": 1}}, {"code": "dataset.split_impossible", "split": "test"}),
 ])  # fmt: skip
 def test_folders_that_are_no_dataset(tmp_path, counts, refusal):
     write_folder(tmp_path / "photos", counts)

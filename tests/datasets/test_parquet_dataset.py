@@ -389,6 +389,8 @@ def test_mirrors_with_other_splits_are_refused(key, each, refusal, tmp_path):
     facts = small_facts(key)
     with refused(**refusal):
         check_published(facts, protocol_splits(facts, read_hub_copy(facts, tmp_path)))
+    with refused("dataset.missing"):  # there is no copy of it
+        read_hub_copy(facts_of("birdsnap"), tmp_path)
 
 
 def test_mirrors_that_count_classes_from_1_or_lack_some(tmp_path):
