@@ -86,6 +86,7 @@ SCALED = {
     "16 bits, 12 declared": (tagged(of_type("u2", 4095), 0, 4095), UNIT),
     # What the smallest and the largest of this image are is no depth.
     "16 bits, statistics": (tagged(of_type("u2", 3000), 0, 3000), UNIT * 3000 / 65535),
+    "int16, 12 bits": (tagged(of_type("i2", 4095), 0, 4095, "h", (S_MINIMUM, S_MAXIMUM)), UNIT),
     "int16, declared": (tagged(of_type("i2", 2000), -1000, 3000, "h", (S_MINIMUM, S_MAXIMUM)),
                         (of_type("i2", 2000) + 1000.0) / 4000),
     "uint32, 16 declared": (tagged(of_type("u4", 60000), 0, 65535, "I", (S_MINIMUM, S_MAXIMUM)),
