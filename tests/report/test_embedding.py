@@ -88,8 +88,8 @@ def test_points_are_those_of_the_table_once_for_all_networks(page):
 def test_numbers_are_written_once_and_unknown_ones_too(page):
     text = page.read_text(encoding="utf-8")
     cells = re.findall(r'<td class="n">([^<]*)</td>', text)
-    assert cells[:4] == ["\N{MINUS SIGN}0.12", "87.6", "\N{INFINITY}", "1,280"]
-    assert cells[-2:] == ["0.81", "\N{MINUS SIGN}0.04"]
+    assert cells[:4] == ["1,280", "\N{MINUS SIGN}0.123", "87.6", "\N{INFINITY}"]
+    assert cells[-2:] == ["0.810", "\N{MINUS SIGN}0.040"]
 
 
 def test_one_network_is_like_no_other(tmp_path):

@@ -125,6 +125,8 @@ def test_studies_get_figures_and_their_numbers():
 def unpacked(column):
     if not isinstance(column, dict):
         return column
+    if "runs" in column:
+        return np.repeat(column["runs"], column["times"]).tolist()
     return [column["levels"][code] for code in column["codes"]]
 
 

@@ -12,6 +12,7 @@ from headstart.cli.terminal_tables import table_parts
 from headstart.report.analysis_answer import answer_of
 from headstart.report.comparison_tables import comparison_tables, predictors_table
 from headstart.report.page_model import DATASET, SETTING, Column, Names, filled, named, names_of
+from headstart.report.provenance import with_labels
 from headstart.report.result_tables import (
     correlation_table,
     effects_table,
@@ -50,7 +51,7 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
     yield from table_parts(predictors_table(analysis, names), by_first=True)
     yield from _speedups(analysis)
     yield from map(Text, prediction_summary(analysis.prediction))
-    yield from _missing(analysis)
+    yield from _missing(analysis, names)
 
 
 def ablation(analysis: Analysis) -> Iterator[RenderableType]:
@@ -149,7 +150,7 @@ def _epochs(epochs: float) -> str:
     return "" if pd.isna(epochs) else f" ({epochs:.3g} epochs)"
 
 
-def _missing(analysis: Analysis) -> Iterator[Text]:
+def _missing(analysis: Analysis, names: Names) -> Iterator[Text]:
     by = ["setting", "kind", "name"]
     for (setting, kind, name), rows in analysis.dropped.groupby(by, sort=False):
         yield Text(
@@ -158,6 +159,7 @@ def _missing(analysis: Analysis) -> Iterator[Text]:
             style="yellow",
         )
     for row in analysis.notes.itertuples():
-        yield Text(f"note: {row.about}: {row.note}", style="yellow")
+        yield Text(f"note: {with_labels(row.about, names)}: {row.note}", style="yellow")
     for why, rows in analysis.missing.groupby("why", sort=False):
-        yield Text(f"not computed: {'; '.join(rows['what'])}: {why}", style="yellow")
+        what = with_labels("; ".join(rows["what"]), names)
+        yield Text(f"not computed: {what}: {why}", style="yellow")

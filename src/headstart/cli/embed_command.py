@@ -19,13 +19,10 @@ from headstart.cli.options import (
     TrustFlag,
 )
 from headstart.cli.output import (
-    PlainTable,
     Screen,
     console,
     echo,
-    plain_table,
     resumable,
-    shortened,
 )
 from headstart.errors import CommandError
 
@@ -131,10 +128,13 @@ def _show(found: "Embedding", page: Path, folder: Path, *, json: bool) -> None:
     if json:
         echo(json_module.dumps(_record(found), indent=1, ensure_ascii=False))
         return
+    from headstart.cli.terminal_tables import table_parts
+    from headstart.report.embedding_page import separation_table, similarity_table
+
     console.print(found.source)
-    console.print(_separation_table(found))
-    if len(found.similarity):
-        console.print(_similarity_table(found))
+    for table in (separation_table(found.separation), similarity_table(found.similarity)):
+        for line in table_parts(table):
+            console.print(line)
     echo(f"Figure and tables: {folder}/embedding.*, {folder}/*.csv")
     echo(f"Page: {page.resolve()}")
 
@@ -154,32 +154,6 @@ def write_files(found: "Embedding", folder: Path) -> Path:
             temporary.write_text(to_csv(table), encoding="utf-8", newline="")
     title = f"How networks see {found.dataset}"
     return write_embedding(found.tables(), folder / "embedding.html", title, found.source)
-
-
-def _separation_table(found: "Embedding") -> PlainTable:
-    """One row per network: how far the classes are apart for it."""
-    neighbours = f"{found.separation['neighbours'].iloc[0]} neighbours %"
-    numbers = ("features", "silhouette", neighbours, "within/between")
-    table = plain_table("model", *numbers, right=set(numbers))
-    for row in found.separation.to_dict("records"):
-        table.add_row(
-            shortened(row["model"]),
-            f"{row['features']:,}",
-            f"{row['silhouette']:.3f}",
-            f"{100 * row['neighbour_accuracy']:.2f}",
-            f"{row['variance_ratio']:.2f}",
-        )
-    return table
-
-
-def _similarity_table(found: "Embedding") -> PlainTable:
-    """One row per pair of networks: how alike their features are."""
-    numbers = ("CKA", "unbiased")
-    table = plain_table("model", "other", *numbers, right=set(numbers))
-    for row in found.similarity.to_dict("records"):
-        names = (shortened(row["model"]), shortened(row["other"]))
-        table.add_row(*names, f"{row['cka']:.3f}", f"{row['unbiased_cka']:.3f}")
-    return table
 
 
 def _record(found: "Embedding") -> dict[str, Any]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -478,8 +479,18 @@ def seeds_text(n: Any, spread: Any) -> str:
 
 
 def packed_column(values: list[Any]) -> Any:
-    """Return a column for JSON; one of text as ``levels`` and ``codes``, which is smaller."""
+    """Return a column for JSON, as small as it can be read without effort.
+
+    Where values are repeated in ``runs``, these and how many ``times``; of other texts ``levels``
+    and ``codes``.
+    """
     values = [plain(value) for value in values]
+    values = [int(value) if isinstance(value, bool) else value for value in values]
+    runs = [(value, len(list(run))) for value, run in groupby(values)]
+    if 2 * len(runs) < len(values):
+        lengths = [length for _, length in runs]
+        same = len(set(lengths)) == 1
+        return {"runs": [value for value, _ in runs], "times": lengths[0] if same else lengths}
     if not any(isinstance(value, str) for value in values):
         return values
     levels = {value: code for code, value in enumerate(dict.fromkeys(values))}

@@ -10,10 +10,13 @@ import pandas as pd
 from headstart.figures.encodings import aria_label, from_row, quoted, tooltips
 from headstart.figures.scatter_charts import embedded, numbers_label
 from headstart.figures.style import CONFIG, Style, class_styles
+from headstart.report.page_model import Column, Names, PageTable, filled, named
 from headstart.report.page_templates import render_page, write_html
-from headstart.spec.formatting import number, percent
+from headstart.spec.formatting import decimals, number
 
-__all__ = ["write_embedding"]
+__all__ = ["separation_table", "similarity_table", "write_embedding"]
+
+NAMES = Names((), (), ())
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -63,9 +66,9 @@ def embedding_html(tables: Tables, title: str, source: str) -> str:
         styles=styles,
         # Show single pixels only where all images are tiny.
         tiny=bool(images["tiny"].all()),
-        separation=[separation_cells(row) for row in separation],
+        separation=separation_table(tables["separation"]),
         neighbours=separation[0]["neighbours"],
-        similarity=[similarity_cells(row) for row in tables["similarity"].to_dict("records")],
+        similarity=similarity_table(tables["similarity"]),
     )
 
 
@@ -113,19 +116,27 @@ def chart(own: pd.DataFrame, position: int, name: str) -> dict[str, Any]:
     return {**spec, "autosize": {"type": "fit", "contains": "padding"}}
 
 
-def separation_cells(row: Mapping[Any, Any]) -> list[str]:
-    """Return the numbers of one network as text."""
-    return [
-        str(row["model"]),
-        number(row["silhouette"]),
-        percent(row["neighbour_accuracy"]),
-        number(row["variance_ratio"]),
-        f"{row['features']:,}",
-    ]
-
-
-def similarity_cells(row: Mapping[Any, Any]) -> list[str]:
-    """Return the similarity of two networks as text."""
-    return [
-        str(row["model"]), str(row["other"]), number(row["cka"]), number(row["unbiased_cka"]),
+def separation_table(separation: pd.DataFrame) -> PageTable:
+    """Return one row per network: how far the classes are apart for it."""
+    rows = separation.sort_values("position").to_dict("records")
+    columns = [
+        named("Network", "model"),
+        Column("Features", "features", "{:,}".format),
+        Column("Silhouette", "silhouette", decimals(3)),
+        Column(f"{rows[0]['neighbours']} neighbours", "neighbour_accuracy",
+               decimals(1, scale=100), "%"),
+        Column("Within / between", "variance_ratio", number),
     ]  # fmt: skip
+    return filled("separation", "Separation of classes", columns, rows, NAMES)
+
+
+def similarity_table(similarity: pd.DataFrame) -> PageTable:
+    """Return one row per pair of networks: how alike their features are."""
+    columns = [
+        named("Network", "model"),
+        named("Other", "other"),
+        Column("CKA", "cka", decimals(3)),
+        Column("Unbiased", "unbiased_cka", decimals(3)),
+    ]
+    rows = similarity.to_dict("records")
+    return filled("similarity", "Similarity of representations", columns, rows, NAMES)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from headstart.analysis import Analysis
 from headstart.files import replaced
+from headstart.report.comparison_tables import comparison_tables
 from headstart.report.page_model import Column, Names, PageCell, PageTable, names_of
 from headstart.report.result_tables import accuracy_table, correction_sentence, correlation_table
 
@@ -47,13 +48,14 @@ SPECIAL |= {
 # Of a page of 550 pt: lines of \footnotesize, how many of them a line of the caption takes and the
 # rules of a panel, letters in a line of the caption. Longer tables are split.
 PAGE_LINES, CAPTION_LINE, RULES, CAPTION_LETTERS = 56.0, 1.3, 1.5, 75.0
-# A line of text (345 pt) in digits of \footnotesize, less 4 for kerning, and the room between
-# columns (6 pt).
-LINE_WIDTH, GAP = 77.0, 1.4
+# A line of text (345 pt) in digits of \footnotesize, and the room between columns (6 pt).
+LINE_WIDTH, GAP = 79.0, 1.4
 # Size of an interval's characters by those of its number.
-SCRIPT = 0.94
+SCRIPT = 0.95
 # Letters that are narrower than a digit.
 NARROW = frozenset(" .,:;'!|()[]/-ijlft")
+# Letters that are wider; an underscore is a rule with room around it.
+WIDE = frozenset("mwMW_")
 # A correlation, in a heading.
 R = re.compile(r"\br\b(?=,|$)")
 # Letters with these marks are in the fonts of pdflatex.
@@ -81,7 +83,7 @@ class LatexTables:
 
 
 def latex_tables(analysis: Analysis, digits: int = 1, *, intervals: bool = False) -> str:
-    """Return the accuracies, one table per setting, and the correlations as LaTeX.
+    """Return the accuracies, one table per setting, correlations and comparisons as LaTeX.
 
     The tables need the package ``booktabs``; names with letters beyond those of pdflatex's fonts
     also need xelatex or lualatex, which a comment at the top then says. A table that is wider than
@@ -103,6 +105,11 @@ def latex_tables(analysis: Analysis, digits: int = 1, *, intervals: bool = False
             for setting, key in labels(names.settings).items()
         ),
         overall_correlations(analysis, names),
+        *(
+            replace(table, key=f"transfer-{table.key}")
+            for table in comparison_tables(analysis, names)
+            if table.key != "unshared"
+        ),
     ]
     body = "\n\n".join(floats(table, analysis, intervals) for table in tables if table.rows)
     first = ["% \\usepackage{booktabs}", *([] if printable(body) else [UNICODE])]
@@ -235,7 +242,7 @@ def width(table: PageTable, i: int, intervals: bool) -> float:
 def digits_wide(text: str) -> float:
     """Return about how wide a text is in digits, in the letters of TeX."""
     return sum(
-        0.6 if letter in NARROW else 1.6 if letter in "mwMW" else 1.4 if letter.isupper() else 1.0
+        0.6 if letter in NARROW else 1.6 if letter in WIDE else 1.4 if letter.isupper() else 1.0
         for letter in text.strip()
     )
 

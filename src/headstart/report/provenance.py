@@ -33,6 +33,7 @@ __all__ = [
     "skipped",
     "sources",
     "trials_table",
+    "with_labels",
 ]
 
 KINDS = {
@@ -262,11 +263,7 @@ def missing_tables(subject: Analysis, names: Names) -> list[PageTable]:
     ]
 
     def labelled(row: Record, of: str) -> str:
-        """Return a text with settings by their labels, as everywhere else."""
-        what = str(row[of])
-        for name in names.settings:
-            what = what.replace(f"({name})", f"({setting_label(name)})")
-        return what
+        return with_labels(str(row[of]), names)
 
     tables = [
         ("notes-table", "Notes on the numbers", subject.notes,
@@ -278,6 +275,13 @@ def missing_tables(subject: Analysis, names: Names) -> list[PageTable]:
     made = [filled(key, caption, columns, table.to_dict("records"), names)
             for key, caption, table, columns in tables]  # fmt: skip
     return [table for table in made if table.rows]
+
+
+def with_labels(text: str, names: Names) -> str:
+    """Return a text with settings by their labels, as everywhere else."""
+    for name in names.settings:
+        text = text.replace(f"({name})", f"({setting_label(name)})")
+    return text
 
 
 def table_label(table: str) -> str:

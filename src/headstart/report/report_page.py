@@ -154,7 +154,12 @@ def payload(names: Names, figures: list[Figure]) -> dict[str, Any]:
             "datasets": names.datasets,
             "models": names.models,
         },
-        "labels": {kind: list(map(without_direction, of)) for kind, of in labels(names).items()},
+        # Where they are not the names.
+        "labels": {
+            kind: text
+            for kind, of in labels(names).items()
+            if (text := list(map(without_direction, of))) != list(getattr(names, kind))
+        },
         "tables": figures[0].data.page_tables() if figures else {},
         "charts": {
             f"{figure.key}-{i}": spec for figure in figures for i, spec in enumerate(figure.specs())

@@ -2,14 +2,16 @@
 // Tables, charts, and the filter of both. The charts are Vega-Lite, drawn by Vega. Each part does
 // without the others, so that any page of tables and charts can have this script.
 (function () {
-  const { names = {}, labels = names, grids = {}, tables = {}, charts = {}, config } =
+  const { names = {}, labels = {}, grids = {}, tables = {}, charts = {}, config } =
     JSON.parse(document.getElementById("payload").textContent);
   const hidden = Object.fromEntries(Object.keys(names).map((kind) => [kind, new Set()]));
   // What the attributes data-s, ... are about; v and o are the second of a pair.
   const kinds = { s: "settings", v: "settings", d: "datasets", m: "models", o: "models" };
   const views = new Map();
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-  const unpacked = (column) => (column.codes ? column.codes.map((code) => column.levels[code]) : column);
+  const unpacked = (column) =>
+    column.runs ? column.runs.flatMap((value, i) => Array(column.times[i] || column.times).fill(value))
+    : column.codes ? column.codes.map((code) => column.levels[code]) : column;
   const isHidden = (letter, place) => place != null && hidden[kinds[letter]]?.has(Number(place));
   const anyHidden = (keys) => Object.entries(keys || {}).some(([name, place]) => isHidden(name.replace("data-", ""), place));
   document.documentElement.classList.add("script");
@@ -59,9 +61,10 @@
     }
 
     cell(column, i, first) {
-      const made = element(first ? "th" : "td", { className: column.numeric ? "n" : "" });
-      if (first) made.scope = "row";
       const text = this.short(column, i);
+      const long = text.length > 24 && !column.code;
+      const made = element(first ? "th" : "td", { className: column.numeric ? "n" : long ? "long" : "" });
+      if (first) made.scope = "row";
       const mark = column.marks?.[i];
       if (column.code) made.append(element("code", { textContent: text.slice(0, 12), title: text }));
       else if (mark === "1") made.append(element("b", { textContent: text }));
@@ -241,7 +244,7 @@
   // The choices are listed here, since they do nothing without this script.
   for (const list of all("#choices [data-list]")) {
     const kind = list.dataset.list;
-    list.append(...labels[kind].map((name, i) => {
+    list.append(...(labels[kind] || names[kind]).map((name, i) => {
       const box = element("input", { type: "checkbox", checked: true });
       Object.assign(box.dataset, { kind, i });
       return element("li", {}, element("label", {}, box, " ", element("span", { textContent: name })));
