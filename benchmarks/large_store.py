@@ -189,7 +189,8 @@ def main() -> None:
         from features import machine
 
         known.setdefault("machine", machine(torch.device("cpu")))
-        known["postgresql" if arguments.store else "sqlite"] = found
+        kind = "postgresql" if arguments.store else "sqlite"
+        known[f"{kind}, {found['results']:,} results"] = found
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
 
 

@@ -1,9 +1,11 @@
 """What only a Ray cluster has: nodes that go, room, versions, a head that is lost."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -71,6 +73,47 @@ def test_a_temporary_folder_with_a_long_path(worker_path, tmp_path):
     variables = {**os.environ, "RAY_TMPDIR": str(long)}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["executor.long_path"]
+
+
+SQUARES = """
+import sys
+import engines
+from headstart.executors import executor_of
+
+with executor_of(1, "cpu", "ray", address=sys.argv[1]) as executor:
+    print(sorted(value for _, value in executor.map(engines.square, [1, 2, 3])))
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_is_reached_by_its_client_server(worker_path):
+    """By processes of their own: a process has one connection to Ray."""
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(("127.0.0.1", 0))
+        port, client = one.getsockname()[1], other.getsockname()[1]
+    variables = {**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    variables.pop("RAY_ADDRESS", None)
+    # A short path: sockets lie there.
+    with TemporaryDirectory(dir="/tmp", prefix="ray", ignore_cleanup_errors=True) as folder:
+        start = ["start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={port}",
+                 f"--ray-client-server-port={client}", "--num-cpus=1", f"--temp-dir={folder}",
+                 "--include-dashboard=false", "--object-store-memory=80000000"]  # fmt: skip
+        head = subprocess.Popen([sys.executable, "-m", "ray.scripts.scripts", *start],
+                                env=variables, stdout=subprocess.DEVNULL)  # fmt: skip
+        try:
+            # Ray gives its server 30 seconds, which a busy machine may exceed the first time.
+            for _ in range(4):
+                command = [sys.executable, "-c", SQUARES, f"ray://127.0.0.1:{client}"]
+                done = subprocess.run(command, env=variables, capture_output=True, text=True,
+                                      timeout=120)  # fmt: skip
+                if not done.returncode:
+                    break
+                time.sleep(10)
+            assert done.stdout.splitlines()[-1:] == ["[1, 4, 9]"], done.stderr
+        finally:
+            head.terminate()
+            head.wait(60)
 
 
 @pytest.mark.slow
