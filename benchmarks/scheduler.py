@@ -160,7 +160,7 @@ def main() -> None:
     print(json.dumps(found, indent=1))
     for failure in outcome.failures[:3]:
         print(failure.error)
-    if arguments.write:
+    if arguments.write and not outcome.failures:
         known = (
             json.loads(RESULTS.read_text())
             if RESULTS.exists()
@@ -171,4 +171,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Workers on Ray find the method by the name of this module.
+    here = str(Path(__file__).parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])
+    from scheduler import main as run
+
+    run()
