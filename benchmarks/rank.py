@@ -25,7 +25,8 @@ that of the chosen one, in points.
 
 import argparse
 import json
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,13 @@ from scipy.linalg import cho_factor, cho_solve
 
 from headstart import datasets, models
 from headstart.context import RunContext, default_cache
+from headstart.contrib.miniature.chain import to_pretrain
+from headstart.contrib.miniature.scale import FULL, short
 from headstart.errors import HeadstartError
 from headstart.features import FeatureRequest, extract_together, penultimate_features
 from headstart.predictors import transfer_score
-from headstart.ranking.cross_validation import FOLDS, REPEATS, draw_folds, nested_order
+from headstart.pretraining.jobs import pretrain_all
+from headstart.ranking.cross_validation import FOLDS, REPEATS, draw_folds, nested_order, rank_images
 from headstart.ranking.elimination import CrossValidated, Level, critical_values
 from headstart.ranking.priors import expected_accuracy
 from headstart.ranking.race import Budget, Race, Racer, StepOutcome
@@ -51,7 +55,16 @@ CANDIDATES = (
     "efficientnet_lite2?size=160", "efficientnet_lite2",
     "timm:resnet18?weights=random&size=64", "timm:mobilenetv3_small_050?weights=random&size=96",
 )  # fmt: skip
-TARGETS = ("digits", "glyphs", "patches", "shapes", "textures", "/usr/share/tuxpaint/stamps")
+# The miniature's networks, and some of them from another seed.
+NAME = "rank-benchmark"
+SMALL = tuple(f"pretrained:{NAME}-{short(arch)}" for arch in FULL.networks)
+AGAIN = ("small:resnet10_w16", "small:mobilenet_w16", "small:densenet22_g16", "small:inception_w16")
+SMALL_AGAIN = tuple(f"pretrained:{NAME}-{short(arch)}-seed1" for arch in AGAIN)
+CANDIDATES += SMALL + SMALL_AGAIN
+TARGETS = (
+    "digits", "glyphs", "patches", "shapes", "textures", "charts", "characters", "fashion_mnist",
+    "/usr/share/tuxpaint/stamps", "/usr/share/openclipart/png",
+)  # fmt: skip
 ERROR = 0.05
 FEWEST = 100
 # Only a unit: the race reserves whole seconds for its final test.
@@ -120,31 +133,43 @@ def cross_validated(X: Floats, y: Ints, folds: Ints) -> npt.NDArray[np.bool_]:
     return right
 
 
+def pretrain(context: RunContext) -> None:
+    """Pretrain the miniature's networks, in a quarter of its steps; those there are kept."""
+    steps = FULL.pretraining["steps"] // 4
+    scale = replace(FULL, name=NAME, pretraining={**FULL.pretraining, "steps": steps})
+    jobs = [job for job in to_pretrain(scale, context) if job.configuration is None]
+    for arch in AGAIN:
+        (job,) = [one for one in jobs if one.name == scale.name_of(arch)]
+        recipe = job.recipe.model_copy(update={"seed": 1})
+        jobs.append(replace(job, recipe=recipe, name=f"{job.name}-seed1", title=None))
+    for job, outcome in pretrain_all(jobs, context):
+        print(job.name, outcome if isinstance(outcome, HeadstartError) else "ready", file=sys.stderr)
+
+
 def read_target(name: str, images: int, context: RunContext) -> Target:
-    """Read a dataset's training images, and the candidates' features of them."""
-    dataset = datasets.find(name, limit=images)
-    splits = datasets.load(dataset, 0, context.cache)
-    train = splits.train
-    request = FeatureRequest(
-        train.images, splits.places[: len(train)], dataset.images_revision,
-        total=sum(n for _, n in dataset.sizes), skip_broken=True,
-    )  # fmt: skip
+    """Read the images that `headstart rank` would choose on, and the candidates' features."""
+    dataset = datasets.find(name, skip_broken=True)
+    if dict(dataset.sizes)["train"] > images:
+        dataset = datasets.find(name, skip_broken=True, limit=images)
+    found = rank_images(dataset, 0, context.cache)
+    request = found.request(dataset, len(found.sizes) - 1, "fp32")
     chosen = [models.find(one) for one in CANDIDATES]
     for error in extract_together([(one, request) for one in chosen], context):
         if error:
             raise error
-    found = [np.asarray(penultimate_features(one, request, context).values, np.float64)
-             for one in chosen]  # fmt: skip
-    kept = np.isfinite(found[0]).all(axis=1) & (np.bincount(train.labels)[train.labels] >= FOLDS)
-    found = [one[kept] for one in found]
-    _, labels = np.unique(train.labels[kept], return_inverse=True)
+    y = found.labels[found.rows(len(found.sizes) - 1)]
+    features = [penultimate_features(one, request, context) for one in chosen]
+    kept = np.bincount(y)[y] >= FOLDS
+    kept[list(features[0].broken)] = False
+    _, labels = np.unique(y[kept], return_inverse=True)
     counts = [models.multiply_adds(one, context.cache) or 1 for one in chosen]
     priors = [expected_accuracy(one) for one in chosen]
     return Target(
         Path(name).name,
         labels.astype(np.int64),
-        found,
-        [source_probabilities(one, X, context) for one, X in zip(chosen, found, strict=True)],
+        [np.asarray(one.values[kept], np.float64) for one in features],
+        [source_probabilities(one, np.asarray(of.values[kept], np.float64), context)
+         for one, of in zip(chosen, features, strict=True)],
         [count / MULTIPLY_ADDS_PER_SECOND for count in counts],
         [one.upstream_accuracy or 0.0 for one in chosen],
         [one.accuracy if one else None for one in priors],
@@ -294,6 +319,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     context = RunContext(cache=default_cache())
+    if chosen.extract:
+        pretrain(context)
     targets = [read_target(name, chosen.images, context) for name in chosen.targets]
     if chosen.extract:
         return

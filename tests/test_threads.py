@@ -76,17 +76,21 @@ def test_a_worker_gets_its_share_also_where_torch_is_loaded(monkeypatch):
 
 
 class Usage:
-    """Seconds of a clock, and CPU seconds of all and of this process."""
+    """CPU seconds of all and of this process, and a clock."""
 
     def __init__(self):
-        self.now = (100.0, 5000.0, 40.0)
+        self.seconds, self.used = 100.0, (5000.0, 40.0)
 
     def __call__(self):
-        return self.now
+        return self.used
+
+    def clock(self):
+        return self.seconds
 
     def go_on(self, seconds, others, own):
-        clock, everyone, mine = self.now
-        self.now = (clock + seconds, everyone + seconds * (others + own), mine + seconds * own)
+        everyone, mine = self.used
+        self.seconds += seconds
+        self.used = (everyone + seconds * (others + own), mine + seconds * own)
 
 
 @pytest.mark.parametrize(("cpus", "others", "own", "expected"), [
@@ -97,7 +101,7 @@ class Usage:
 ])  # fmt: skip
 def test_cpus_of_others_are_left_to_them(cpus, others, own, expected):
     usage = Usage()
-    neighbours = Neighbours(usage)
+    neighbours = Neighbours(usage, usage.clock)
     assert neighbours.leave(cpus, cpus) == cpus
     usage.go_on(1.0, others, own)
     assert neighbours.leave(cpus, cpus) == expected
@@ -110,31 +114,43 @@ def test_cpus_of_others_are_left_to_them(cpus, others, own, expected):
 
 def test_fewer_threads_than_cpus_leave_room_already():
     usage = Usage()
-    neighbours = Neighbours(usage)
+    neighbours = Neighbours(usage, usage.clock)
     usage.go_on(1.0, 4.0, 4.0)
     assert neighbours.leave(4, 8) == 4
 
 
 def test_threads_are_given_back_at_the_end_of_a_block(monkeypatch):
     usage = Usage()
-    busy = Neighbours(usage)
-    usage.go_on(1.0, 2.0, 2.0)
+    busy = Neighbours(usage, usage.clock)
+    usage.go_on(1.0, 1.0, 3.0)
     monkeypatch.setattr(threads, "_neighbours", lambda: busy)
     monkeypatch.setattr(threads, "affinity", lambda: 4)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
         with threads.sharing_cpus():
-            inside = torch.get_num_threads()
-        assert (inside, torch.get_num_threads()) == (2, 4)
+            found = [torch.get_num_threads()]
+            # Neighbours come in the middle of a block, and go.
+            usage.go_on(1.0, 2.0, 2.0)
+            threads.look_again()
+            found.append(torch.get_num_threads())
+            with threads.sharing_cpus():
+                usage.go_on(1.0, 0.0, 2.0)
+                threads.look_again()
+            found.append(torch.get_num_threads())
+            usage.go_on(1.0, 3.0, 1.0)
+            threads.look_again()
+            found.append(torch.get_num_threads())
+        assert [*found, torch.get_num_threads()] == [3, 2, 4, 2, 4]
+        threads.look_again()
+        assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_this_system_tells_who_uses_its_cpus():
-    seconds, everyone, own = threads._usage()
-    assert seconds > 0
+    everyone, own = threads._usage()
     assert everyone > 0
     assert own > 0
 

@@ -15,6 +15,7 @@ things help (docs/performance.md has the figures):
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ __all__ = [
     "available_cpus",
     "configure_threads",
     "cpu_quota",
+    "look_again",
     "sharing_cpus",
     "thread_share",
 ]
@@ -144,17 +146,24 @@ class Neighbours:
     Parameters
     ----------
     usage
-        Returns seconds of a clock, and the CPU seconds until then of all processes and of this one.
+        Returns the CPU seconds until now of all processes and of this one.
+    clock
+        Returns seconds. It is read at each look, `usage` only where the last is long enough ago.
     """
 
-    def __init__(self, usage: Callable[[], tuple[float, float, float]]) -> None:
-        self._usage, self._last, self._used = usage, usage(), 0.0
+    def __init__(
+        self,
+        usage: Callable[[], tuple[float, float]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._usage, self._clock = usage, clock
+        self._last, self._used = (clock(), *usage()), 0.0
 
     def cpus(self) -> float:
         """Return the CPUs that others used since the last look, if that is long enough ago."""
-        now = self._usage()
-        seconds, everyone, own = (new - old for new, old in zip(now, self._last, strict=True))
-        if seconds >= LOOK_SECONDS:
+        if self._clock() - self._last[0] >= LOOK_SECONDS:
+            now = (self._clock(), *self._usage())
+            seconds, everyone, own = (new - old for new, old in zip(now, self._last, strict=True))
             self._last, self._used = now, max(0.0, (everyone - own) / seconds)
         return self._used
 
@@ -167,8 +176,8 @@ class Neighbours:
         return max(1, (threads + 1) // 2, min(threads, cpus - taken))
 
 
-def _usage() -> tuple[float, float, float]:
-    """Read the clock and the use of this process's CPUs.
+def _usage() -> tuple[float, float]:
+    """Read the use of this process's CPUs, in seconds: by all, and by this process.
 
     Raises
     ------
@@ -183,7 +192,7 @@ def _usage() -> tuple[float, float, float]:
     ticks = sum(sum(row) - row[3] - row[4] for row in rows)
     if not rows:
         raise ValueError("/proc/stat lists none of the CPUs")
-    return time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), time.process_time()
+    return ticks / os.sysconf("SC_CLK_TCK"), time.process_time()
 
 
 @cache
@@ -197,22 +206,52 @@ def _neighbours() -> Neighbours | None:
         return None
 
 
+class _Block(threading.local):
+    """The outermost block of `sharing_cpus` of a thread.
+
+    `given` is the number of threads before it, 0 outside of a block; `used` is that inside.
+    """
+
+    given = used = 0
+
+
+_block = _Block()
+
+
 @contextmanager
 def sharing_cpus() -> Iterator[None]:
     """Use fewer threads in torch inside the block while other processes use the CPUs.
 
-    For blocks that take milliseconds to seconds: a block's number of threads does not change.
+    The number of threads is that of the moment at which the block begins, until `look_again`. A
+    block within another one is a part of it.
     """
     import torch
 
-    neighbours = _neighbours()
-    before = torch.get_num_threads()
-    threads = neighbours.leave(before, affinity()) if neighbours and before > 1 else before
-    if threads == before:
+    if _block.given:
+        look_again()
         yield
         return
-    torch.set_num_threads(threads)
+    _block.given = _block.used = torch.get_num_threads()
     try:
+        look_again()
         yield
     finally:
-        torch.set_num_threads(before)
+        if _block.used != _block.given:
+            torch.set_num_threads(_block.given)
+        _block.given = 0
+
+
+def look_again() -> None:
+    """Adapt the number of threads to the neighbours, in a block of `sharing_cpus`.
+
+    For loops that may take longer than neighbours take to come; elsewhere it does nothing. It costs
+    microseconds, and a tenth of a millisecond every LOOK_SECONDS.
+    """
+    if _block.given < 2 or (neighbours := _neighbours()) is None:
+        return
+    threads = neighbours.leave(_block.given, affinity())
+    if threads != _block.used:
+        import torch
+
+        torch.set_num_threads(threads)
+        _block.used = threads

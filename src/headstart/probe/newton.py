@@ -19,6 +19,7 @@ from headstart.probe.certificate import BALANCE, balance, imbalance
 from headstart.probe.hessian import Curvature, Factor, Factors, Preconditioner
 from headstart.probe.losses import Loss
 from headstart.probe.products import Products
+from headstart.threads import look_again
 
 __all__ = ["Goal", "Looked", "Point", "ProblemBatch", "minimise"]
 
@@ -182,6 +183,7 @@ def minimise(
     even = BALANCE if certify else EVEN
     stuck = torch.zeros(n_problems, dtype=torch.bool, device=batch.lam.device)
     while True:
+        look_again()
         if certify:
             change = balance(batch.loss, logits, torch.zeros_like(batch.bias))
             logits += change[:, :, None]
@@ -333,6 +335,7 @@ def _conjugate_gradients(
     live = torch.arange(len(r), device=r.device)
     S, s, rz, step = found.clone(), found_b.clone(), _dot(r, D), 0
     while (room > step).all():
+        look_again()
         step += 1
         bent, d = curvature(at.loss, at.p, at.lam, D, at.mean)
         bend = _dot(D, bent)
