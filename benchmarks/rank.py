@@ -186,7 +186,7 @@ def race(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]
     levels = [Level(np.ones(size), np.arange(size), FOLDS, float(z))
               for size, z in zip(sizes, critical, strict=True)]  # fmt: skip
 
-    def measure(racer: Racer, level: int, allowed: float) -> StepOutcome:
+    def measure(racer: Racer, level: int, allowed: float, limit: float) -> StepOutcome:
         per_image = target.cost[racer.position]
         seconds = (sizes[level] - (sizes[level - 1] if level else 0)) * per_image
         if seconds > allowed:

@@ -15,10 +15,12 @@ class Clock:
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        """Time the block as `part`."""
+        """Time the block as `part`, also where it ends by an exception."""
         start = time.perf_counter()
-        yield
-        self.seconds[part] = round(time.perf_counter() - start, 3)
+        try:
+            yield
+        finally:
+            self.seconds[part] = round(time.perf_counter() - start, 3)
 
 
 def added(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:

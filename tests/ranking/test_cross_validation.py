@@ -1,5 +1,6 @@
 """Levels, folds and the cross-validation of one network."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,13 +10,15 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from conftest import write_folder
-from headstart import datasets
-from headstart.context import default_cache
+from headstart import datasets, models
+from headstart.context import RunContext, default_cache
 from headstart.ranking import cross_validation
 from headstart.ranking.cross_validation import (
     FOLDS,
     LAMBDAS,
     REPEATS,
+    CrossValidation,
+    RankJob,
     check_classes,
     cross_validate,
     draw_folds,
@@ -185,6 +188,19 @@ def test_several_labels_per_image_are_refused(tmp_path):
     found = datasets.find(str(table))
     with refused("ranking.multilabel"):
         rank_images(found, 0, tmp_path / "cache")
+
+
+def test_a_cross_validation_that_does_not_end_in_time_is_given_up(tmp_path):
+    dataset = datasets.find("digits", limit=60)
+    job = RankJob(models.find("efficientnet_lite0?size=32"), 0, np.inf, 0.0, 100, None)
+    measure = CrossValidation(dataset, 0, RunContext(cache=tmp_path))
+    found = measure(job)
+    assert found.right is None
+    # Nine tenths of the fits were not begun.
+    assert found.needed > sum(found.seconds.values())
+    found = measure(replace(job, limit=np.inf, cost=found.cost))
+    assert found.right.shape == (REPEATS, 120)
+    assert found.needed is None
 
 
 def test_the_seed_draws_other_levels_and_folds():

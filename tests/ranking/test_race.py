@@ -30,7 +30,9 @@ class Simulated:
     def clock(self) -> float:
         return self.now
 
-    def __call__(self, racer: Racer, level: int, allowed: float) -> StepOutcome:
+    def __call__(
+        self, racer: Racer, level: int, allowed: float, limit: float = np.inf
+    ) -> StepOutcome:
         accuracy, per_image = self.models[racer.name]
         before = SIZES[level - 1] if level else 0
         probe = self.probed(level)
@@ -120,6 +122,31 @@ def test_a_model_that_does_not_fit_is_not_begun():
     assert slow.needed == pytest.approx(1000, rel=0.2)
 
 
+def test_a_step_that_was_given_up_is_not_tried_again():
+    """Fits may take longer than smaller levels let expect: the test of the winner still fits."""
+
+    class Slow(Simulated):
+        def __call__(self, racer, level, allowed, limit=np.inf):
+            if (racer.name, level) != ("m3", 2):
+                return super().__call__(racer, level, allowed, limit)
+            self.begun.append((racer.name, level))
+            self.now += min(limit, 20)
+            return StepOutcome(None, 20, 0.01, reason="budget", needed=5000)
+
+    models = {f"m{i}": (0.7 + 0.05 * i, 0.01) for i in range(4)}
+    first, _ = race_of(models)
+    for budget in (60.0, 2000.0):
+        world = Slow(models)
+        race = Race(
+            [Racer(one.name, one.position, cost=1.0) for one in first.racers],
+            first.levels, world, Budget(budget, world.clock),
+        )  # fmt: skip
+        race.run()
+        assert world.begun.count(("m3", 2)) == 1
+        assert (race.racers[3].reason, race.racers[3].needed) == ("budget", 5000)
+        assert world.now + 3 <= budget
+
+
 def test_what_was_measured_before_counts_as_it_did_then():
     models = {f"m{i}": (0.8, 0.05) for i in range(4)}
     first, world = race_of(models, 80.0)
@@ -134,7 +161,7 @@ def test_a_model_that_cannot_be_measured_is_left_out():
     broken = Race(
         [Racer("good", 0), Racer("broken", 1)],
         race.levels,
-        lambda racer, level, allowed: (
+        lambda racer, level, allowed, limit: (
             StepOutcome(None, 0.1, reason="weights damaged")
             if racer.name == "broken"
             else Simulated({"good": (0.9, 0.01)})(racer, level, allowed)
@@ -158,7 +185,7 @@ def test_workers_measure_together_and_give_the_same():
 def test_an_error_in_a_worker_ends_the_race():
     release = threading.Event()
 
-    def measure(racer, level, allowed):
+    def measure(racer, level, allowed, limit):
         if racer.name == "a":
             raise RuntimeError("boom")
         release.wait(5)

@@ -1,5 +1,6 @@
 """Repeated cross-validation of one network on nested subsets of a dataset: what a worker runs."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from headstart import datasets
 from headstart.clock import Clock
-from headstart.context import RunContext
+from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import JoinedImages, Splits
 from headstart.datasets.images import Decodable
 from headstart.errors import BrokenImageError, StudyError
@@ -56,6 +57,8 @@ TOLERANCE = 1e-3
 # The first level has at least so many images, and so many per class.
 FEWEST_IMAGES, FEWEST_PER_CLASS = 100, 5
 RESIZE: Resize = "whole"
+# A cross-validation is given up where it seems to take so many times what it may.
+SLACK = 1.2
 # Networks that stay loaded from step to step, and bytes of one that does.
 MOST_OPEN, OPEN_BYTES = 2, 1 << 29
 
@@ -366,13 +369,15 @@ def close_networks() -> None:
 class RankJob:
     """A step of the race: a model on a level, if its features take no more than `allowed` seconds.
 
-    `n_images` of them are counted: those of the step, and those that are needed in the end. `cost`
-    is what an earlier step measured of the model's speed.
+    `n_images` of them are counted: those of the step, and those that are needed in the end. The
+    cross-validation is given up when the step cannot end within `limit` seconds. `cost` is what an
+    earlier step measured of the model's speed.
     """
 
     model: Model
     level: int
     allowed: float
+    limit: float
     n_images: int
     cost: Cost | None
 
@@ -386,8 +391,8 @@ class RankMeasurement:
     cost
         Speed of the network on this device.
     right
-        (R, n) bool; None where the step was not begun: the network is too slow, or features alone
-        take `needed` seconds.
+        (R, n) bool; None where the step was not ended: the network is too slow, or features, or all
+        of the step, take `needed` seconds.
     seconds
         Time of each part: ``cost``, ``load`` (of a network whose speed is known), ``features``,
         ``probe``.
@@ -449,18 +454,52 @@ class CrossValidation:
             clock.seconds["features"] -= clock.seconds["load"]
         if cost.memory > OPEN_BYTES:
             _open.pop(key, None)
-        with clock("probe"):
-            folds, rows = images.folds(job.level), images.rows(job.level)
-            context.reporter.stage("cross-validation", total=FOLDS * REPEATS, unit="fits")
-            whole = np.setdiff1d(np.arange(len(rows)), list(features.broken))
-            right = np.zeros(folds.shape, bool)
-            # Images that do not decode count as wrong, for all models alike.
-            right[:, whole], lam = cross_validate(
-                np.asarray(features.values[whole]),
-                images.labels[rows[whole]],
-                folds[:, whole],
-                resolve_device(context.device),
-                context.reporter.advance,
-            )
+        folds, rows = images.folds(job.level), images.rows(job.level)
+        whole = np.setdiff1d(np.arange(len(rows)), list(features.broken))
+        right = np.zeros(folds.shape, bool)
+        fits = _Fits(context.reporter, job.limit - sum(clock.seconds.values()))
+        try:
+            with clock("probe"):
+                # Images that do not decode count as wrong, for all models alike.
+                right[:, whole], lam = cross_validate(
+                    np.asarray(features.values[whole]),
+                    images.labels[rows[whole]],
+                    folds[:, whole],
+                    resolve_device(context.device),
+                    fits,
+                )
+        except _OutOfTimeError:
+            others = sum(clock.seconds.values()) - clock.seconds["probe"]
+            return RankMeasurement(cost, None, clock.seconds, needed=others + fits.expected)
         n_broken = len(rows) - len(whole)
         return RankMeasurement(cost, right, clock.seconds, lam=lam, broken=n_broken)
+
+
+class _OutOfTimeError(Exception):
+    """The fits of a cross-validation do not end in time."""
+
+
+class _Fits:
+    """Counts the fits of a cross-validation, and ends it where they do not end in time."""
+
+    def __init__(self, reporter: ProgressReporter, limit: float) -> None:
+        self._reporter, self._limit, self._done = reporter, limit, 0
+        self._begin = time.monotonic()
+        reporter.stage("cross-validation", total=FOLDS * REPEATS, unit="fits")
+
+    def __call__(self) -> None:
+        self._done += 1
+        self._reporter.advance()
+        # One fit may be slow for a moment; what two let expect is known better.
+        expected = self.expected if self._done > 1 else self._spent
+        if max(self._spent, expected / SLACK) > self._limit and self._done < FOLDS * REPEATS:
+            raise _OutOfTimeError
+
+    @property
+    def _spent(self) -> float:
+        return time.monotonic() - self._begin
+
+    @property
+    def expected(self) -> float:
+        """Seconds of all fits, as those so far let expect."""
+        return self._spent * FOLDS * REPEATS / self._done

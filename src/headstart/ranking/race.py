@@ -52,7 +52,8 @@ class StepOutcome:
     probe_seconds
         Time of the cross-validation.
     needed
-        Seconds that the step would have taken, where it was not begun because it did not fit.
+        Seconds that the step would have taken, where it was not begun, or not ended, because it did
+        not fit.
     recalled
         Whether an earlier run measured it.
     """
@@ -70,11 +71,11 @@ class StepOutcome:
 class Measure(Protocol):
     """Measures a model; several may be measured at the same time, in threads of their own."""
 
-    def __call__(self, racer: "Racer", level: int, allowed: float) -> StepOutcome:
+    def __call__(self, racer: "Racer", level: int, allowed: float, limit: float) -> StepOutcome:
         """Measure a model on the images of a level.
 
         It is not begun if the features of the level and those that are needed in the end take more
-        than `allowed` seconds.
+        than `allowed` seconds, and given up if all of it takes more than `limit` seconds.
         """
         ...
 
@@ -122,6 +123,8 @@ class Racer:
         ``"racing"``; ``"dropped"``: significantly worse; ``"left out"``: it cannot be measured.
     reason
         Why it is not racing, or why it was not measured further.
+    attempted
+        Seconds that its next step takes, as an attempt has shown that did not fit; else 0.
     """
 
     name: str
@@ -137,6 +140,7 @@ class Racer:
     probe_seconds: list[float] = field(default_factory=list)
     load_seconds: float = 0.0
     needed: float | None = None
+    attempted: float = 0.0
 
     @property
     def level(self) -> int:
@@ -177,9 +181,7 @@ class Race:
     def run(self) -> None:
         """Race until all levels are measured, or the budget does not allow another step."""
         for level in range(len(self.levels)):
-            top = len(self.levels) - 1
-            free = max(0.0, self.budget.left - self.reserve(level=top) - self._to_finish(level))
-            share = free if level == top else SHARE * free
+            share = self._share(level)
             waiting = [one for one in self._ordered() if one.level == level - 1]
             self._advance(waiting, self.budget.spent + share)
             self._drop()
@@ -206,7 +208,7 @@ class Race:
         before = self.sizes[level - 1] if level else 0
         images = (self.sizes[level] - before) * self._per_image(racer)
         startup = racer.load_seconds if racer.steps else median(self._startup or [0.0])
-        return float(images + startup + self.probe(racer, level))
+        return max(float(images + startup + self.probe(racer, level)), racer.attempted)
 
     def probe(self, racer: Racer, level: int) -> float:
         """Return the seconds that a cross-validation will take; 0 where nothing is known yet.
@@ -275,13 +277,18 @@ class Race:
         """Return the number of images whose features a winner of this level lacks."""
         return self._n_final + self.sizes[-1] - (self.sizes[level] if level >= 0 else 0)
 
-    def _to_finish(self, level: int) -> float:
-        """Return the seconds that take the best two from this level through all that follow."""
-        return sum(
-            self.predicted(one, later)
-            for one in self.leaders()[:FEWEST]
-            for later in range(max(level, one.level) + 1, len(self.levels))
-        )
+    def _share(self, level: int) -> float:
+        """Return the seconds that a level may spend: an equal part of what is left.
+
+        The levels that share it end at the largest one that the best two can be measured on for
+        that part.
+        """
+        for last in reversed(range(level, len(self.levels))):
+            share = (self.budget.left - self.reserve(level=last)) / (last - level + 1)
+            best = self.leaders()[:FEWEST]
+            if last == level or share >= sum(self.predicted(one, last) for one in best):
+                break
+        return max(0.0, share)
 
     def _per_image(self, racer: Racer) -> float:
         if racer.seconds_per_image is not None:
@@ -334,7 +341,10 @@ class Race:
                     racer.needed, racer.reason = predicted, "budget"
                     return
                 begun += 1
-            outcome = self._measure(racer, racer.level + 1, self.budget.left - FINAL_SECONDS)
+                left = self.budget.left
+                # Where nothing is measured yet, there is nothing to be tested instead.
+                limit = left - (self.reserve() if self.leaders() else FINAL_SECONDS)
+            outcome = self._measure(racer, racer.level + 1, left - FINAL_SECONDS, limit)
             with self._lock:
                 self._take(racer, outcome)
                 progress |= outcome.measured is not None or racer.status != "racing"
@@ -365,6 +375,7 @@ class Race:
         racer.load_seconds = outcome.load_seconds or racer.load_seconds
         if outcome.measured is None:
             racer.needed, racer.reason = outcome.needed, outcome.reason
+            racer.attempted = outcome.needed or 0.0
             if outcome.needed is None:
                 racer.status = "left out"
             return
@@ -373,7 +384,7 @@ class Race:
             self._startup.append(max(0.0, outcome.seconds - spent))
         racer.steps.append(outcome.measured)
         racer.probe_seconds.append(outcome.probe_seconds)
-        racer.reason, racer.needed = "", None
+        racer.reason, racer.needed, racer.attempted = "", None, 0.0
 
     def _drop(self) -> None:
         """Drop the models that are significantly worse than another one."""

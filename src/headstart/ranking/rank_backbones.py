@@ -456,7 +456,7 @@ class _Contest:
             levels.append(Level(weights, clusters, FOLDS, float(critical[level])))
         return levels
 
-    def _measure(self, racer: Racer, level: int, allowed: float) -> StepOutcome:
+    def _measure(self, racer: Racer, level: int, allowed: float, limit: float) -> StepOutcome:
         """Measure a model on a level, or recall what an earlier run measured."""
         model, size = self._by_name[racer.name].model, self._images.sizes[level]
         reporter = self.job.context.reporter
@@ -467,7 +467,8 @@ class _Contest:
         own = reporter.trial_started(title, 0, len(self._by_name))
         cost = self._costs.get(racer.name) or self._journal.cost(model)
         n_new = size - (self._images.sizes[level - 1] if level else 0)
-        job = RankJob(model, level, allowed, n_new + self.race.n_remaining(level), cost)
+        n_needed = n_new + self.race.n_remaining(level)
+        job = RankJob(model, level, allowed, limit, n_needed, cost)
         table = table_of(
             model,
             self.job.dataset.images_revision,
