@@ -114,6 +114,31 @@ def test_a_larger_budget_is_used():
     assert all(one.level == 2 for one in large.leaders())
 
 
+def test_none_is_measured_on_more_images_than_the_most_accurate_one():
+    """A cheap model that goes further would lead for that."""
+    models = {"large": (0.97, 0.3), "small": (0.87, 0.001), "tiny": (0.82, 0.001)}
+
+    class Untested(Race):
+        def reserve(self, advancing=None, level=None):
+            return 0.0
+
+    for budget, depth in ((110.0, 1), (400.0, 2)):
+        whole, world = race_of(models, 0.0)
+        race = Untested(whole.racers, whole.levels, world, Budget(budget, world.clock))
+        race.run()
+        assert race.racers[0].level == depth
+        assert max(one.level for one in race.racers) == depth
+
+
+def test_all_are_measured_on_the_first_images_where_half_of_the_budget_allows_it():
+    models = {f"m{i}": (0.7 + 0.01 * i, 0.02 * (i + 1)) for i in range(8)}
+    race, world = race_of(models, 2.2 * sum(100 * cost + 2 for _, cost in models.values()))
+    assert world.begun[:8] == [(f"m{i}", 0) for i in range(8)]
+    # The two best go on, whatever they cost.
+    first = sorted(race.racers, key=lambda one: -one.steps[0].right.mean())
+    assert world.begun[8:10] == [(one.name, 1) for one in first[:2]]
+
+
 def test_a_model_that_does_not_fit_is_not_begun():
     race, world = race_of({"fast": (0.8, 0.01), "slow": (0.99, 10.0)}, 60.0)
     assert {name for name, _ in world.begun} == {"fast"}

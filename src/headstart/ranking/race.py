@@ -2,9 +2,10 @@
 
 Level by level all models that are left are measured on the same images, twice as many as before
 (nested, so that no feature is computed twice); those that are significantly worse than another one
-are dropped (`elimination`). Time to take the two best through all levels, and to test one, is set
-aside; of what is left of the budget then a level may spend half, the last one all. Models that do
-not fit are parked, the least promising first, and go on in the end if there is time.
+are dropped (`elimination`). Time to test one is set aside. Of what is left of the budget the first level may
+spend half, and each that follows an equal part, down to the last one that the two best can be
+measured on for it. Models that do not fit are parked, the least promising first, and follow in the
+end if there is time; none is measured on more images than the most accurate one.
 
 It knows no image: `measure` does, and may be a simulation.
 """
@@ -31,7 +32,7 @@ FINAL_SHARE, SHORT_SHARE = 0.5, 0.25
 FINAL_SECONDS = 3.0
 # What is set aside for the test is more than is expected: the machine may become busier.
 SAFETY = 1.5
-# Of the time that is free on a level but the last, this part may be spent on it.
+# Of the time that is free, the first level may spend this part.
 SHARE = 0.5
 # Of a level's models, these are measured where the budget allows it, whatever the level's share.
 FEWEST = 2
@@ -181,19 +182,28 @@ class Race:
     def run(self) -> None:
         """Race until all levels are measured, or the budget does not allow another step."""
         for level in range(len(self.levels)):
-            share = self._share(level)
             waiting = [one for one in self._ordered() if one.level == level - 1]
-            self._advance(waiting, self.budget.spent + share)
+            # None goes further than the most accurate one: cheap ones would, and lead for that.
+            if level and waiting and not self._fits(waiting[0], self.budget.seconds):
+                break
+            self._advance(waiting, self.budget.spent + self._share(level))
             self._drop()
-        while waiting := [one for one in self._ordered() if one.level < len(self.levels) - 1]:
-            # The deepest first: what is compared with the best on all images decides.
-            waiting.sort(key=lambda one: -one.level)
+        while waiting := self._behind():
             if not any(
                 self._advance(waiting[first : first + self._workers], self.budget.seconds)
                 for first in range(0, len(waiting), self._workers)
             ):
                 return
             self._drop()
+
+    def _behind(self) -> list[Racer]:
+        """Return the models that others have left behind, the deepest and most accurate first.
+
+        What is compared with the best on as many images decides.
+        """
+        deepest = max((one.level for one in self.racers if one.status == "racing"), default=-1)
+        behind = [one for one in self._ordered() if one.level < max(deepest, 0)]
+        return sorted(behind, key=lambda one: -one.level)
 
     def leaders(self) -> list[Racer]:
         """Return the measured models that may be the best, the most accurate first.
@@ -281,8 +291,10 @@ class Race:
         """Return the seconds that a level may spend: an equal part of what is left.
 
         The levels that share it end at the largest one that the best two can be measured on for
-        that part.
+        that part. The first one, which all models are measured on, may spend half.
         """
+        if not level:
+            return SHARE * max(0.0, self.budget.left - self.reserve(level=len(self.levels) - 1))
         for last in reversed(range(level, len(self.levels))):
             share = (self.budget.left - self.reserve(level=last)) / (last - level + 1)
             best = self.leaders()[:FEWEST]
@@ -325,6 +337,11 @@ class Race:
 
         return [*self.leaders(), *sorted(new, key=promise)]
 
+    def _fits(self, racer: Racer, share: float) -> bool:
+        """Whether a model's next step ends before `share` is spent, and leaves time for a test."""
+        allowed = min(self.budget.seconds - self.reserve(racer), share) - self.budget.spent
+        return self.predicted(racer, racer.level + 1) <= allowed and allowed > 0
+
     def _advance(self, waiting: Sequence[Racer], share: float) -> bool:
         """Measure models on their next level, as long as they fit `share`; return if any was."""
         begun, progress = 0, False
@@ -332,13 +349,9 @@ class Race:
         def run(racer: Racer) -> None:
             nonlocal begun, progress
             with self._lock:
-                end = self.budget.seconds - self.reserve(racer)
-                if begun >= FEWEST:
-                    end = min(end, share)
-                allowed = end - self.budget.spent
-                predicted = self.predicted(racer, racer.level + 1)
-                if predicted > allowed or allowed <= 0:
-                    racer.needed, racer.reason = predicted, "budget"
+                if not self._fits(racer, share if begun >= FEWEST else self.budget.seconds):
+                    racer.needed = self.predicted(racer, racer.level + 1)
+                    racer.reason = "budget"
                     return
                 begun += 1
                 left = self.budget.left
