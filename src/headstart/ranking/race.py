@@ -2,10 +2,10 @@
 
 Level by level all models that are left are measured on the same images, twice as many as before
 (nested, so that no feature is computed twice); those that are significantly worse than another one
-are dropped (`elimination`). Time to test one is set aside. Of what is left of the budget the first level may
-spend half, and each that follows an equal part, down to the last one that the two best can be
-measured on for it. Models that do not fit are parked, the least promising first, and follow in the
-end if there is time; none is measured on more images than the most accurate one.
+are dropped (`elimination`). Time to test one is set aside. Of what is left of the budget the first
+level may spend half, and each that follows an equal part, down to the last one that the two best
+can be measured on for it. Models that do not fit are parked, the least promising first, and follow
+in the end if there is time; none is measured on more images than the most accurate one.
 
 It knows no image: `measure` does, and may be a simulation.
 """
