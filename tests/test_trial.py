@@ -59,7 +59,9 @@ def test_a_result_says_what_made_it(result, trial):
 
 def test_the_same_trial_gives_the_same_number(result, trial, tmp_path):
     again = run_trial(trial, RunContext(cache=tmp_path))
-    assert again.metrics == result.metrics
+    assert again.accuracy == result.accuracy
+    # Memory of another alignment, or another number of threads, gives another last digit.
+    assert again.metrics == pytest.approx(result.metrics, rel=1e-5)
     assert again.selection.chosen == result.selection.chosen
     np.testing.assert_array_equal(again.predictions.predicted, result.predictions.predicted)
 

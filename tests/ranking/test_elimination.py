@@ -114,7 +114,7 @@ def raced(seed: int, noises: list[float], sizes=(80, 160, 320)) -> Race:
     critical = critical_values(len(sizes), len(noises), 0.05)
     levels = [level(m, c) for m, c in zip(sizes, critical, strict=True)]
 
-    def measure(racer: Racer, place: int, allowed: float) -> StepOutcome:
+    def measure(racer: Racer, place: int, allowed: float, limit: float) -> StepOutcome:
         m = sizes[place]
         found = cross_validated(seen[racer.position][:m], y[:m], 10, random)
         return StepOutcome(found, 1.0, 1e-3, 0.1)
