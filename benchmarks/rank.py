@@ -171,8 +171,10 @@ def read_target(name: str, images: int, context: RunContext) -> Target:
         Path(name).name,
         labels.astype(np.int64),
         [np.asarray(one.values[kept], np.float64) for one in features],
-        [source_probabilities(one, np.asarray(of.values[kept], np.float64), context)
-         for one, of in zip(chosen, features, strict=True)],
+        [
+            source_probabilities(one, np.asarray(of.values[kept], np.float64), context)
+            for one, of in zip(chosen, features, strict=True)
+        ],
         [count / MULTIPLY_ADDS_PER_SECOND for count in counts],
         [one.upstream_accuracy or 0.0 for one in chosen],
         [one.accuracy if one else None for one in priors],
