@@ -44,7 +44,14 @@ from headstart.errors import HeadstartError
 from headstart.features import extract_together, penultimate_features
 from headstart.predictors import transfer_score
 from headstart.pretraining.jobs import pretrain_all
-from headstart.ranking.cross_validation import FOLDS, REPEATS, draw_folds, nested_order, rank_images
+from headstart.ranking.cross_validation import (
+    FOLDS,
+    REPEATS,
+    draw_folds,
+    fewest_images,
+    nested_order,
+    rank_images,
+)
 from headstart.ranking.elimination import CrossValidated, Level, critical_values
 from headstart.ranking.priors import expected_accuracy
 from headstart.ranking.race import Budget, Race, Racer, StepOutcome
@@ -68,9 +75,8 @@ TARGETS = (
     "/usr/share/tuxpaint/stamps", "/usr/share/openclipart/png",
 )  # fmt: skip
 ERROR = 0.05
-FEWEST = 100
-# Only a unit.
-MULTIPLY_ADDS_PER_SECOND = 1e10
+# Only a unit; small, so that the seconds which a race keeps for its end are nothing.
+MULTIPLY_ADDS_PER_SECOND = 1e6
 PENALTY = 0.01
 TRUTH_REPEATS = 5
 
@@ -89,30 +95,35 @@ class Target:
     cost: list[float]
     upstream: list[float]
     priors: list[float | None]
-    seen: dict[tuple[int, int, int], npt.NDArray[np.bool_]] = field(default_factory=dict)
+    seen: dict[tuple[int, int, int], CrossValidated] = field(default_factory=dict)
 
     @property
     def full(self) -> float:
         """Seconds of all images by all candidates."""
         return len(self.labels) * sum(self.cost)
 
-    def right(self, candidate: int, rows: Ints, seed: int, repeats: int) -> Any:
-        """(R, n) whether each repeat of the cross-validation is right."""
+    def measured(self, candidate: int, rows: Ints, seed: int, repeats: int) -> CrossValidated:
+        """Cross-validate a candidate on some images."""
         key = (candidate, len(rows), seed)
         if key not in self.seen:
-            y = self.labels[rows]
-            X = self.features[candidate][rows]
-            self.seen[key] = np.stack([
+            y, X = self.labels[rows], self.features[candidate][rows]
+            found = [
                 cross_validated(X, y, draw_folds(y, np.arange(len(y)), seed * 100 + repeat))
                 for repeat in range(repeats)
-            ])  # fmt: skip
+            ]
+            self.seen[key] = CrossValidated(np.stack(found))
         return self.seen[key]
+
+    def accuracy(self, candidate: int, rows: Ints, seed: int) -> float:
+        """Return the cross-validated accuracy of a candidate on some images."""
+        return float(self.measured(candidate, rows, seed, REPEATS).right.mean())
 
     def truth(self) -> Floats:
         """(M,) cross-validated accuracy of each candidate on all images."""
         rows = np.arange(len(self.labels))
         return np.array([
-            self.right(i, rows, 10_000, TRUTH_REPEATS).mean() for i in range(len(self.cost))
+            self.measured(i, rows, 10_000, TRUTH_REPEATS).right.mean()
+            for i in range(len(self.cost))
         ])  # fmt: skip
 
 
@@ -193,7 +204,7 @@ def race(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]
     """Race within the budget; the clock counts multiply-adds."""
     n, spent = len(order), [0.0]
     sizes = [n]
-    while sizes[0] // 2 >= FEWEST:
+    while sizes[0] // 2 >= fewest_images(int(target.labels.max()) + 1):
         sizes.insert(0, sizes[0] // 2)
     critical = critical_values(len(sizes), len(CANDIDATES), ERROR)
     levels = [Level(np.ones(size), np.arange(size), FOLDS, float(z))
@@ -205,8 +216,9 @@ def race(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]
         if seconds > allowed:
             return StepOutcome(None, 0.0, per_image, reason="budget", needed=seconds)
         spent[0] += seconds
-        right = target.right(racer.position, np.sort(order[: sizes[level]]), seed, REPEATS)
-        return StepOutcome(CrossValidated(right), seconds, per_image)
+        rows = np.sort(order[: sizes[level]])
+        measured = target.measured(racer.position, rows, seed, REPEATS)
+        return StepOutcome(measured, seconds, per_image)
 
     racers = [Racer(CANDIDATES[i], i, target.priors[i], target.cost[i])
               for i in range(len(CANDIDATES))]  # fmt: skip
@@ -229,7 +241,7 @@ def halving(target: Target, order: Ints, seed: int, share: float) -> dict[str, A
         size = min(n, max(had + more, 2 * FOLDS))
         spent += (size - had) * sum(target.cost[i] for i in left)
         had, rows = size, np.sort(order[:size])
-        accuracy = {i: target.right(i, rows, seed, REPEATS).mean() for i in left}
+        accuracy = {i: target.accuracy(i, rows, seed) for i in left}
         left = sorted(left, key=lambda i: -accuracy[i])[: (len(left) + 1) // 2]
     return {"chosen": left, "spent": spent / target.full}
 
@@ -239,7 +251,7 @@ def ways(target: Target, seed: int, share: float, *, scored: bool) -> dict[str, 
     n = len(target.labels)
     order = nested_order(target.labels, np.arange(n), seed)
     rows = np.sort(order[: int(share * n)])
-    accuracy = [target.right(i, rows, seed, REPEATS).mean() for i in range(len(CANDIDATES))]
+    accuracy = [target.accuracy(i, rows, seed) for i in range(len(CANDIDATES))]
     found = {
         "race": race(target, order, seed, share),
         "race_without_priors": without_priors(target, order, seed, share),

@@ -77,14 +77,18 @@ def run_trial(
         before = tuple(measured) if goes_on else None
         for outcome in run([Job(candidate, before) for candidate in wanted]):
             measured.append(outcome.measurement)
-            tested = outcome.tested
-            last = outcome.measurement if tested else None
-            if store and not last:
+            if outcome.tested:
+                # It is stored together with the choice, and reported after that as all are.
+                tested, last = outcome.tested, outcome.measurement
+                continue
+            if store:
                 store.add_measurement(trial.key, outcome.measurement)
             reporter.measured(outcome.measurement)
     selection = prepared.select(measured)
     if store:
         store.add_selection(trial.key, selection, last)
+    if last:
+        reporter.measured(last)
     if tested is None:
         (outcome,) = run([Job(selection)])
         tested = outcome.tested

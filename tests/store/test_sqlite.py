@@ -144,7 +144,7 @@ def test_a_newer_store_is_refused(file_store):
 
 
 def test_a_folder_that_cannot_be_written_is_refused():
-    with refused("storage.unusable", path="/proc/headstart"):
+    with refused("storage.unusable", path="/proc/headstart/results.db"):
         ResultStore("/proc/headstart/results.db", create=True).make()
 
 

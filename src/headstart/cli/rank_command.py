@@ -36,7 +36,6 @@ from headstart.cli.output import (
 )
 from headstart.errors import CommandError
 from headstart.shown_names import one_line
-from headstart.spec.formatting import first_few
 
 if TYPE_CHECKING:
     from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
@@ -269,7 +268,7 @@ def _show_choice(answer: "RankAnswer", page: Path | None, *, silent: bool) -> No
 
 def _show_rest(answer: "RankAnswer", page: Path | None) -> None:
     """Print what the test says, and what was not tried."""
-    from headstart.spec.formatting import count
+    from headstart.spec.formatting import count, first_few
 
     for note in answer.notes:
         console.print(f"Note: {note}.")

@@ -55,7 +55,7 @@ LAMBDAS = KORNBLITH_LAMBDAS[::4]
 # Relative duality gap at which a fit counts as converged; that of the winner is the method's own.
 TOLERANCE = 1e-3
 # The first level has at least so many images, and so many per class.
-FEWEST_IMAGES, FEWEST_PER_CLASS = 100, 5
+FEWEST_IMAGES, FEWEST_PER_CLASS = 30, 2
 RESIZE: Resize = "whole"
 # A cross-validation is given up where it seems to take so many times what it may.
 SLACK = 1.2
@@ -287,13 +287,18 @@ def draw_folds(labels: Labels, groups: Labels, seed: int) -> Labels:
 
 def _level_sizes(n: int, n_classes: int, ordered_groups: Labels) -> tuple[int, ...]:
     """Return n, its half, its quarter, ..., none of which ends within a group."""
-    fewest = max(FEWEST_IMAGES, FEWEST_PER_CLASS * n_classes)
+    fewest = fewest_images(n_classes)
     ends = np.append(np.flatnonzero(np.diff(ordered_groups)) + 1, n)
     sizes, size = {n}, n / 2
     while size >= fewest:
         sizes.add(int(ends[np.searchsorted(ends, size)]))
         size /= 2
     return tuple(sorted(sizes))
+
+
+def fewest_images(n_classes: int) -> int:
+    """Return the images that the first level has at least."""
+    return max(FEWEST_IMAGES, FEWEST_PER_CLASS * n_classes)
 
 
 def cross_validate(
