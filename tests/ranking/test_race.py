@@ -139,6 +139,16 @@ def test_all_are_measured_on_the_first_images_where_half_of_the_budget_allows_it
     assert world.begun[8:10] == [(one.name, 1) for one in first[:2]]
 
 
+def test_the_better_half_goes_on_unless_there_is_time_for_all():
+    models = {f"m{i}": (0.8, 0.02) for i in range(8)}
+    for budget, on_the_second_level in ((70.0, 4), (400.0, 8)):
+        race, world = race_of(models, budget)
+        first = sorted(race.racers, key=lambda one: (-one.steps[0].right.mean(), one.position))
+        begun = [name for name, level in world.begun if level == 1]
+        assert begun[:on_the_second_level] == [one.name for one in first][:on_the_second_level]
+        assert len(begun) == on_the_second_level
+
+
 def test_a_model_that_does_not_fit_is_not_begun():
     race, world = race_of({"fast": (0.8, 0.01), "slow": (0.99, 10.0)}, 60.0)
     assert {name for name, _ in world.begun} == {"fast"}

@@ -4,8 +4,9 @@ Level by level all models that are left are measured on the same images, twice a
 (nested, so that no feature is computed twice); those that are significantly worse than another one
 are dropped (`elimination`). Time to test one is set aside. Of what is left of the budget the first
 level may spend half, and each that follows an equal part, down to the last one that the two best
-can be measured on for it. Models that do not fit are parked, the least promising first, and follow
-in the end if there is time; none is measured on more images than the most accurate one.
+can be measured on for it. Where there is no time to measure all on all images, the better half goes
+on. Models that do not fit are parked, the least promising first, and follow in the end if there is
+time; none is measured on more images than the most accurate one.
 
 It knows no image: `measure` does, and may be a simulation.
 """
@@ -186,7 +187,7 @@ class Race:
             # None goes further than the most accurate one: cheap ones would, and lead for that.
             if level and waiting and not self._fits(waiting[0], self.budget.seconds):
                 break
-            self._advance(waiting, self.budget.spent + self._share(level))
+            self._advance(self._half(waiting, level), self.budget.spent + self._share(level))
             self._drop()
         while waiting := self._behind():
             if not any(
@@ -195,6 +196,20 @@ class Race:
             ):
                 return
             self._drop()
+
+    def _half(self, waiting: list[Racer], level: int) -> list[Racer]:
+        """Return the better half of models, where there is no time to measure all on all images.
+
+        The time goes to more images of fewer models.
+        """
+        needed = sum(
+            self.predicted(one, later)
+            for one in waiting
+            for later in range(level, len(self.levels))
+        )
+        if not level or needed <= self.budget.left - self.reserve(level=len(self.levels) - 1):
+            return waiting
+        return waiting[: max(FEWEST, (len(waiting) + 1) // 2)]
 
     def _behind(self) -> list[Racer]:
         """Return the models that others have left behind, the deepest and most accurate first.
