@@ -111,7 +111,7 @@ def test_a_network_that_was_not_kept_is_told(run, tmp_path):
     STUDY.run(folder / "r.db", reporter=Listening(), keep_models=tmp_path)
     assert notes == [
         f"2 trials were stored before, and their networks are not in {tmp_path}: another --store "
-        "measures them anew"
+        "measures them again"
     ]
 
 

@@ -99,8 +99,10 @@ def test_the_surface_has_the_best_crop_of_each_pair_and_marks_the_choice(cli, st
     assert "on 200 test images: top-1 91.25 %" in out
     assert "log loss 0.3457 nats, calibration error 3.21 %" in out
     # 1e-05 is the strongest decay that was tried; 0.01 lies between two others.
-    assert "weight decay 1e-05 is on the edge of its grid: a better one may lie beyond" in out
-    assert "learning rate 0.01 is on the edge" not in out
+    assert (
+        "weight decay 1e-05 is at the edge of the search grid: a better one may lie beyond" in out
+    )
+    assert "learning rate 0.01 is at the edge" not in out
 
 
 def test_each_number_of_steps_has_a_surface_of_its_own(cli, store):
@@ -125,8 +127,11 @@ def test_a_path_of_lambdas(cli, store):
     assert [line.split() for line in out.splitlines() if line.split()[:1] == ["0.1"]] == [
         ["0.1", "75.00", "*"]
     ]
-    assert "lambda 0.1 is on the edge of its grid" in out
-    assert "choices on the edge of their grid: 1" in cli("results", "--store", store.path).out
+    assert "lambda 0.1 is at the edge of the search grid" in out
+    assert (
+        "1 trial selected a value at the edge of the search grid"
+        in cli("results", "--store", store.path).out
+    )
 
 
 @pytest.mark.parametrize(("chosen", "reached", "on_edge"), [

@@ -15,7 +15,7 @@ from headstart.metrics import AtChance
 from headstart.report.page_model import Column, Names, PageCell, filled, named
 from headstart.spec import Dataset, Result, Value
 from headstart.spec.display_names import number_label
-from headstart.spec.formatting import decimals
+from headstart.spec.formatting import count, decimals
 from headstart.stats import wilson_interval
 from headstart.store import (
     Tried,
@@ -72,7 +72,7 @@ def results(found: Sequence[Result], superseded: Sequence[bool] = ()) -> Group:
         columns.append(Column("", "superseded", lambda old: "superseded" if old else ""))
         whole = [row | {"superseded": old} for row, old in zip(whole, superseded, strict=True)]
     table = filled("results", "", columns, whole, Names((), (), ()))
-    said = [_shared_by_all(rows, varying), *_legend(found), *_certified(rows)]
+    said = [_shared_by_all(rows, varying), *_legend(found), *_convergence(rows)]
     lines = [Text(line, style="dim") for line in said]
     return Group(*table_parts(table), *lines, *_warnings(found, rows))
 
@@ -110,22 +110,28 @@ def _shared_by_all(rows: Sequence[dict[str, Any]], varying: Sequence[str]) -> st
     return ", ".join(shared)
 
 
-def _certified(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """State how far from its optimum a regression of the table may be at most."""
-    gaps = [row["relative_gap"] for row in rows if row["relative_gap"] is not None]
-    if not gaps:
+def _convergence(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """State whether the regressions of the table converged, and how far from it they are."""
+    fitted = [row for row in rows if row["relative_gap"] is not None]
+    if not fitted:
         return []
-    which = "each regression" if len(gaps) == len(rows) else f"{len(gaps)} of {len(rows)}"
-    return [f"{which} certified to within {max(gaps):.1e} of its optimum (relative duality gap)"]
+    gap = f"largest relative duality gap {max(row['relative_gap'] for row in fitted):.1e}"
+    if any(row["unconverged"] for row in fitted):
+        return [gap]
+    which = "all fits" if len(fitted) == len(rows) else "all logistic regressions"
+    return [f"{which} converged ({gap})"]
 
 
 def _warnings(found: Sequence[Result], rows: Sequence[dict[str, Any]]) -> list[Text]:
     counts = {
-        "choices on the edge of their grid": sum(bool(row["on_edge"]) for row in rows),
         "fits that did not reach their tolerance": sum(row["unconverged"] for row in rows),
         "broken images left out": len(left_out(found)),
     }
-    lines = [f"{what}: {count}" for what, count in counts.items() if count]
+    lines = [f"{what}: {n}" for what, n in counts.items() if n]
+    if on_edge := sum(bool(row["on_edge"]) for row in rows):
+        lines.insert(
+            0, f"{count(on_edge, 'trial')} selected a value at the edge of the search grid"
+        )
     lines += [
         f"warning: {result.trial.title}: {AtChance(**chance).text}"
         for result in found
@@ -215,8 +221,8 @@ def shown(one: Tried) -> Group:
         parts += [Text(f"{CHOSEN} chosen: {said}")]
     parts += [
         Text(
-            f"{_words(name)} {_label(one.chosen[name])} is on the edge of its grid: a better one "
-            "may lie beyond",
+            f"{_words(name)} {_label(one.chosen[name])} is at the edge of the search grid: a "
+            "better one may lie beyond",
             style="yellow",
         )
         for name in one.on_edge

@@ -397,7 +397,7 @@ def _settle_kept(stored: list[str], keep: ArtifactFolder, reporter: ProgressRepo
     if lacking := models.settle_all(stored, keep):
         reporter.note(
             f"{len(lacking)} trials were stored before, and their networks are not in {keep}: "
-            "another --store measures them anew"
+            "another --store measures them again"
         )
 
 
