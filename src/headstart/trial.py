@@ -1,6 +1,6 @@
 """One trial, read top to bottom: measure candidates on validation, choose, test once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -69,27 +69,20 @@ def run_trial(
     measured = _still_true(store.begin(trial) if store else [], splits.revision)
     run = partial(_run, TrialJobs(trial, context, prepared), executor)
     reporter.search_started(trial, measured)
-    # With the scores of the test images, and the measurement that came with them.
-    tested = last = None
-    while wanted := prepared.candidates(measured):
-        # Where only one is wanted, a worker that finds the search complete goes on to the test.
-        goes_on = executor is not None and len(wanted) == 1
-        before = tuple(measured) if goes_on else None
-        for outcome in run([Job(candidate, before) for candidate in wanted]):
-            measured.append(outcome.measurement)
-            if outcome.tested:
-                # It is stored together with the choice, and reported after that as all are.
-                tested, last = outcome.tested, outcome.measurement
-                continue
-            if store:
-                store.add_measurement(trial.key, outcome.measurement)
-            reporter.measured(outcome.measurement)
+
+    def keep(measurement: Measurement) -> None:
+        if store:
+            store.add_measurement(trial.key, measurement)
+        reporter.measured(measurement)
+
+    last = _search(prepared, measured, run, keep, goes_on=executor is not None)
     selection = prepared.select(measured)
     if store:
-        store.add_selection(trial.key, selection, last)
+        store.add_selection(trial.key, selection, last[0] if last else None)
     if last:
-        reporter.measured(last)
-    if tested is None:
+        reporter.measured(last[0])
+        tested = last[1]
+    else:
         (outcome,) = run([Job(selection)])
         tested = outcome.tested
     result = _scored(trial, context, splits, measured, selection, tested)
@@ -99,6 +92,32 @@ def run_trial(
             models.settle(trial.key, context.keep)
     reporter.tested(result)
     return result
+
+
+def _search(
+    prepared: PreparedTrial,
+    measured: list[Measurement],
+    run: Callable[[list["Job"]], Iterator[Any]],
+    keep: Callable[[Measurement], None],
+    *,
+    goes_on: bool,
+) -> tuple[Measurement, TestScores] | None:
+    """Measure the candidates that `measured` lacks; it grows.
+
+    Where only one is wanted, a worker that finds the search complete goes on to the test if
+    `goes_on`. What it gave is returned: that measurement is stored together with the choice, and
+    reported after that as all are. Every other one is given to `keep`.
+    """
+    last = None
+    while wanted := prepared.candidates(measured):
+        before = tuple(measured) if goes_on and len(wanted) == 1 else None
+        for outcome in run([Job(candidate, before) for candidate in wanted]):
+            measured.append(outcome.measurement)
+            if outcome.tested:
+                last = (outcome.measurement, outcome.tested)
+            else:
+                keep(outcome.measurement)
+    return last
 
 
 @dataclass(frozen=True)
