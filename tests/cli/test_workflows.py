@@ -211,7 +211,7 @@ def test_a_symlink_to_a_store_is_the_store(moved, tmp_path):
     assert len(ResultStore(tmp_path / "r.db").with_predictions()) == 3
 
 
-def test_a_training_that_learned_nothing_is_told(cli, tmp_path):
+def test_a_training_that_learned_nothing_is_told(cli, tmp_path, own_cache):
     setting = '{name = "scratch", protocol = "quick", steps = 2, learning_rates = [1e-9]}'
     study = f"models = ['{SMALL}']\ndatasets = ['digits']\nlimit = 60\nsettings = [{setting}]\n"
     (tmp_path / "study.toml").write_text(study)
