@@ -148,6 +148,22 @@ def test_threads_are_given_back_at_the_end_of_a_block(monkeypatch):
         torch.set_num_threads(before)
 
 
+def test_training_beside_others_is_noted_once(monkeypatch):
+    usage = Usage()
+    busy = Neighbours(usage, usage.clock)
+    monkeypatch.setattr(threads, "_neighbours", lambda: busy)
+    monkeypatch.setattr(threads, "affinity", lambda: 4)
+    monkeypatch.setattr(threads, "_warned", set())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    usage.go_on(60.0, 0.1, 3.9)
+    assert not threads.crowding_note()
+    usage.go_on(60.0, 1.4, 2.6)
+    note = threads.crowding_note()
+    assert "1.4 of 4 CPUs" in note
+    assert "OMP_NUM_THREADS=2 " in note
+    assert not threads.crowding_note()
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_this_system_tells_who_uses_its_cpus():
     everyone, own = threads._usage()

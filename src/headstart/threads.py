@@ -28,6 +28,7 @@ __all__ = [
     "available_cpus",
     "configure_threads",
     "cpu_quota",
+    "crowding_note",
     "look_again",
     "sharing_cpus",
     "thread_share",
@@ -255,3 +256,29 @@ def look_again() -> None:
 
         torch.set_num_threads(threads)
         _block.used = threads
+
+
+# Processes that were warned: this one, not those that it was forked from.
+_warned = set[int]()
+
+
+def crowding_note() -> str:
+    """Return a warning that other processes slow down the training of this one, else "".
+
+    Training keeps its number of threads; the user may choose another one. What others use is that
+    since the last look: call this before and after what takes long. A process is warned once.
+    """
+    import torch
+
+    threads, cpus, neighbours = torch.get_num_threads(), affinity(), _neighbours()
+    if neighbours is None or os.getpid() in _warned:
+        return ""
+    fewer = neighbours.leave(threads, cpus)
+    if fewer == threads:
+        return ""
+    _warned.add(os.getpid())
+    return (
+        f"other processes use {neighbours.cpus():.1f} of {cpus} CPUs, and the {threads} threads of "
+        f"training wait for each other: OMP_NUM_THREADS={fewer} may be faster (results differ in "
+        "their last digits)"
+    )

@@ -19,8 +19,11 @@ from headstart.datasets.remote_images import prepare_shared_images
 from headstart.errors import DatasetError, StorageError, TrainingError
 from headstart.labels import kind_of
 from headstart.spec import Crop, Dataset, Model, TrainingConfig
+from headstart.threads import crowding_note
 
 if TYPE_CHECKING:
+    import torch
+
     from headstart.models.network import Network
     from headstart.spec.setting import Precision
     from headstart.training import DevicePixels, InputSpec, Progress, Ranks, Trained
@@ -171,8 +174,10 @@ class TrainingImages:
         device = resolve_device(self.context.device)
         if ranks:
             device = ranks.place(device)
-        self.context.reporter.stage(stage, total=config.steps, unit="steps")
-        return train(
+        reporter = self.context.reporter
+        reporter.stage(stage, total=config.steps, unit="steps")
+        self._warn(device)
+        trained = train(
             network,
             self._pixels.of(rows, device),
             self.labels[rows],
@@ -183,9 +188,16 @@ class TrainingImages:
             remote=_remote_checkpoints(self.context),
             save_seconds=save_seconds,
             identity=identity,
-            on_progress=_advancing(self.context.reporter, on_progress),
+            on_progress=_advancing(reporter, on_progress),
             ranks=ranks,
         )
+        self._warn(device)
+        return trained
+
+    def _warn(self, device: "torch.device") -> None:
+        """Note, once, that others use the processor that is trained on."""
+        if device.type == "cpu" and (note := crowding_note()):
+            self.context.reporter.note(note)
 
     def scores(
         self, network: "Network", rows: Rows, model: Model, crop: Crop, precision: "Precision"
