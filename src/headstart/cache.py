@@ -55,6 +55,7 @@ KINDS: dict[str, Kind] = {
     "scores": Kind("transfer scores of features; computed again when needed", True),
     "prepared": Kind("decoded images; decoded again when needed", True),
     "ranking": Kind("what races of backbones measured; measured again when needed", True),
+    "throughput": Kind("images per second of networks; `headstart plan` measures them", True),
     "training": Kind("checkpoints of interrupted training; removed, it starts again", True),
     "weights": Kind("downloaded weights; downloaded again when needed", True),
     "torchvision": Kind("datasets downloaded by torchvision", True),

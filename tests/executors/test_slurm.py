@@ -13,9 +13,9 @@ import pytest
 import engines
 import small_network
 from conftest import require
-from headstart.executors import slurm
+from headstart.executors import ExpectedWork, slurm
 from headstart.executors.pool import STARTS
-from headstart.executors.slurm import minutes_of, read_private
+from headstart.executors.slurm import job_minutes, minutes_of, read_private
 from headstart.study import Study
 from refusals import refused
 
@@ -33,6 +33,24 @@ from refusals import refused
 )
 def test_times_as_sbatch_takes_them(text, minutes):
     assert minutes_of(text) == minutes
+
+
+@pytest.mark.parametrize(
+    ("minutes", "longest", "workers", "limit"),
+    [
+        # An hour and twice an equal share of the work, in steps of ten minutes.
+        (100, 5, 10, 80),
+        (101, 5, 10, 90),
+        # Twice the longest trial, however long.
+        (1000, 1000, 16, 2060),
+        # At most a day of what is shared.
+        (1e6, 5, 16, 1440),
+        (0, 0, 0, 60),
+    ],
+)
+def test_the_time_limit_follows_from_what_is_expected(minutes, longest, workers, limit):
+    assert job_minutes(ExpectedWork(minutes, longest), workers) == limit
+    assert job_minutes(None, workers) == 240
 
 
 @pytest.mark.parametrize(
@@ -129,6 +147,15 @@ def test_what_slurm_is_asked_for_and_a_job_that_it_cancels(fake_slurm):
     assert (fake_slurm / "cancelled").read_text().split() == [number] * STARTS
 
 
+def test_without_a_time_jobs_are_as_long_as_the_study_is_expected_to_take(fake_slurm):
+    (fake_slurm / "state").write_text("CANCELLED by 0")
+    options = {"expected": lambda: ExpectedWork(200, 20)}
+    cancelled = refused("executor.start_failed")
+    with engines.open_executor("slurm", 2, **options) as executor, cancelled:
+        list(executor.map(engines.square, [1]))
+    assert "#SBATCH --time=260" in (fake_slurm / "submitted").read_text().splitlines()
+
+
 def test_a_job_that_sbatch_refuses(fake_slurm):
     (fake_slurm / "sbatch").write_text("#!/bin/sh\necho 'no such partition' >&2; exit 1\n")
     with engines.open_executor("slurm", 1) as executor, refused("executor.job_refused"):
@@ -141,13 +168,18 @@ def test_the_user_is_told_what_is_waited_for(fake_slurm, monkeypatch):
 
     def stop(note: str) -> None:
         notes.append(note)
+        if "waiting" not in note:
+            return
         threading.Thread(target=executor.stop).start()
 
     notes: list[str] = []
     with engines.open_executor("slurm", 1, note=stop) as executor, refused("executor.stopped"):
         list(executor.map(engines.square, [1]))
     number = (fake_slurm / "number").read_text()
-    assert notes == [f"waiting for Slurm to start job {number} (see `squeue --me`)"]
+    assert notes == [
+        "each Slurm job runs 4:00:00 at most (see --time)",
+        f"waiting for Slurm to start job {number} (see `squeue --me`)",
+    ]
 
 
 @pytest.mark.slow
@@ -176,7 +208,7 @@ def test_a_job_near_its_time_limit_hands_its_item_to_another(tmp_path):
 COORDINATOR = """
 import os, signal
 import engines
-from headstart.executors import slurm
+from headstart.executors import ExpectedWork, slurm
 
 slurm.GONE_SECONDS = 7.0
 with engines.open_executor("slurm", 1) as executor:

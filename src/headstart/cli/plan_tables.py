@@ -20,6 +20,7 @@ from headstart.study import (
     complete_throughput,
     device_name,
     estimate_study,
+    keep_throughput,
     matrix_rate,
     measure_throughput,
 )
@@ -59,6 +60,8 @@ def show_plan(study: Study, store: str, device: Device, price: float | None) -> 
             reporter=reporter,
         )
     name, is_gpu = device_name(device)
+    # A run expects the minutes of its trials by them.
+    keep_throughput(measured, wanted, found.precision, (name, is_gpu), default_cache())
     if len(measured) < len(wanted):
         cache = default_cache()
         wanted = [
@@ -124,6 +127,8 @@ def totals(
         "decoded images",
         f"time: about {_number(hours)} {unit}, without downloads, decoding and regressions",
     ]
+    if found.n_trials > 1 and (longest := found.longest(rates)):
+        lines.append(f"longest trial: about {_number(60 * longest[1])} minutes: {longest[0]}")
     if price is not None:
         lines.append(f"cost: about {price * hours:,.2f} at {price:,.2f} per hour")
     if unknown := found.unknown(rates):

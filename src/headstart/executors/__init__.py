@@ -3,6 +3,7 @@
 from headstart.executors.base import (
     Executor,
     ExecutorFactory,
+    ExpectedWork,
     InProcess,
     Send,
     executor_of,
@@ -13,6 +14,7 @@ from headstart.executors.processes import Processes
 __all__ = [
     "Executor",
     "ExecutorFactory",
+    "ExpectedWork",
     "InProcess",
     "Processes",
     "Send",

@@ -6,6 +6,7 @@ knows nothing of trials: callers hand it functions and items that can be pickled
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Protocol, TypeVar
 
@@ -16,10 +17,12 @@ from headstart.registry import EXECUTORS
 __all__ = [
     "Executor",
     "ExecutorFactory",
+    "ExpectedWork",
     "InProcess",
     "Send",
     "executor_of",
     "ignore",
+    "unknown_work",
     "visible_gpus",
 ]
 
@@ -27,10 +30,32 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 # Sends a small message to the process that waits for the values.
 Send = Callable[[Any], None]
+# Keywords of a factory that are not options of the user's.
+INFORMED = ("note", "verbose", "expected")
+
+
+@dataclass(frozen=True)
+class ExpectedWork:
+    """How long the items of a run are expected to take.
+
+    Parameters
+    ----------
+    minutes
+        Added over all.
+    longest
+        Minutes of the longest trial.
+    """
+
+    minutes: float
+    longest: float
 
 
 def ignore(message: Any) -> None:
     """Discard a message."""
+
+
+def unknown_work() -> None:
+    """Expect nothing."""
 
 
 class Executor(Protocol):
@@ -87,8 +112,9 @@ class ExecutorFactory(Protocol):
     """Starts an executor; the object in the registry.
 
     Its keyword-only parameters are the options that it has (`OPTIONS` of the command line): another
-    one is refused. It may have ``note``, a function that informs the user in one line, and
-    ``verbose``, whether all that its library says is printed.
+    one is refused. It may have ``note``, a function that informs the user in one line, ``verbose``,
+    whether all that its library says is printed, and ``expected``, a function that returns the
+    `ExpectedWork` of the run, or None.
     """
 
     def __call__(
@@ -151,6 +177,7 @@ def executor_of(
     *,
     note: Callable[[str], None] = ignore,
     verbose: bool = False,
+    expected: Callable[[], ExpectedWork | None] = unknown_work,
     **options: Any,
 ) -> Iterator[Executor | None]:
     """Return a context with an executor; None stands for this process.
@@ -167,6 +194,8 @@ def executor_of(
         Informs the user in one line.
     verbose
         Whether what the executor's library says is printed.
+    expected
+        Returns how long the items are expected to take, where that is known.
     options
         Options of the executor; None is not given.
 
@@ -187,7 +216,7 @@ def executor_of(
     parameters = signature(factory).parameters.values()
     known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
     _refuse_options(given, f"executor '{name}'", known)
-    informed = {"note": note, "verbose": verbose}
+    informed = dict(zip(INFORMED, (note, verbose, expected), strict=True))
     given |= {option: value for option, value in informed.items() if option in known}
     with factory(workers, device, **given) as executor:
         yield executor
@@ -195,7 +224,7 @@ def executor_of(
 
 def _refuse_options(given: Mapping[str, Any], name: str, known: Sequence[str]) -> None:
     if unknown := next((option for option in given if option not in known), None):
-        has = ", ".join(sorted(set(known) - {"note", "verbose"})) or "none"
+        has = ", ".join(sorted(set(known) - set(INFORMED))) or "none"
         raise ExecutorError(
             f"{name} has no option {unknown}: it has {has}",
             code="executor.option_unknown",

@@ -6,6 +6,7 @@ Pickles are read from files that belong to this user, and that nobody else may w
 """
 
 import logging
+import math
 import os
 import pickle
 import re
@@ -25,7 +26,7 @@ from uuid import uuid4
 from headstart.context import default_cache
 from headstart.devices import Device
 from headstart.errors import ExecutorError, WorkersLostError
-from headstart.executors.base import Send, ignore
+from headstart.executors.base import ExpectedWork, Send, ignore, unknown_work
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
 from headstart.files import writable_folder
 from headstart.threads import configure_threads
@@ -35,7 +36,11 @@ __all__ = ["open_slurm"]
 
 # What submitit submits to: "slurm", or "local", processes on this machine.
 CLUSTER_VARIABLE = "HEADSTART_SLURM_CLUSTER"
-DEFAULT_TIME = "4:00:00"
+# Minutes of a job where nothing is expected; of its start and all that is not foreseen.
+DEFAULT_MINUTES, MARGIN_MINUTES = 240, 60
+# How many times the minutes that are expected, and the largest share of the work that a job is
+# given: after it another one goes on. Limits in steps of so many minutes.
+MARGIN, SHARE_MINUTES, STEP_MINUTES = 2.0, 690, 10
 # Seconds before its time limit at which Slurm has a job end.
 END_DELAY_SECONDS = 60
 # Interval of signs of life, and the time after which one who shows none counts as gone.
@@ -67,6 +72,7 @@ def open_slurm(
     gpus_per_worker: float | None = None,
     memory_per_worker: float | None = None,
     note: Callable[[str], None] = ignore,
+    expected: Callable[[], ExpectedWork | None] = unknown_work,
 ) -> Iterator["SlurmWorkers"]:
     """Start workers in Slurm jobs; the factory in the registry.
 
@@ -79,7 +85,7 @@ def open_slurm(
     partition
         As ``sbatch --partition``.
     time
-        Time limit of a job: minutes, H:MM:SS, D-HH:MM.
+        Time limit of a job: minutes, H:MM:SS, D-HH:MM; by default that of `job_minutes`.
     slurm_option
         Further options of sbatch, each KEY=VALUE.
     cpus_per_worker
@@ -99,10 +105,12 @@ def open_slurm(
         raise _invalid("gpus_per_worker", gpus, "a whole number: Slurm jobs do not share a GPU")
     cpus = cpus_per_worker or 1
     own = dict(map(_key_and_value, slurm_option or ()))
-    if partition:
-        own["partition"] = partition
+    own |= {"partition": partition} if partition else {}
     with _private_folder(default_cache() / "slurm") as folder:
-        executor = _submitter(folder / "jobs", minutes_of(time or DEFAULT_TIME), own)
+        minutes = minutes_of(time) if time else job_minutes(expected(), workers)
+        executor = _submitter(folder / "jobs", minutes, own)
+        if not time:
+            note(f"each Slurm job runs {minutes // 60}:{minutes % 60:02}:00 at most (see --time)")
         executor.update_parameters(
             cpus_per_task=cpus,
             gpus_per_node=int(gpus) or None,
@@ -491,6 +499,19 @@ def _submitter(folder: Path, minutes: int, options: dict[str, str]) -> Any:
         slurm_additional_parameters={"no-requeue": True, **options},
     )
     return executor
+
+
+def job_minutes(expected: ExpectedWork | None, workers: int) -> int:
+    """Return the time limit of a job: an hour, and twice what it is expected to run.
+
+    That is the longest trial, or an equal share of all of them up to half a day: a job that ends
+    is followed by another.
+    """
+    if expected is None:
+        return DEFAULT_MINUTES
+    share = min(expected.minutes / max(1, workers), SHARE_MINUTES)
+    minutes = MARGIN_MINUTES + MARGIN * max(share, expected.longest)
+    return STEP_MINUTES * math.ceil(minutes / STEP_MINUTES)
 
 
 def minutes_of(text: str) -> int:

@@ -1,6 +1,6 @@
 """A study: models x datasets x settings x seeds, and the run that fills its table."""
 
-from headstart.study.estimate import Requirement, StudyEstimate, Workload, estimate_study
+from headstart.study.estimate import Requirement, StudyEstimate, estimate_study
 from headstart.study.feature_scores import TransferScores, transfer_scores
 from headstart.study.run import StudyRun, check_context, run_study
 from headstart.study.status import RunningTrial, StudyStatus, study_status
@@ -17,9 +17,11 @@ from headstart.study.throughput import (
     Throughput,
     complete_throughput,
     device_name,
+    keep_throughput,
     matrix_rate,
     measure_throughput,
 )
+from headstart.study.workload import Workload
 
 __all__ = [
     "CONFIGURATIONS",
@@ -40,6 +42,7 @@ __all__ = [
     "configurations",
     "device_name",
     "estimate_study",
+    "keep_throughput",
     "matrix_rate",
     "measure_throughput",
     "run_study",

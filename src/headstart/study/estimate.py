@@ -4,18 +4,16 @@ Nothing is downloaded or decoded, and no dataset's function is called. Networks 
 not published are built without weights, and it is counted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from headstart import datasets, methods, models
+from headstart import datasets, models
 from headstart.datasets.dataset_name import DatasetName
 from headstart.errors import DatasetMissingError, HeadstartError, ModelError, WeightsMissingError
-from headstart.features import bytes_needed
 from headstart.functions import is_function
-from headstart.methods import ResourceEstimate
 from headstart.spec import Dataset, Model, Setting, Sizes, Trial
 from headstart.store import ResultStore
 from headstart.study.run import bytes_kept
@@ -28,6 +26,7 @@ from headstart.study.study import (
     setting_name,
 )
 from headstart.study.throughput import Throughput
+from headstart.study.workload import TableShare, Workload, workloads_of
 
 __all__ = ["Requirement", "StudyEstimate", "Workload", "estimate_study"]
 
@@ -74,40 +73,6 @@ class Requirement:
 
 
 @dataclass(frozen=True)
-class Workload:
-    """What the trials of one model and one setting compute.
-
-    Parameters
-    ----------
-    model, setting
-        The model, and the setting's name and protocol.
-    trials
-        Number of trials that are not stored.
-    steps, trained
-        Updates of the search and of the final trainings, and images in them.
-    evaluated
-        Images of forward passes: for features, on validation and test.
-    """
-
-    model: Model
-    setting: str
-    trials: int = 0
-    steps: int = 0
-    trained: int = 0
-    evaluated: int = 0
-
-    def hours(self, throughput: Throughput | None) -> float | None:
-        """Return the hours at a throughput; None where it is unknown."""
-        parts = [
-            (self.trained, throughput and throughput.training),
-            (self.evaluated, throughput and throughput.forward),
-        ]
-        if any(images and not per_second for images, per_second in parts):
-            return None
-        return sum(images / per_second for images, per_second in parts if per_second) / 3600
-
-
-@dataclass(frozen=True)
 class StudyEstimate:
     """What a study needs, and what its trials take which are not stored.
 
@@ -119,6 +84,8 @@ class StudyEstimate:
         Trials in all; those that are stored; those for which nothing is missing.
     workloads
         By model and setting, of all trials that are not stored on datasets of known size.
+    each
+        Titles and workloads of these trials; features that several share count for the first.
     batch_size
         The largest of the settings that train; None where none does.
     precision
@@ -145,6 +112,7 @@ class StudyEstimate:
     n_stored: int
     n_ready: int
     workloads: tuple[Workload, ...]
+    each: tuple[tuple[str, Workload], ...]
     batch_size: int | None
     precision: Literal["fp32", "bf16"]
     weight_bytes: int
@@ -160,6 +128,12 @@ class StudyEstimate:
         """Return the hours of all workloads of known throughput, or of those of one setting."""
         wanted = [one for one in self.workloads if setting in (None, one.setting)]
         return sum(one.hours(rates.get(one.model.name)) or 0.0 for one in wanted)
+
+    def longest(self, rates: Mapping[str, Throughput]) -> tuple[str, float] | None:
+        """Return the trial that takes longest and its hours; None where no throughput is known."""
+        hours = [(title, one.hours(rates.get(one.model.name))) for title, one in self.each]
+        known = [(title, each) for title, each in hours if each is not None]
+        return max(known, key=lambda pair: pair[1], default=None)
 
     def unknown(self, rates: Mapping[str, Throughput]) -> tuple[str, ...]:
         """Return the models of unknown throughput, whose hours are not counted."""
@@ -187,38 +161,6 @@ class DatasetRequirement(NamedTuple):
     n_sized: int = 1
     seeds: tuple[int, ...] = ()
     problem: str = ""
-
-
-class TableShare:
-    """Images of one cached table of features; each is computed once for all trials.
-
-    With one seed, a small number of images per class is a subset of a larger one; another seed
-    draws other images.
-    """
-
-    def __init__(self, trial: Trial) -> None:
-        self.model = trial.model
-        self.whole: int = sum(n for _, n in trial.dataset.sizes)
-        self.train: dict[int | None, int] = {}
-        self.rest: dict[int | None, int] = {}
-
-    def add(self, trial: Trial) -> None:
-        """Add the images of a trial."""
-        dataset, used = trial.dataset, trial.dataset.used_sizes
-        drawn = trial.seed if dataset.is_drawn else None
-        self.train[drawn] = max(self.train.get(drawn, 0), used.train)
-        # Validation and test are whole where only images per class are limited.
-        self.rest[drawn if dataset.limit else None] = used.validation + used.test
-
-    @property
-    def n_images(self) -> int:
-        """Largest number of images in the table."""
-        return min(sum(self.train.values()) + sum(self.rest.values()), self.whole)
-
-    @property
-    def n_bytes(self) -> int:
-        """Size of their features."""
-        return bytes_needed(self.model, self.n_images)
 
 
 def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstimate:
@@ -249,7 +191,7 @@ def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstima
     stored = store.keys({trial.key for trial, _ in (*here, *counted)})
     ready = [present for trial, present in here if trial.key not in stored]
     left = {trial.key: trial for trial, _ in counted if trial.key not in stored}
-    workloads, tables, resources = _workloads(left, store)
+    each, tables, resources = workloads_of(left.values(), store)
     needs = (
         *(need for _, need in its_models),
         *dict.fromkeys(data.need for data in its_datasets),
@@ -266,7 +208,8 @@ def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstima
         n_trials=len(its_models) * n_seeded * n_settings,
         n_stored=len(here) - len(ready),
         n_ready=sum(ready),
-        workloads=workloads,
+        workloads=_summed(each.values()),
+        each=tuple((left[key].title, one) for key, one in each.items()),
         batch_size=max((one.batch_size for one in resources if one.batch_size), default=None),
         precision="bf16" if precisions == {"bf16"} else "fp32",
         weight_bytes=sum(FLOAT32_BYTES * (model.parameters or 0) for model in missing),
@@ -280,33 +223,13 @@ def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstima
     )
 
 
-def _workloads(
-    trials: Mapping[str, Trial], store: ResultStore
-) -> tuple[tuple[Workload, ...], list[TableShare], list[ResourceEstimate]]:
-    """Add up what trials compute; also return their tables of features, and what each needs."""
-    partly = store.partly_measured(trials)
+def _summed(trials: Iterable[Workload]) -> tuple[Workload, ...]:
+    """Add up what trials compute, by model and setting."""
     found: dict[tuple[str, str], Workload] = {}
-    tables: dict[str, TableShare] = {}
-    resources = []
-    for key, trial in trials.items():
-        need = methods.needs(trial, store.measurements(key) if key in partly else ())
-        setting = f"{trial.setting.name} {trial.setting.protocol}"
-        before = found.get((trial.model.name, setting)) or Workload(trial.model, setting)
-        evaluated = need.evaluated
-        if need.features:
-            table = tables.setdefault(need.table, TableShare(trial))
-            evaluated -= table.n_images
-            table.add(trial)
-            evaluated += table.n_images
-        found[trial.model.name, setting] = replace(
-            before,
-            trials=before.trials + 1,
-            steps=before.steps + (need.steps if need.batch_size else 0),
-            trained=before.trained + need.steps * (need.batch_size or 0),
-            evaluated=before.evaluated + evaluated,
-        )
-        resources.append(need)
-    return tuple(found.values()), list(tables.values()), resources
+    for one in trials:
+        key = one.model.name, one.setting
+        found[key] = found[key] + one if key in found else one
+    return tuple(found.values())
 
 
 def _arithmetic(tables: Sequence[TableShare], cache: Path) -> float | None:

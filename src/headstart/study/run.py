@@ -4,12 +4,13 @@ import os
 import socket
 import traceback
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from threading import Condition, Event, Thread
+from types import MappingProxyType
 
 from headstart import datasets, features, methods, models
 from headstart.artifacts import ArtifactFolder
@@ -28,6 +29,7 @@ from headstart.spec.formatting import count, html_table, percent
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
 from headstart.study.stragglers import Stragglers
+from headstart.study.workload import expected_costs
 from headstart.trial import run_trial
 
 __all__ = ["StudyRun", "check_context", "run_study"]
@@ -97,7 +99,8 @@ def run_study(
         Where and how to run.
     executor
         Measures candidates and scores test images: one more trial than it has workers is under way
-        at a time. Without, this process measures trial after trial.
+        at a time, those first that are expected to take longest. Without, this process measures
+        trial after trial.
 
     Raises
     ------
@@ -112,8 +115,12 @@ def run_study(
     if pending:
         check_early(pending, context, remote=getattr(executor, "remote", False))
         store.make()
+    costs: dict[str, float] = {}
+    if pending and executor is not None and executor.workers > 1:
+        known = [trial for trial in trials if trial.key in stored]
+        costs, _ = expected_costs(pending, known, store, context)
     with store.kept_open():
-        outcomes = Lanes(pending, store, context, executor).run()
+        outcomes = Lanes(pending, store, context, executor, costs).run()
     by_key = {result.trial.key: result for result in store.results({trial.key for trial in trials})}
     return StudyRun(
         results=tuple(by_key[trial.key] for trial in trials if trial.key in by_key),
@@ -135,6 +142,9 @@ class Lanes:
         Trials to measure, in this order.
     store, context, executor
         As in `run_study`.
+    costs
+        What trials are expected to cost, by their keys: the longest begin first. In their order
+        without.
     """
 
     def __init__(
@@ -143,11 +153,13 @@ class Lanes:
         store: ResultStore,
         context: RunContext,
         executor: Executor | None,
+        costs: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self._store, self._context, self._executor = store, context, executor
         self._total = len(pending)
-        self._waiting = deque(enumerate(pending, start=1))
         groups = plan_extractions(pending, context)
+        numbered = list(enumerate(pending, start=1))
+        self._waiting = deque(longest_first(numbered, costs, groups) if costs else numbered)
         if executor is not None:
             groups = shared_out(groups, executor.workers)
         # By trials that wait for them; and those that are being computed.
@@ -297,6 +309,22 @@ class Lanes:
 
 def _extract(context: RunContext, group: ExtractionGroup, send: Send) -> None:
     extract_group(group, context, send)
+
+
+def longest_first(
+    numbered: Sequence[tuple[int, Trial]],
+    costs: Mapping[str, float],
+    groups: Sequence[ExtractionGroup],
+) -> list[tuple[int, Trial]]:
+    """Return trials by what they cost, so that no worker is left with a long one in the end.
+
+    Those that wait for the features of a group have the cost of all that wait for them.
+    """
+    whole = dict(costs)
+    for group in groups:
+        together = sum(costs[trial.key] for trial in group.trials)
+        whole |= {trial.key: together for trial in group.trials}
+    return sorted(numbered, key=lambda pair: -whole[pair[1].key])
 
 
 def shared_out(groups: Sequence[ExtractionGroup], workers: int) -> list[ExtractionGroup]:

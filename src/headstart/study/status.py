@@ -1,13 +1,12 @@
 """How far a study is, read from its store on any machine: done, running, failed, waiting."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import fmean
 
 from headstart.spec import Failure, Measurement, Trial
 from headstart.store import Lease, ResultStore
+from headstart.study.workload import mean_seconds
 
 __all__ = ["RunningTrial", "StudyStatus", "study_status"]
 
@@ -125,21 +124,13 @@ def seconds_left(
     measured
         Candidates of the trials that run, by their keys.
     """
-    taken: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for trial, seconds in done:
-        model, setting = trial.model.name, trial.setting.name
-        for like in ((model, setting), (setting,)):
-            taken[like].append(seconds)
-    total = 0.0
+    mean, total = mean_seconds(done), 0.0
     for trial in left:
-        of: list[tuple[str, ...]] = [
-            (trial.model.name, trial.setting.name), (trial.setting.name,)
-        ]  # fmt: skip
-        likes = [one for one in of if one in taken]
-        if not likes:
+        usual = mean(trial)
+        if usual is None and (usual := mean(trial, any_model=True)) is None:
             return None
         spent = sum(sum(one.seconds.values()) for one in measured.get(trial.key, ()))
-        total += max(0.0, fmean(taken[likes[0]]) - spent)
+        total += max(0.0, usual - spent)
     return total / max(1, len(measured))
 
 

@@ -1,6 +1,7 @@
 """The definition of a study, in Python or as a file."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from numbers import Integral
@@ -29,6 +30,7 @@ from headstart.spec.noun import Noun, first_invalid
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
 from headstart.study.run import StudyRun, run_study
+from headstart.study.workload import expected_work
 
 __all__ = ["SHIPPED", "Study", "setting_options"]
 
@@ -333,7 +335,8 @@ class Study(Noun):
         )
         results = ResultStore(store, create=True)
         options = {**(executor_options or {}), "note": context.reporter.note}
-        with executor_of(workers, device, executor, **options) as opened:
+        expected = partial(expected_work, trials, results, context)
+        with executor_of(workers, device, executor, expected=expected, **options) as opened:
             return run_study(trials, results, context, opened)
 
     def _refuse_code(self, keys: Collection[str]) -> None:

@@ -1,8 +1,12 @@
 """Measure the speed of this device: networks on random pixels, and large matrix products."""
 
+import json
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +17,9 @@ from headstart import models
 from headstart.context import ProgressReporter
 from headstart.devices import Device
 from headstart.errors import HeadstartError, TrainingError
+from headstart.files import replaced, writable_folder
 from headstart.spec import Model, TrainingConfig, Weights
+from headstart.spec.noun import digest
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +27,16 @@ if TYPE_CHECKING:
     from headstart.models.network import Network
     from headstart.training.pixels import Batch
 
-__all__ = ["Throughput", "complete_throughput", "device_name", "matrix_rate", "measure_throughput"]
+__all__ = [
+    "Throughput",
+    "complete_throughput",
+    "device_name",
+    "keep_throughput",
+    "kept_throughput",
+    "matrix_rate",
+    "measure_throughput",
+    "throughput_key",
+]
 
 PRODUCT_SIDE = 1024
 PRODUCT_SECONDS = 0.15
@@ -31,6 +46,8 @@ SECONDS, ALL_SECONDS = 2.0, 30.0
 SMALLEST, GROWTH = 2, 4
 CLASSES = 10
 SEED = 0
+# Of the cache.
+FOLDER = "throughput"
 
 
 @dataclass(frozen=True)
@@ -124,6 +141,77 @@ def measure_throughput(
                 reporter.note(f"{model.name}: not measured: {error}")
         reporter.advance()
     return found
+
+
+def throughput_key(model: Model, precision: str) -> str:
+    """Return the key of a network's throughput: weights do not change it."""
+    return digest([model.untrained_identity, precision])
+
+
+def keep_throughput(
+    rates: Mapping[str, Throughput],
+    wanted: Iterable[Model],
+    precision: str,
+    device: tuple[str, bool],
+    cache: Path,
+) -> None:
+    """Keep measured throughput in the cache, beside what was kept of this device before.
+
+    Parameters
+    ----------
+    rates
+        By the model's name, as `measure_throughput` returns them.
+    device
+        Its name and whether it is a GPU, as `device_name` returns them.
+    """
+    name, is_gpu = device
+    file = cache / FOLDER / f"{'gpu' if is_gpu else 'cpu'}-{digest(name)[:12]}.json"
+    networks = _networks(file)
+    for model in wanted:
+        if rate := rates.get(model.name):
+            before = networks.get(key := throughput_key(model, precision), rate)
+            # Of a study without training, that of another one.
+            networks[key] = Throughput(rate.training or before.training, rate.forward)
+    record = {"device": name, "networks": {key: asdict(one) for key, one in networks.items()}}
+    writable_folder(file.parent)
+    with replaced(file) as temporary:
+        temporary.write_text(json.dumps(record, indent=1))
+
+
+def kept_throughput(cache: Path, device: Device) -> dict[str, Throughput]:
+    """Return the throughput that was kept last, of GPUs or of processors as `device` says.
+
+    On ``"auto"``, of a GPU if one was measured. By `throughput_key`; what cannot be read is left
+    out.
+    """
+    kinds = {"cpu": ("cpu",), "cuda": ("gpu",)}.get(device, ("gpu", "cpu"))
+    for kind in kinds:
+        found: dict[str, Throughput] = {}
+        with suppress(OSError):
+            files = (cache / FOLDER).glob(f"{kind}-*.json")
+            for file in sorted(files, key=lambda file: file.stat().st_mtime):
+                found |= _networks(file)
+        if found:
+            return found
+    return {}
+
+
+def _networks(file: Path) -> dict[str, Throughput]:
+    try:
+        networks = json.loads(file.read_text())["networks"]
+        return {
+            key: Throughput(_rate_of(one["training"]), _rate_of(one["forward"]))
+            for key, one in networks.items()
+        }
+    # Missing, or damaged: it is measured again at will.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _rate_of(found: float | None) -> float | None:
+    if found is None or 0 < float(found) < math.inf:
+        return found
+    raise ValueError(found)
 
 
 def device_name(device: Device) -> tuple[str, bool]:
