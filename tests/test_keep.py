@@ -159,6 +159,29 @@ def test_object_storage_gets_the_same_files(run, bucket, tmp_path):
         assert kept_there.get(name).read_bytes() == (place / name).read_bytes()
 
 
+@pytest.mark.parametrize("place", ["path", "s3"])
+def test_how_a_model_was_chosen_stays_when_another_store_has_the_same_trial(
+    place, tmp_path, request
+):
+    study = STUDY.model_copy(update={"settings": ("linear",)})
+    url = f"{request.getfixturevalue('bucket')}/m" if place == "s3" else str(tmp_path / "models")
+    folder, options = (
+        ArtifactFolder(url, tmp_path / "copies"),
+        {"device": "cpu", "keep_models": url},
+    )
+    (result,) = study.run(tmp_path / "one.db", **options).results
+    key = result.trial.key
+    choice = {"date": "2026-01-02", "models": 3, "images": 80, "folds": 5, "repeats": 2,
+              "complete": True, "tied": ["other"]}  # fmt: skip
+    for tied in ("once", "other"):
+        models.keep_choice(key, folder, choice | {"tied": [tied]})
+    study.run(tmp_path / "two.db", **options)
+    assert models.choice_of(key, folder) == {"trial": key, **choice}
+    card = folder.get(f"{key[:12]}/README.md").read_text()
+    assert card.count(models.choice_text(choice)) == card.count("## How the model was chosen") == 1
+    assert f"| top-1 | {result.accuracy:.4f} |" in card
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path):
     with refused("storage.not_writable"):
         STUDY.run(tmp_path / "r.db", keep_models="/sys/models")

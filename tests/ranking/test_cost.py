@@ -1,12 +1,17 @@
-"""What a network costs: its memory against sums by hand."""
+"""What a network costs: memory against sums by hand, latency on a simulated clock."""
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from headstart.ranking.cost import peak_memory
+import small_network
+from headstart import models
+from headstart.context import RunContext
+from headstart.ranking import cost
+from headstart.ranking.cost import measure_cost, peak_memory, timed_again
 
 PIXELS = 4 * 32 * 32
 CONVOLUTIONS = nn.Sequential(
@@ -64,3 +69,54 @@ def test_views_take_no_memory():
     peak, weights = memory_of(Views().eval())
     # The images, and once more in the order of rows.
     assert weights + 2 * 3 * PIXELS <= peak <= weights + 2 * 3 * PIXELS + 100
+
+
+class Busy:
+    """A runtime on a clock of its own: each pass takes its number of seconds, then all the last."""
+
+    name, version, batch_size = "torch", "0", 4
+
+    def __init__(self, monkeypatch, *seconds: float) -> None:
+        self.now, self.seconds, self.n_passes = 0.0, seconds, 0
+        monkeypatch.setattr(cost, "time", SimpleNamespace(perf_counter=lambda: self.now))
+        monkeypatch.setattr(cost, "make_runtime", lambda *_: self)
+
+    def __call__(self, pixels):
+        self.now += self.seconds[min(self.n_passes, len(self.seconds) - 1)]
+        self.n_passes += 1
+        return np.zeros((len(pixels), 1), np.float32)
+
+
+def measured(cache) -> cost.Cost:
+    network = models.find(f"{small_network.__file__}:build?mean=0.5,0.5,0.5&std=0.3,0.3,0.3&size=8")
+    return measure_cost(network, "fp32", RunContext(device="cpu", cache=cache))
+
+
+@pytest.mark.parametrize("quiet", [0, 1, 2])
+def test_the_fastest_block_is_the_latency(monkeypatch, tmp_path, quiet):
+    """Blocks of 0.5 s, three of them; a neighbour that slows all others changes nothing."""
+    passes = [0.01] * cost.WARM_UP
+    for block in range(cost.BLOCKS):
+        # Behind the second one, two batches for the throughput.
+        passes += [0.04] * 2 * (block == 2)
+        passes += [*[0.01] * 49, 0.02] if block == quiet else [0.06] * 9
+    Busy(monkeypatch, *passes)
+    found = measured(tmp_path)
+    assert found.latency == pytest.approx(0.01)
+    assert 0.01 <= found.latency_95 < 0.02
+    assert found.throughput == pytest.approx(4 / 0.04)
+
+
+def test_a_slow_network_is_timed_by_few_passes(monkeypatch, tmp_path):
+    runtime = Busy(monkeypatch, 2.0)
+    found = measured(tmp_path)
+    assert (found.latency, found.throughput) == (2.0, 0.5)
+    assert runtime.n_passes == cost.WARM_UP + cost.BLOCKS * cost.FEWEST
+
+
+def test_timing_again_makes_latency_no_higher(monkeypatch):
+    known = cost.Cost(0.02, 0.03, 50.0, 1, "torch")
+    slower, faster = (timed_again(known, Busy(monkeypatch, one), 8) for one in (0.04, 0.01))
+    assert slower == known
+    assert (faster.latency, faster.latency_95) == pytest.approx((0.01, 0.01))
+    assert (faster.throughput, faster.memory) == (50.0, 1)

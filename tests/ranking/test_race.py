@@ -1,12 +1,13 @@
 """The race: order, budget, parking, what earlier runs measured; by a simulated clock."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from headstart.ranking.elimination import CrossValidated, Level, critical_values
-from headstart.ranking.race import Budget, Race, Racer, StepOutcome
+from headstart.ranking.race import BUDGET, Budget, Race, Racer, StepOutcome
 
 SIZES = (100, 200, 400)
 
@@ -180,6 +181,61 @@ def test_a_step_that_was_given_up_is_not_tried_again():
         assert world.begun.count(("m3", 2)) == 1
         assert (race.racers[3].reason, race.racers[3].needed) == ("budget", 5000)
         assert world.now + 3 <= budget
+
+
+def test_what_was_measured_no_further_says_that_the_budget_ended():
+    """Also of the worse half, which may not have been tried again, and of those that all end."""
+    models = {f"m{i}": (0.7 + 0.02 * i, 0.02) for i in range(8)}
+    for budget in (40.0, 60.0, 70.0, 100.0, 1e6):
+        race, _ = race_of(models, budget)
+        for one in race.racers:
+            if one.status == "racing":
+                assert (one.reason == BUDGET) == (one.level < 2)
+
+
+def test_decoding_does_not_grow_with_the_network():
+    """A large network has ten times the arithmetic of a small one, and the same images."""
+
+    class Decoding(Simulated):
+        def __call__(self, racer, level, allowed, limit=np.inf):
+            found = super().__call__(racer, level, allowed, limit)
+            self.now += 0.05 * SIZES[0]
+            rate = found.seconds_per_image + 0.05
+            return replace(found, seconds_per_image=rate, overhead=0.05)
+
+    models = {"small": (0.8, 0.002), "large": (0.9, 0.02)}
+    first, _ = race_of(models, 0.0)
+    world = Decoding(models, startup=0.0)
+    racers = [Racer(name, i, cost=models[name][1]) for i, name in enumerate(models)]
+    race = Race(racers, first.levels, world, Budget(1e6, world.clock))
+    race._take(racers[0], world(racers[0], 0, np.inf))
+    known, unknown = (race.predicted(one, level) for one, level in zip(racers, (1, 0), strict=True))
+    assert unknown - known == pytest.approx(100 * 0.018, abs=1.5)
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+def test_what_fits_is_known_after_one_look(given_up):
+    """Of the first model only, where the budget allowed nothing; by its fits where it had begun."""
+    seen = []
+
+    def measure(racer, level, allowed, limit):
+        seen.append((racer.name, allowed))
+        if racer.name == "broken":
+            return StepOutcome(None, 0.1, reason="weights damaged")
+        return StepOutcome(None, 2.0, 0.1, 4.0 * given_up, 1.0, reason=BUDGET, needed=12.0)
+
+    first, _ = race_of({"a": (0.9, 0.1), "b": (0.9, 0.1)}, 0.0)
+    racers = [Racer("broken", 0, cost=1.0), Racer("a", 1, cost=2.0), Racer("b", 2, cost=3.0)]
+    race = Race(racers, first.levels, measure, Budget(0.0), n_final=50)
+    race.run()
+    assert seen == []
+    (known,) = race.learn()
+    assert (known.name, seen) == ("a", [("broken", 0.0), ("a", 0.0)])
+    assert race.learn() == [known]
+    fits = race.fits(known, lambda n: 0.01 * n)
+    # All 450 images, the first cross-validation, half of one on all; the network is loaded thrice.
+    first, top = (4.0, 4.0 * 4**1.3) if given_up else (1.0, 4.0)
+    assert fits == pytest.approx(3 + 3 * 1.0 + 1.5 * (45 + first + 0.5 * top))
 
 
 def test_what_was_measured_before_counts_as_it_did_then():

@@ -1,12 +1,11 @@
 """What lies beside an exported network: a model card with its numbers, an example that runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
-from typing import Any
 
 from headstart.deploy.final_network import FinalNetwork, validation_score
 from headstart.deploy.verify import Comparison
-from headstart.models import licence_of
+from headstart.models import choice_text, licence_of
 from headstart.models.saved_networks import card_front_matter
 from headstart.shown_names import markdown
 from headstart.spec import Model, Result
@@ -16,7 +15,6 @@ from headstart.stats import wilson_interval
 __all__ = ["example", "model_card", "packages"]
 
 SHOWN_CLASSES = 100
-SHOWN_TIED = 10
 # What runs an exported folder, beside NumPy and Pillow.
 PACKAGES = {
     "onnx": ("torch", "onnx", "onnxruntime", "onnxscript"),
@@ -138,29 +136,11 @@ def _choice(result: Result, final: FinalNetwork, chosen_by: str) -> list[str]:
         "fitted again": "The classifier was fitted again to the same features with these values.",
     }[final.origin]
     return [
-        *([_race(final.choice, result.n_test), ""] if final.choice else []),
+        *([choice_text(final.choice), ""] if final.choice else []),
         f"Result {trial.key[:12]}, {markdown(chosen_by)}. Setting `{trial.setting.name}`, protocol "
         f"{trial.setting.protocol}, seed {trial.seed}; on validation "
         f"({100 * validation_score(result):.2f} %) were chosen: {values}. {network}",
     ]
-
-
-def _race(choice: Mapping[str, Any], n_test: int) -> str:
-    """Return how `headstart rank` chose the model."""
-    tied = [markdown(name) for name in choice["tied"]]
-    listed = ", ".join(tied[:SHOWN_TIED]) + (" and more" if len(tied) > SHOWN_TIED else "")
-    among = (
-        f"among {choice['models']} models by {choice['repeats']} times {choice['folds']}-fold "
-        f"cross-validation on {choice['images']:,} images"
-        if choice["models"] > 1
-        else "as the only candidate that it measured"
-    )
-    beside = f"; not significantly different: {listed}" if tied else ""
-    ended = "" if choice["complete"] else ", ended by its budget"
-    return (
-        f"`headstart rank` chose the model on {choice['date']} {among}{ended}{beside}. The "
-        f"{n_test:,} test images played no part in that choice."
-    )
 
 
 def _classes(final: FinalNetwork) -> list[str]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from headstart import models
 from headstart.artifacts import ArtifactFolder
+from headstart.clock import Clock
 from headstart.context import RunContext
 from headstart.datasets import Decodable, JoinedImages, Splits
 from headstart.datasets.images import map_ahead
@@ -129,6 +130,7 @@ def penultimate_features(
     request: FeatureRequest,
     context: RunContext,
     runtimes: "dict[str, FeatureRuntime] | None" = None,
+    clock: Clock | None = None,
 ) -> Features:
     """Return penultimate features of unaugmented images; compute those that are not cached.
 
@@ -140,6 +142,8 @@ def penultimate_features(
         n images. With `skip_broken`, broken ones have NaN as features and are listed in the result.
     runtimes
         Networks that are loaded, by `runtime_key`; one that has to be loaded is added.
+    clock
+        Times the loading of the network, as ``load``.
 
     Returns
     -------
@@ -156,7 +160,7 @@ def penultimate_features(
         found = table.read(request.rows, warn, skip_broken=skip_broken)
         if found is None:
             wanted = Extraction(model, request, table)
-            _extract([wanted], context, runtimes)
+            _extract([wanted], context, runtimes, clock or Clock())
             if wanted.error:
                 raise wanted.error
             found = table.read(request.rows, warn, skip_broken=skip_broken)
@@ -208,7 +212,7 @@ def extract_together(
         # In the order of their keys, so that two processes never wait for each other.
         for key in sorted(by_key):
             locks.enter_context(by_key[key].table.locked(lambda: context.reporter.stage(WAITING)))
-        _extract(list(by_key.values()), context)
+        _extract(list(by_key.values()), context, None, Clock())
     return [by_key[table.key].error for table in tables]
 
 
@@ -365,7 +369,8 @@ class Extraction:
 def _extract(
     wanted: list[Extraction],
     context: RunContext,
-    kept: "dict[str, FeatureRuntime] | None" = None,
+    kept: "dict[str, FeatureRuntime] | None",
+    clock: Clock,
 ) -> None:
     """Compute what is missing in tables, in as many passes over the images as memory needs.
 
@@ -392,7 +397,7 @@ def _extract(
             while left and room > 0:
                 one = left.pop(0)
                 tables.enter_context(one.opened)
-                with one.guarded():
+                with one.guarded(), clock("load"):
                     room -= one.open(context, runtimes)
                     loaded.append(one)
             if loaded:

@@ -8,6 +8,7 @@ from headstart.models.model_catalogue import EMBEDDED, catalogue, find, runs_cod
 from headstart.models.pretrained import names as pretrained_names
 from headstart.models.saved_networks import (
     choice_of,
+    choice_text,
     describe,
     keep,
     keep_choice,
@@ -21,6 +22,7 @@ __all__ = [
     "auxiliary_weight",
     "catalogue",
     "choice_of",
+    "choice_text",
     "describe",
     "fetch",
     "find",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "card_front_matter",
     "choice_of",
+    "choice_text",
     "describe",
     "keep",
     "keep_choice",
@@ -30,6 +31,9 @@ __all__ = [
 CONFIG, CARD = "config.json", "README.md"
 # How `headstart rank` chose the network.
 CHOICE = "choice.json"
+CHOICE_FIELDS = {"trial", "date", "models", "images", "folds", "repeats", "complete", "tied"}
+CHOICE_TITLE = "\n## How the model was chosen\n\n"
+SHOWN_TIED = 10
 # Digits of a trial's key in the name of its folder.
 KEY_DIGITS = 12
 # Behind the name of a folder, until the trial's result is stored.
@@ -85,15 +89,44 @@ def describe(result: Result, folder: ArtifactFolder) -> None:
 
 
 def keep_choice(key: str, folder: ArtifactFolder, choice: Mapping[str, Any]) -> None:
-    """Write how a trial's model was chosen where its network is kept; the last choice counts.
+    """Write how a trial's model was chosen where its network is kept, for programs and on its card.
+
+    The last choice counts.
 
     Raises
     ------
     StorageError
         It cannot be written.
     """
-    with folder.writing(f"{key[:KEY_DIGITS]}/{CHOICE}") as file:
-        file.write_text(json.dumps({"trial": key, **choice}, indent=1), encoding="utf-8")
+    _write_choice(key[:KEY_DIGITS], folder, {"trial": key, **choice})
+
+
+def _write_choice(place: str, folder: ArtifactFolder, choice: Mapping[str, Any]) -> None:
+    with folder.writing(f"{place}/{CHOICE}") as file:
+        file.write_text(json.dumps(choice, indent=1), encoding="utf-8")
+    if not folder.exists(f"{place}/{CARD}"):
+        return
+    text, _, _ = folder.get(f"{place}/{CARD}").read_text(encoding="utf-8").partition(CHOICE_TITLE)
+    with folder.writing(f"{place}/{CARD}") as file:
+        file.write_text(f"{text}{CHOICE_TITLE}{choice_text(choice)}\n", encoding="utf-8")
+
+
+def choice_text(choice: Mapping[str, Any]) -> str:
+    """Return how `headstart rank` chose a model, for a card."""
+    tied = [markdown(name) for name in choice["tied"]]
+    listed = ", ".join(tied[:SHOWN_TIED]) + (" and more" if len(tied) > SHOWN_TIED else "")
+    among = (
+        f"among {choice['models']} models by {choice['repeats']} times {choice['folds']}-fold "
+        f"cross-validation on {choice['images']:,} images"
+        if choice["models"] > 1
+        else "as the only candidate that it measured"
+    )
+    beside = f"; not significantly different: {listed}" if tied else ""
+    ended = "" if choice["complete"] else ", ended by its budget"
+    return (
+        f"`headstart rank` chose the model on {choice['date']} {among}{ended}{beside}. The test "
+        "images played no part in that choice."
+    )
 
 
 def choice_of(key: str, folder: ArtifactFolder) -> dict[str, Any] | None:
@@ -105,7 +138,8 @@ def choice_of(key: str, folder: ArtifactFolder) -> dict[str, Any] | None:
         choice = json.loads(folder.get(name).read_text(encoding="utf-8"))
     except ValueError:
         return None
-    return choice if isinstance(choice, dict) and choice.get("trial") == key else None
+    whole = isinstance(choice, dict) and choice.keys() >= CHOICE_FIELDS
+    return choice if whole and choice["trial"] == key else None
 
 
 def settle(key: str, folder: ArtifactFolder) -> None:
@@ -117,13 +151,15 @@ def settle(key: str, folder: ArtifactFolder) -> None:
     provisional, place = _provisional(key), key[:KEY_DIGITS]
     if not folder.exists(f"{provisional}/{CARD}"):
         return
+    if choice := choice_of(key, folder):
+        _write_choice(provisional, folder, choice)
     if folder.local:
         # One of the same trial in another store.
         shutil.rmtree(folder.local / place, ignore_errors=True)
         (folder.local / provisional).rename(folder.local / place)
         return
     # Object storage has no folders to rename. The card goes last: until then it is done again.
-    for name in (WEIGHTS, CONFIG, CARD):
+    for name in (WEIGHTS, CONFIG, CHOICE, CARD):
         if folder.exists(f"{provisional}/{name}"):
             folder.move(f"{provisional}/{name}", f"{place}/{name}")
 

@@ -23,7 +23,7 @@ from headstart.features.runtime import FeatureRuntime
 from headstart.labels import kind_of
 from headstart.methods.linear import KORNBLITH_LAMBDAS
 from headstart.ranking.answer import Cost
-from headstart.ranking.cost import measure_cost
+from headstart.ranking.cost import measure_cost, timed_again
 from headstart.spec import Dataset, Model, digest
 from headstart.spec.setting import Precision, Resize
 
@@ -94,6 +94,10 @@ class RankImages:
     def rows(self, level: int) -> Labels:
         """Return the sorted places of a level's images among train and validation."""
         return np.sort(self.order[: self.sizes[level]])
+
+    def n_new(self, level: int) -> int:
+        """Return the number of a level's images that are in no smaller one."""
+        return self.sizes[level] - (self.sizes[level - 1] if level else 0)
 
     def folds(self, level: int) -> Labels:
         """Return (R, n) int64 folds of a level's images, the same for all models."""
@@ -375,8 +379,9 @@ class RankJob:
     """A step of the race: a model on a level, if its features take no more than `allowed` seconds.
 
     `n_images` of them are counted: those of the step, and those that are needed in the end. The
-    cross-validation is given up when the step cannot end within `limit` seconds. `cost` is what an
-    earlier step measured of the model's speed.
+    cross-validation is given up when the step cannot end within `limit` seconds. `cost` is what
+    earlier steps measured of the model's speed; its latency is timed again where the network is
+    loaded.
     """
 
     model: Model
@@ -399,8 +404,8 @@ class RankMeasurement:
         (R, n) bool; None where the step was not ended: the network is too slow, or features, or all
         of the step, take `needed` seconds.
     seconds
-        Time of each part: ``cost``, ``load`` (of a network whose speed is known), ``features``,
-        ``probe``.
+        Time of each part: ``imports``, ``cost``, ``load`` (of a network whose speed is known),
+        ``features``, ``probe``.
     lam
         The lambda that is best over all folds.
     broken
@@ -436,6 +441,10 @@ class CrossValidation:
     def __call__(self, job: RankJob, send: Send | None = None) -> RankMeasurement:
         context = self.context.reporting_to(send) if send else self.context
         clock, cost = Clock(), job.cost
+        # The first step of a process takes seconds for it: no part of what larger levels will take.
+        with clock("imports"):
+            from headstart.devices import resolve_device
+            from headstart.probe import fit_path  # noqa: F401
         if cost is None:
             with clock("cost"):
                 context.reporter.stage("measuring its speed")
@@ -443,20 +452,20 @@ class CrossValidation:
         if self.max_latency is not None and cost.latency > self.max_latency:
             return RankMeasurement(cost, None, clock.seconds)
         images = rank_images(self.dataset, self.seed, context.cache)
-        needed = sum(clock.seconds.values()) + job.n_images * cost.seconds_per_image
-        if needed > job.allowed:
+        begun, rate = sum(clock.seconds.values()), cost.seconds_per_image
+        if begun + job.n_images * rate > job.allowed:
+            needed = begun + images.n_new(job.level) * rate
             return RankMeasurement(cost, None, clock.seconds, needed=needed)
-        from headstart.devices import resolve_device
-
         key = runtime_key(job.model, self.precision)
-        opened = key in _open
         with clock("features"):
             request = images.request(self.dataset, job.level, self.precision)
-            runtimes = _open if opened else _make_room()
-            features = penultimate_features(job.model, request, context, runtimes)
-        if not opened and key in _open:
-            clock.seconds["load"] = min(cost.load, clock.seconds["features"])
-            clock.seconds["features"] -= clock.seconds["load"]
+            runtimes = _open if key in _open else _make_room()
+            features = penultimate_features(job.model, request, context, runtimes, clock)
+        clock.seconds["features"] -= clock.seconds.get("load", 0.0)
+        if job.cost is not None and key in _open:
+            # A neighbour may have slowed it when it was timed first.
+            with clock("cost"):
+                cost = timed_again(cost, _open[key], job.model.input_size)
         if cost.memory > OPEN_BYTES:
             _open.pop(key, None)
         folds, rows = images.folds(job.level), images.rows(job.level)

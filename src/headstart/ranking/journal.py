@@ -44,7 +44,9 @@ class RankJournal:
         bits = np.frombuffer(base64.b64decode(step["right"]), np.uint8)
         right = np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
         lam, broken = step["lambda"], step.get("broken", 0)
-        return RankMeasurement(Cost(**kept["cost"]), right, step["seconds"], lam=lam, broken=broken)
+        # As it was known then, so that what follows is decided as it was.
+        cost = Cost(**step["cost"])
+        return RankMeasurement(cost, right, step["seconds"], lam=lam, broken=broken)
 
     def cost(self, model: Model) -> Cost | None:
         """Return what was measured of a model's speed."""
@@ -62,6 +64,7 @@ class RankJournal:
                 step = {
                     "right": right,
                     "shape": found.right.shape,
+                    "cost": asdict(found.cost),
                     "seconds": found.seconds,
                     "lambda": found.lam,
                     "broken": found.broken,

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from headstart.ranking.elimination import CrossValidated, Level, difference
 
-__all__ = ["Budget", "Measure", "Race", "Racer", "StepOutcome"]
+__all__ = ["BUDGET", "Budget", "Measure", "Race", "Racer", "StepOutcome"]
 
 # Time of a cross-validation grows by a power of the number of images: by the first one unless it
 # grew faster so far, by the second one at most.
@@ -35,6 +35,8 @@ FINAL_SECONDS = 3.0
 SAFETY = 1.5
 # Of the time that is free, the first level may spend this part.
 SHARE = 0.5
+# The reason of a model that was measured no further as there was no time.
+BUDGET = "budget"
 # Of a level's models, these are measured where the budget allows it, whatever the level's share.
 FEWEST = 2
 
@@ -51,11 +53,13 @@ class StepOutcome:
         All time of the step, as it counts for the budget.
     seconds_per_image, load_seconds
         Of its features, once the network is loaded, and to load it.
+    overhead
+        Of `seconds_per_image`, what does not grow with the network: decoding above all.
     probe_seconds
-        Time of the cross-validation.
+        Time of the cross-validation, or what it was expected to take where it was given up.
     needed
-        Seconds that the step would have taken, where it was not begun, or not ended, because it did
-        not fit.
+        Seconds that the step would have taken, as far as is known, where it was not begun, or not
+        ended, because it did not fit.
     recalled
         Whether an earlier run measured it.
     """
@@ -68,6 +72,7 @@ class StepOutcome:
     reason: str = ""
     needed: float | None = None
     recalled: bool = False
+    overhead: float = 0.0
 
 
 class Measure(Protocol):
@@ -125,8 +130,11 @@ class Racer:
         ``"racing"``; ``"dropped"``: significantly worse; ``"left out"``: it cannot be measured.
     reason
         Why it is not racing, or why it was not measured further.
-    attempted
-        Seconds that its next step takes, as an attempt has shown that did not fit; else 0.
+    overhead
+        Of `seconds_per_image`, what does not grow with the network.
+    attempted, attempted_probe
+        Seconds that its next step takes, and its cross-validation, as an attempt has shown that did
+        not fit; else 0.
     """
 
     name: str
@@ -143,6 +151,8 @@ class Racer:
     load_seconds: float = 0.0
     needed: float | None = None
     attempted: float = 0.0
+    attempted_probe: float = 0.0
+    overhead: float = 0.0
 
     @property
     def level(self) -> int:
@@ -194,8 +204,12 @@ class Race:
                 self._advance(waiting[first : first + self._workers], self.budget.seconds)
                 for first in range(0, len(waiting), self._workers)
             ):
-                return
+                break
             self._drop()
+        # Also of those that the better half left behind, or that ended on equally few images.
+        for one in self.racers:
+            if one.status == "racing" and one.level < len(self.levels) - 1:
+                one.reason = one.reason or BUDGET
 
     def _half(self, waiting: list[Racer], level: int) -> list[Racer]:
         """Return the better half of models, where there is no time to measure all on all images.
@@ -298,6 +312,34 @@ class Race:
         # The network is loaded for its features, and to be kept.
         return FINAL_SECONDS + 2 * racer.load_seconds + SAFETY * (images + fits)
 
+    def learn(self) -> list[Racer]:
+        """Return the racing models of known speed; if there is none, measure the first one's.
+
+        The budget is no limit: what would fit can be said then.
+        """
+        for one in [] if any(each.seconds_per_image for each in self.racers) else self._ordered():
+            self._take(one, self._measure(one, 0, 0.0, 0.0))
+            if one.status == "racing":
+                break
+        return [one for one in self._ordered() if one.seconds_per_image]
+
+    def fits(self, racer: Racer, guess: Callable[[int], float]) -> float:
+        """Return the seconds that a model's first level and its test take, if no other one races.
+
+        They are more than is expected, as what is set aside for a test is.
+
+        Parameters
+        ----------
+        guess
+            Number of images -> seconds of a cross-validation, where nothing is known of it.
+        """
+        first, last = self.sizes[0], self.sizes[-1]
+        seen = self.probe(racer, 0) or racer.attempted_probe
+        top = seen * (last / first) ** PROBE_POWER or guess(last)
+        images = (first + self.n_remaining(0)) * self._per_image(racer)
+        seconds = images + (seen or guess(first)) + FINAL_SHARE * top
+        return FINAL_SECONDS + 3 * racer.load_seconds + SAFETY * seconds
+
     def n_remaining(self, level: int) -> int:
         """Return the number of images whose features a winner of this level lacks."""
         return self._n_final + self.sizes[-1] - (self.sizes[level] if level >= 0 else 0)
@@ -321,11 +363,14 @@ class Race:
         if racer.seconds_per_image is not None:
             return racer.seconds_per_image
         rates = [
-            one.seconds_per_image / one.cost
+            ((one.seconds_per_image - one.overhead) / one.cost, one.overhead)
             for one in self.racers
             if one.seconds_per_image is not None and one.cost
         ]
-        return float(median(rates)) * racer.cost if rates and racer.cost else 0.0
+        if not rates or not racer.cost:
+            return 0.0
+        of_networks, overheads = zip(*rates, strict=True)
+        return float(median(of_networks)) * racer.cost + float(median(overheads))
 
     def _accuracy(self, racer: Racer) -> float:
         return racer.steps[-1].accuracy(self.levels[racer.level])
@@ -366,7 +411,7 @@ class Race:
             with self._lock:
                 if not self._fits(racer, share if begun >= FEWEST else self.budget.seconds):
                     racer.needed = self.predicted(racer, racer.level + 1)
-                    racer.reason = "budget"
+                    racer.reason = BUDGET
                     return
                 begun += 1
                 left = self.budget.left
@@ -399,11 +444,13 @@ class Race:
         if outcome.recalled:
             self.budget.recall(outcome.seconds / self._workers)
         racer.seconds += outcome.seconds
-        racer.seconds_per_image = outcome.seconds_per_image or racer.seconds_per_image
+        if outcome.seconds_per_image:
+            racer.seconds_per_image, racer.overhead = outcome.seconds_per_image, outcome.overhead
         racer.load_seconds = outcome.load_seconds or racer.load_seconds
         if outcome.measured is None:
             racer.needed, racer.reason = outcome.needed, outcome.reason
             racer.attempted = outcome.needed or 0.0
+            racer.attempted_probe = outcome.probe_seconds
             if outcome.needed is None:
                 racer.status = "left out"
             return
@@ -413,6 +460,7 @@ class Race:
         racer.steps.append(outcome.measured)
         racer.probe_seconds.append(outcome.probe_seconds)
         racer.reason, racer.needed, racer.attempted = "", None, 0.0
+        racer.attempted_probe = 0.0
 
     def _drop(self) -> None:
         """Drop the models that are significantly worse than another one."""

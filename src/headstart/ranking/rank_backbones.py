@@ -46,13 +46,14 @@ from headstart.ranking.cross_validation import (
 from headstart.ranking.elimination import CrossValidated, Level, critical_values
 from headstart.ranking.held_out import fine_tune_leaders, test_winner
 from headstart.ranking.journal import RankJournal
-from headstart.ranking.race import Budget, Race, Racer, StepOutcome
+from headstart.ranking.race import BUDGET, Budget, Race, Racer, StepOutcome
 from headstart.ranking.recommendation import (
     choose,
     duration,
     not_tried,
     ranked_models,
     recommendation_sentence,
+    rounded_up,
 )
 from headstart.spec import Dataset, Model, Setting, Trial
 from headstart.spec.noun import Noun, first_invalid
@@ -68,10 +69,15 @@ DEFAULT_TOLERANCE = 0.005
 # Probability that the best candidate is dropped.
 ERROR = 0.05
 # Increase it when a change of the code may change what is measured.
-IMPLEMENTATION = 5
+IMPLEMENTATION = 6
 # Steps in the winner's lambdas from the one that the cross-validation prefers to those that are
 # tried where there is no time for all: up to the next ones of the cross-validation.
 AROUND = (-4, -2, 0, 2, 4)
+
+
+# Of a cross-validation, where nothing is known of it yet: twice the seconds, and seconds per image
+# and class, of one CPU for 30 to 1,200 images of 2 to 300 classes.
+PROBE_SECONDS, PROBE_PART = 1.0, 1.2e-4
 
 
 class RankOptions(Noun):
@@ -310,7 +316,7 @@ class _Contest:
         self._costs: dict[str, Cost] = {}
         self._lambdas: dict[str, float] = {}
         self._broken: dict[str, int] = {}
-        self._device = device_name(job.context.device)[0]
+        self._device, self._begun = device_name(job.context.device)[0], 0.0
         cache = job.context.cache
         self._arithmetic = {
             one.model.name: models.multiply_adds(one.model, cache) for one in candidates.available
@@ -341,6 +347,7 @@ class _Contest:
         # The stage of a whole run, while each step has its own: reading the images is over.
         n = len(self.race.racers)
         self.job.context.reporter.stage(f"race of {n} model{'s' if n > 1 else ''}")
+        self._begun = self.race.budget.spent
         close_networks()
         try:
             self.race.run()
@@ -466,8 +473,7 @@ class _Contest:
         title = f"{racer.name} on {size:,} images"
         own = reporter.trial_started(title, 0, len(self._by_name))
         cost = self._costs.get(racer.name) or self._journal.cost(model)
-        n_new = size - (self._images.sizes[level - 1] if level else 0)
-        n_needed = n_new + self.race.n_remaining(level)
+        n_needed = self._images.n_new(level) + self.race.n_remaining(level)
         job = RankJob(model, level, allowed, limit, n_needed, cost)
         table = table_of(
             model,
@@ -493,26 +499,31 @@ class _Contest:
     def _outcome(
         self, racer: Racer, level: int, found: RankMeasurement, *, recalled_: bool = False
     ) -> StepOutcome:
+        model = self._by_name[racer.name].model
         self._costs[racer.name] = found.cost
         if found.lam is not None:
             self._lambdas[racer.name] = found.lam
             self._broken[racer.name] = found.broken
         seconds, limit = sum(found.seconds.values()), self.job.max_latency
         # What an earlier run without this limit measured is no reason to take it.
-        if limit is not None and found.cost.latency > limit:
-            reason = f"{1000 * found.cost.latency:.3g} ms per image, over {1000 * limit:.3g} ms"
+        fastest = min(one.latency for one in (found.cost, self._journal.cost(model)) if one)
+        if limit is not None and fastest > limit:
+            reason = f"{1000 * fastest:.3g} ms per image, over {1000 * limit:.3g} ms"
             return StepOutcome(None, seconds, reason=reason)
-        before = self._images.sizes[level - 1] if level else 0
-        n_new = self._images.sizes[level] - before
+        probe = found.seconds.get("probe", 0.0)
+        if probe and found.needed is not None:
+            probe += found.needed - seconds
         # Features that were there cost nothing this time; those of the next level may be lacking.
-        rate = max(found.cost.seconds_per_image, found.seconds.get("features", 0.0) / n_new)
+        alone, n_new = found.cost.seconds_per_image, self._images.n_new(level)
+        rate = max(alone, found.seconds.get("features", 0.0) / n_new)
         return StepOutcome(
             None if found.right is None else CrossValidated(found.right),
             seconds,
             seconds_per_image=rate,
-            probe_seconds=found.seconds.get("probe", 0.0),
+            overhead=rate - alone,
+            probe_seconds=probe,
             load_seconds=found.cost.load,
-            reason="budget" if found.right is None else "",
+            reason=BUDGET if found.right is None else "",
             needed=found.needed,
             recalled=recalled_,
         )
@@ -529,28 +540,41 @@ class _Contest:
     def _nothing(self) -> HeadstartError:
         """Return the error of a race in which no model was measured."""
         racers, limit = self.race.racers, self.job.max_latency
-        slow = [one for one in racers if one.status == "left out"]
-        if limit is not None and len(slow) == len(racers):
-            fastest = min((cost.latency for cost in self._costs.values()), default=0.0)
+        left_out = [one for one in racers if one.status == "left out"]
+        slow = [cost.latency for cost in self._costs.values() if limit and cost.latency > limit]
+        if len(left_out) < len(racers):
+            return self._too_short()
+        if limit is not None and slow:
             return StudyError(
-                f"--max-latency {1000 * limit:.3g}ms excludes all {len(racers)} candidates: the "
-                f"fastest takes {1000 * fastest:.3g} ms per image on this device",
+                f"--max-latency {1000 * limit:.3g}ms excludes all {len(slow)} candidates that run: "
+                f"the fastest takes {1000 * min(slow):.3g} ms per image on this device",
                 code="ranking.constraints",
                 max_latency=limit,
             )
-        if len(slow) == len(racers):
-            return StudyError(
-                f"no candidate can be measured; {slow[0].name}: {slow[0].reason}",
-                code="ranking.no_candidate",
-                named=len(racers),
-            )
-        needed = {one.name: one.needed for one in racers if one.needed}
-        name = min(needed, key=lambda each: needed[each] or 0.0, default=racers[0].name)
-        enough = self.race.budget.spent + self.race.reserve() + 2 * (needed.get(name) or 0.0)
         return StudyError(
-            f"--budget {duration(self.race.budget.seconds)} is too short for one model: {name} on "
-            f"{self.race.sizes[0]:,} images and its test fit {duration(np.ceil(enough))}",
-            code="ranking.budget_short",
-            budget=self.race.budget.seconds,
-            fits=enough,
+            f"no candidate can be measured; {left_out[0].name}: {left_out[0].reason}",
+            code="ranking.no_candidate",
+            named=len(racers),
         )
+
+    def _too_short(self) -> HeadstartError:
+        """Return the error of a budget that not one model fits, after its speed is known."""
+        race = self.race
+        known = race.learn()
+        if not known:
+            return self._nothing()
+        # To read the images takes what it took, or less.
+        fits = {one.name: self._begun + race.fits(one, self._guessed_probe) for one in known}
+        name, enough = min(fits.items(), key=lambda item: item[1])
+        budget, shown = race.budget.seconds, rounded_up(enough)
+        return StudyError(
+            f"--budget {duration(budget)} is too short for one model: {name} on "
+            f"{race.sizes[0]:,} images and its test take up to {duration(shown)}: pass --budget "
+            f"{shown:.0f}s",
+            code="ranking.budget_short",
+            budget=budget,
+            fits=shown,
+        )
+
+    def _guessed_probe(self, n_images: int) -> float:
+        return PROBE_SECONDS + PROBE_PART * n_images * len(self.job.dataset.classes)

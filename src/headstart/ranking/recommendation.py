@@ -2,13 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 from headstart.ranking.answer import Cost, NotTried, RankedModel
 from headstart.ranking.elimination import against_others, difference, interval
-from headstart.ranking.race import Race, Racer
+from headstart.ranking.race import BUDGET, Race, Racer
 
-__all__ = ["choose", "duration", "not_tried", "ranked_models", "recommendation_sentence"]
+__all__ = [
+    "choose",
+    "duration",
+    "not_tried",
+    "ranked_models",
+    "recommendation_sentence",
+    "rounded_up",
+]
 
 # A model is taken for its speed only if it takes at most this part of the best one's latency.
 FASTER = 0.9
@@ -51,7 +59,7 @@ def _ranked(
     apart = difference(one.steps[shared], best.steps[shared], race.levels[shared]).mean
     below, above = against_others(one.steps[level], others, race.levels[level])
     reason = one.reason
-    if reason == "budget":
+    if reason == BUDGET:
         reason = "the budget ended before more images"
     return RankedModel(
         name=one.name,
@@ -181,6 +189,20 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = seconds / SECONDS_PER_MINUTE
     return f"{minutes:.1f} min" if minutes < SECONDS_PER_MINUTE else f"{minutes / 60:.1f} h"
+
+
+def rounded_up(seconds: float) -> float:
+    """Return at least so many seconds: whole ones, or multiples of 10, from 10 min on of 60.
+
+    Examples
+    --------
+    >>> rounded_up(8.2), rounded_up(61), rounded_up(601)
+    (9.0, 70.0, 660.0)
+    """
+    if seconds < SECONDS_PER_MINUTE:
+        return float(ceil(seconds))
+    step = 10 if seconds < 10 * SECONDS_PER_MINUTE else SECONDS_PER_MINUTE
+    return float(step * ceil(seconds / step))
 
 
 def _ms(seconds: float) -> str:
