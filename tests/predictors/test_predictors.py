@@ -142,22 +142,6 @@ def test_logme_is_the_maximum_of_the_evidence(n, d):
     assert transfer_score("logme", features, several) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("features", "labels", "code"),
-    [
-        (np.ones((4, 2)), [0, 1, 0], "analysis.predictor_arrays"),
-        (np.ones(4), [0, 1, 0, 1], "analysis.predictor_arrays"),
-        (np.ones((4, 2)), [1, 1, 1, 1], "analysis.predictor_arrays"),
-        (np.full((4, 2), np.nan), [0, 1, 0, 1], "analysis.predictor_finite"),
-        (np.full((4, 2), np.inf), [0, 1, 0, 1], "analysis.predictor_finite"),
-    ],
-)
-def test_arrays_that_have_no_score(features, labels, code):
-    with pytest.raises(HeadstartError) as error:
-        transfer_score("logme", features, labels)
-    assert error.value.code == code
-
-
 SEPARATION = '''
 import numpy as np
 

@@ -289,8 +289,14 @@ def test_better_separated_classes_score_higher(name):
 @pytest.mark.parametrize("name", PREDICTORS)
 @pytest.mark.parametrize(
     "X",
-    [np.ones((12, 5)), np.repeat(np.eye(4), 3, axis=0), np.eye(12, 40)],
-    ids=["constant", "collapsed", "one image per axis"],
+    [
+        np.ones((12, 5)),
+        np.ones((12, 40)),
+        np.zeros((12, 5)),
+        np.repeat(np.eye(4), 3, axis=0),
+        np.eye(12, 40),
+    ],
+    ids=["constant", "constant and wide", "dead", "collapsed", "one image per axis"],
 )
 def test_degenerate_features_have_a_finite_score(name, X):
     y, source = np.repeat(np.arange(4), 3), np.full((12, 3), 1 / 3)
@@ -301,6 +307,82 @@ def test_classes_of_one_image_have_a_finite_score():
     X, _, source = problem(6, 4, 3)
     for name in PREDICTORS:
         assert np.isfinite(transfer_score(name, X, np.arange(6), source))
+
+
+@pytest.mark.parametrize("X", [np.array([[1.0, 2, 4], [3, 1, 1]]), np.ones((2, 3))])
+def test_two_images_have_a_finite_score(X):
+    """Each image's only neighbour is of the other class."""
+    found = {name: transfer_score(name, X, [0, 1], np.eye(2)) for name in PREDICTORS}
+    assert all(np.isfinite(value) for value in found.values())
+    assert found["knn"] == found["ridge"] == found["transrate"] == 0
+
+
+def test_one_source_class_says_nothing():
+    """What is left to learn is the entropy of the labels: 1/4 log 4 + 3/4 log 4/3."""
+    X, y = problem(20)[0], np.repeat([0, 1], [5, 15])
+    for source in (np.ones((20, 1)), np.eye(4)[np.zeros(20, int)]):
+        for name in ("leep", "nce"):
+            found = transfer_score(name, X, y, source)
+            assert found == pytest.approx(-log(4) / 4 - 3 / 4 * log(4 / 3))
+
+
+def test_dead_features_have_the_evidence_of_noise():
+    """log N(y; 0, I / beta) with beta = n / |y|^2, of classes that 3 and 9 of 12 images have."""
+    y = np.repeat([0, 1], [3, 9])
+    expected = np.mean([0.5 * (log(12 / n) - log(2 * np.pi) - 1) for n in (3, 9)])
+    for X in (np.zeros((12, 5)), 1e-200 * problem(12)[0]):
+        assert transfer_score("logme", X, y) == pytest.approx(expected)
+
+
+def test_evidence_is_free_of_the_scale_and_of_classes_that_no_image_has():
+    X, y, _ = problem()
+    for scale in (1e-6, 1e6, 1e30):
+        assert transfer_score("logme", scale * X, y) == pytest.approx(transfer_score("logme", X, y))
+    several = 2 * np.eye(3, dtype=int)[y] - 1
+    more = np.column_stack([several, -np.ones(len(y), int)])
+    assert transfer_score("logme", X, more) == transfer_score("logme", X, several)
+
+
+X, Y, SOURCE = problem(20, K=2)
+
+
+@pytest.mark.parametrize(
+    ("code", "features", "labels", "source"),
+    [
+        ("analysis.predictor_arrays", X, Y[:10], None),
+        ("analysis.predictor_arrays", X, 0 * Y, None),
+        ("analysis.predictor_arrays", X[:1], Y[:1], None),
+        ("analysis.predictor_arrays", X[:, :0], Y, None),
+        ("analysis.predictor_arrays", X[:0], Y[:0], None),
+        ("analysis.predictor_arrays", X[0], Y, None),
+        ("analysis.predictor_arrays", [["a"]] * 20, Y, None),
+        ("analysis.predictor_arrays", [[1, 2], [3]], [0, 1], None),
+        ("analysis.predictor_arrays", X, np.where(Y, np.nan, 1.0), None),
+        ("analysis.predictor_arrays", X, [None, *Y[1:]], None),
+        ("analysis.predictor_arrays", X, np.full((20, 3), 7), None),
+        ("analysis.predictor_arrays", X, np.full((20, 3), -1), None),
+        ("analysis.predictor_finite", np.where(X > 1, np.nan, X), Y, None),
+        ("analysis.predictor_finite", np.where(X > 1, -np.inf, X), Y, None),
+        ("analysis.predictor_finite", 1e200 * X, Y, None),
+        ("analysis.predictor_probabilities", X, Y, SOURCE[:10]),
+        ("analysis.predictor_probabilities", X, Y, SOURCE[:, 0]),
+        ("analysis.predictor_probabilities", X, Y, SOURCE[:, :0]),
+        ("analysis.predictor_probabilities", X, Y, 10 * SOURCE - 5),
+        ("analysis.predictor_probabilities", X, Y, 0 * SOURCE),
+        ("analysis.predictor_probabilities", X, Y, np.where(SOURCE > 0.5, np.nan, SOURCE)),
+    ],
+)
+def test_bad_arrays_are_refused(code, features, labels, source):
+    for name in ("logme", "leep"):
+        with refused(code):
+            transfer_score(name, features, labels, source)
+
+
+def test_labels_may_be_names():
+    names = np.array(["cat", "dog", "owl"])
+    X, y, source = problem()
+    for name in PREDICTORS:
+        assert transfer_score(name, X, names[y], source) == transfer_score(name, X, y, source)
 
 
 @pytest.mark.parametrize("name", SINGLE)

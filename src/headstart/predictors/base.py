@@ -7,6 +7,7 @@ target dataset. It is one file and one entry point: an object with `label`, `sca
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -31,6 +32,10 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 ScaleName = Literal["proportion", "number", "log"]
+# Of features: what float32 holds, whose squares float64 holds.
+LARGEST = float(np.finfo(np.float32).max)
+# Of probabilities' sums: those of float16 are less exact.
+SUM_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -252,27 +257,73 @@ def transfer_score(
     name
         Its name: ``logme``, or that of an installed package.
     features, labels, source_predictions
-        As `TransferScore.score` has them.
+        As `TransferScore.score` has them; (n,) labels may be names, or any numbers.
 
     Raises
     ------
     UnknownNameError
         No registered predictor has this name.
     AnalysisError
-        Arrays of other shapes, features that are not finite, or fewer than two classes.
+        Arrays of other shapes, no features, or labels of fewer than two classes
+        (``analysis.predictor_arrays``); features that are no finite numbers
+        (``analysis.predictor_finite``); source predictions that are no probabilities
+        (``analysis.predictor_probabilities``).
     """
     score: TransferScore = PREDICTORS[name]
-    X, y = np.asarray(features, dtype=np.float64), np.asarray(labels)
-    several = y.shape[1] > 1 if y.ndim == 2 else len(np.unique(y)) > 1
-    if X.ndim != 2 or y.ndim not in (1, 2) or len(X) != len(y) or not several:
+    X, y = _numbers(name, "features", features), _class_numbers(name, labels)
+    shown = "source_predictions"
+    source = None if source_predictions is None else _numbers(name, shown, source_predictions)
+    several = (y.ndim == 1 and y.max(initial=0) > 0) or (y.ndim == 2 and y.shape[1] > 1)
+    if X.ndim != 2 or not X.shape[1] or len(X) != len(y) or not several or not (y >= 0).any():
         raise AnalysisError(
             f"{name}: expected features (n, d) and labels (n,) or (n, K) of at least two classes, "
             f"found shapes {X.shape} and {y.shape}",
             code="analysis.predictor_arrays", features=X.shape, labels=y.shape,
         )  # fmt: skip
-    if not np.isfinite(X).all():
+    if not np.abs(X).max() <= LARGEST:
         raise AnalysisError(
-            f"{name}: features contain NaN or infinite numbers", code="analysis.predictor_finite"
+            f"{name}: features contain NaN, infinite numbers, or numbers over {LARGEST:.1g}",
+            code="analysis.predictor_finite",
         )
-    source = None if source_predictions is None else np.asarray(source_predictions, np.float64)
-    return float(score.score(X, y.astype(np.int64), source))
+    if source is not None:
+        _check_probabilities(name, source, len(X))
+    return float(score.score(X, y, source))
+
+
+def _numbers(name: str, what: str, values: npt.ArrayLike) -> Floats:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise AnalysisError(
+            f"{name}: {what} are no array of numbers: expected one row per image",
+            code="analysis.predictor_arrays", argument=what,
+        ) from error  # fmt: skip
+
+
+def _class_numbers(name: str, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """(n,) 0..K-1 in the order of the labels, which may be names; (n, K) labels as they are."""
+    given = np.asarray(labels)
+    if given.ndim != 1:
+        numbers = _numbers(name, "labels", labels)
+        if given.ndim == 2 and np.isin(numbers, (-1, 0, 1)).all():
+            return numbers.astype(np.int64)
+    elif not (given.dtype.kind == "f" and np.isnan(given).any()):
+        with suppress(TypeError):
+            return np.unique(given, return_inverse=True)[1].astype(np.int64)
+    raise AnalysisError(
+        f"{name}: expected labels (n,), or (n, K) of 1, 0 and -1; found {given.dtype} of shape "
+        f"{given.shape}, or NaN in it",
+        code="analysis.predictor_arrays", argument="labels",
+    )  # fmt: skip
+
+
+def _check_probabilities(name: str, source: Floats, n: int) -> None:
+    shaped = source.ndim == 2 and len(source) == n and source.shape[1] > 0
+    if not (
+        shaped and (source >= 0).all() and np.allclose(source.sum(axis=1), 1, atol=SUM_TOLERANCE)
+    ):
+        raise AnalysisError(
+            f"{name}: expected source_predictions ({n}, C) that are probabilities: not negative, "
+            f"with rows that add up to 1; found shape {source.shape}",
+            code="analysis.predictor_probabilities", found=source.shape, n=n,
+        )  # fmt: skip

@@ -44,6 +44,8 @@ class LogME:
             if labels.ndim == 2
             else (labels[:, None] == np.unique(labels)).astype(np.float64)
         )
+        # A class that no image has says nothing.
+        targets = targets[:, targets.any(axis=0)]
         U, squared = decompose(features)
         Z = U.T @ targets
         found = [
@@ -73,6 +75,8 @@ def log_evidence(y: Floats, z: Floats, squared: Floats, d: int) -> tuple[float, 
         The log evidence, alpha and beta.
     """
     n = len(y)
+    # |m|^2 is of the order of |y|^2 / s^2; features that are all zero have none.
+    least = ROUNDING * float(y @ y) / float(squared.max(initial=0.0) or 1.0)
     outside = max(float(y @ y - z @ z), 0.0)
     ratio = 1.0
     for _ in range(MOST_STEPS):
@@ -81,7 +85,7 @@ def log_evidence(y: Floats, z: Floats, squared: Floats, d: int) -> tuple[float, 
         weights = float((squared * z**2 / (squared + ratio) ** 2).sum())
         residual = float((z**2 * ratio**2 / (squared + ratio) ** 2).sum()) + outside
         residual = max(residual, ROUNDING * float(y @ y))
-        alpha = gamma / max(weights, ROUNDING)
+        alpha = max(gamma, ROUNDING) / max(weights, least)
         beta = (n - gamma) / residual
         if beta <= 0 or abs(alpha / beta - ratio) <= TOLERANCE * ratio:
             break

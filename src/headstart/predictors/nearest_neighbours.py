@@ -34,6 +34,7 @@ class NearestNeighbours(ClassScore):
         k = min(NEIGHBOURS, n - 1)
         nearest = np.argpartition(-near, k - 1, axis=1)[:, :k]
         votes = np.zeros((n, len(classes.counts)))
-        weights = 1 + np.take_along_axis(near, nearest, axis=1)
+        # One that is the very opposite counts, too, where there is no other.
+        weights = np.maximum(1 + np.take_along_axis(near, nearest, axis=1), np.finfo(float).eps)
         np.add.at(votes, (np.arange(n)[:, None], classes.codes[nearest]), weights)
         return float((votes.argmax(axis=1) == classes.codes).mean())

@@ -60,11 +60,11 @@ def _within(X: Floats, classes: Classes) -> Floats:
 
 def _largest(within: Floats) -> float:
     """Return the largest eigenvalue of a covariance."""
+    if not within.any():
+        return 0.0  # of images that are all the same, which may have no axes left
     if len(within) <= SMALL:
         return float(np.linalg.eigvalsh(within)[-1])
     start = within @ np.diag(within)
-    if not start.any():
-        return 0.0
     return float(eigsh(within, k=1, v0=start, return_eigenvectors=False)[0])
 
 

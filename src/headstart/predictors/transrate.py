@@ -34,7 +34,7 @@ class TransRate(ClassScore):
         within = [
             count / n * _rate(Z[classes.codes == c]) for c, count in enumerate(classes.counts)
         ]
-        return _rate(Z) - float(sum(within))
+        return max(_rate(Z) - float(sum(within)), 0.0)
 
 
 def _rate(Z: Floats) -> float:

@@ -30,11 +30,12 @@ __all__ = ["measure_cost", "peak_memory", "timed_again"]
 
 # Passes before the measurement find memory and algorithms.
 WARM_UP = 3
-# Blocks when a network is loaded, other work between them; passes of one image in a block: so many,
-# or as many as fit the time, if that is more than the fewest.
-BLOCKS, PASSES, FEWEST, SECONDS = 3, 100, 3, 0.5
-# Seconds of the block when it is used again.
-AGAIN_SECONDS = 0.3
+# Passes of one image in a block: so many, or as many as fit the seconds, if that is more than the
+# fewest.
+PASSES, FEWEST = 50, 3
+# Times that a network is timed when it is loaded, other work between them; seconds of each, and of
+# the one when it is used again: at least one block.
+TIMES, SECONDS, AGAIN_SECONDS = 3, 0.4, 0.3
 # Images of the batch whose throughput is measured, unless it takes longer.
 BATCH, BATCH_SECONDS = 16, 5.0
 SEED = 0
@@ -78,12 +79,12 @@ def measure_cost(
     one = _pixels(1, model.input_size)
     for _ in range(WARM_UP):
         runtime(one)
-    blocks = [_block(runtime, one, SECONDS)]
+    found = [_latency(runtime, one, SECONDS)]
     memory = _peak(device, before) or peak_memory(network, model.input_size)
-    blocks.append(_block(runtime, one, SECONDS))
-    throughput = _throughput(runtime, model.input_size, blocks[0][0])
-    blocks += [_block(runtime, one, SECONDS) for _ in range(BLOCKS - len(blocks))]
-    latency, latency_95 = min(blocks)
+    found.append(_latency(runtime, one, SECONDS))
+    throughput = _throughput(runtime, model.input_size, min(found)[0])
+    found += [_latency(runtime, one, SECONDS) for _ in range(TIMES - len(found))]
+    latency, latency_95 = min(found)
     return Cost(latency, latency_95, throughput, memory, runtime.name, load)
 
 
@@ -95,21 +96,26 @@ def timed_again(cost: Cost, runtime: FeatureRuntime, side: int) -> Cost:
     side
         Pixels of its input.
     """
-    known, found = (cost.latency, cost.latency_95), _block(runtime, _pixels(1, side), AGAIN_SECONDS)
-    latency, latency_95 = min(known, found)
+    found = _latency(runtime, _pixels(1, side), AGAIN_SECONDS)
+    latency, latency_95 = min((cost.latency, cost.latency_95), found)
     return replace(cost, latency=latency, latency_95=latency_95)
 
 
-def _block(
+def _latency(
     runtime: FeatureRuntime, one: npt.NDArray[np.uint8], seconds: float
 ) -> tuple[float, float]:
-    """Return the median and the 95th percentile of the seconds that one image takes."""
-    times, began = list[float](), time.perf_counter()
-    while len(times) < FEWEST or (len(times) < PASSES and time.perf_counter() - began < seconds):
-        start = time.perf_counter()
-        runtime(one)
-        times.append(time.perf_counter() - start)
-    return float(np.median(times)), float(np.quantile(times, 0.95))
+    """Return the median and the 95th percentile of the seconds per image in the fastest block."""
+    found, began = list[tuple[float, float]](), time.perf_counter()
+    while not found or time.perf_counter() - began < seconds:
+        times, begun = list[float](), time.perf_counter()
+        while len(times) < FEWEST or (
+            len(times) < PASSES and time.perf_counter() - begun < seconds
+        ):
+            start = time.perf_counter()
+            runtime(one)
+            times.append(time.perf_counter() - start)
+        found.append((float(np.median(times)), float(np.quantile(times, 0.95))))
+    return min(found)
 
 
 def _throughput(runtime: FeatureRuntime, side: int, latency: float) -> float:

@@ -53,6 +53,8 @@ class StepOutcome:
         All time of the step, as it counts for the budget.
     seconds_per_image, load_seconds
         Of its features, once the network is loaded, and to load it.
+    once
+        Of `seconds`, what the first step of a process alone takes.
     overhead
         Of `seconds_per_image`, what does not grow with the network: decoding above all.
     probe_seconds
@@ -72,6 +74,7 @@ class StepOutcome:
     reason: str = ""
     needed: float | None = None
     recalled: bool = False
+    once: float = 0.0
     overhead: float = 0.0
 
 
@@ -455,7 +458,7 @@ class Race:
                 racer.status = "left out"
             return
         if not racer.steps:
-            spent = self.sizes[0] * outcome.seconds_per_image + outcome.probe_seconds
+            spent = self.sizes[0] * outcome.seconds_per_image + outcome.probe_seconds + outcome.once
             self._startup.append(max(0.0, outcome.seconds - spent))
         racer.steps.append(outcome.measured)
         racer.probe_seconds.append(outcome.probe_seconds)

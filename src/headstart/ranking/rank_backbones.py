@@ -520,6 +520,7 @@ class _Contest:
             None if found.right is None else CrossValidated(found.right),
             seconds,
             seconds_per_image=rate,
+            once=found.seconds.get("imports", 0.0),
             overhead=rate - alone,
             probe_seconds=probe,
             load_seconds=found.cost.load,
