@@ -7,19 +7,31 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 
 import headstart as hs
-from conftest import MODEL, headstart_process, limit_file_size, write_folder
-from headstart import datasets
+import small_network
+from conftest import MODEL, write_folder
+from forked import forked_command
+from headstart import datasets, models
 from headstart.cli import demo
 from headstart.store import ResultStore
 from refusals import ended
 from stores import add_result
 
-RUN = ("run", "--models", MODEL, "--datasets", "digits", "--limit", "100")
+# Small images: the same features in a tenth of the time.
+SMALL = f"{MODEL}?size=64"
+RUN = ("run", "--models", SMALL, "--datasets", "digits", "--limit", "100")
+
+
+@pytest.fixture
+def small_demo(monkeypatch):
+    """The demo with few steps on few images, and small ones."""
+    monkeypatch.setattr(demo, "LIMIT", 62)
+    monkeypatch.setattr(demo, "STEPS", 4)
+    monkeypatch.setattr(models, "EMBEDDED", tuple(f"{name}?size=64" for name in models.EMBEDDED))
 
 
 @pytest.fixture
@@ -31,21 +43,27 @@ def measured(cli, tmp_path):
     return store
 
 
+# One command after the other: what one imports would be there for all that follow.
+LIGHT = """
+import sys
+from headstart.cli.main import main
+
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["headstart", *line.split()]
+    try: main()
+    except SystemExit as e: assert not e.code, line
+    heavy = {"torch", "torchvision", "timm"} & set(sys.modules)
+    assert not heavy, (line, heavy)
+    # Help needs none of the nouns either.
+    assert (line == "--help") <= ("pydantic" not in sys.modules)
+"""
+
+
 def test_help_and_results_do_not_import_torch(measured):
-    for arguments in (["--help"], ["results", "--store", str(measured)], ["models"], ["datasets"],
-                      ["run", "kornblith2019", "--dry-run"],
-                      ["analyze", "kornblith2019", "--resamples", "100"]):  # fmt: skip
-        code = (
-            "import sys; from headstart.cli.main import main\n"
-            f"sys.argv = ['headstart', *{arguments!r}]\n"
-            "try: main()\n"
-            "except SystemExit as e: assert not e.code, e.code\n"
-            "heavy = {'torch', 'torchvision', 'timm'} & set(sys.modules)\n"
-            "assert not heavy, heavy\n"
-            # Help needs none of the nouns either.
-            f"assert {arguments == ['--help']} <= ('pydantic' not in sys.modules)\n"
-        )
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    lines = ("--help", f"results --store {measured}", "models", "datasets",
+             "run kornblith2019 --dry-run", "analyze kornblith2019 --resamples 100")  # fmt: skip
+    command = [sys.executable, "-c", LIGHT]
+    subprocess.run(command, check=True, capture_output=True, text=True, input="\n".join(lines))
 
 
 # Walks the commands as typer has them: one that is new is looked at, too.
@@ -113,14 +131,13 @@ def test_datasets_are_listed(cli):
     assert {"digits", "glyphs", "fashion_mnist", "food101", "voc2007"} < set(records)
 
 
-def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "LIMIT", 62)
-    monkeypatch.setattr(demo, "STEPS", 4)
-    monkeypatch.setattr(demo, "DATASETS", ("digits", "glyphs"))
+def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeypatch, small_demo):
+    monkeypatch.setattr(datasets.fashion_mnist, "SYSTEM_FOLDER", tmp_path / "none")
     out = tmp_path / "out"
     outcome = cli("demo", "--out", out)
     assert outcome.code == 0, outcome.err
     assert "digits: 62 of 1,079 train, 62 of 359 validation, 62 of 359 test" in outcome.out
+    assert "fashion_mnist: left out (Debian package dataset-fashion-mnist" in outcome.out
     assert "6 measured, 0 already stored" in outcome.out
     with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -153,15 +170,6 @@ def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeyp
     (out / "report.html").write_text(page.replace("McNemar", "MacNemar"))
     assert cli("demo", "--out", out).code == 0
     assert (out / "report.html").read_text() == page
-
-
-def test_the_demo_leaves_out_what_is_not_there(cli, tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "LIMIT", 62)
-    monkeypatch.setattr(demo, "STEPS", 4)
-    monkeypatch.setattr(datasets.fashion_mnist, "SYSTEM_FOLDER", tmp_path / "none")
-    outcome = cli("demo", "--out", tmp_path / "out")
-    assert outcome.code == 0, outcome.err
-    assert "fashion_mnist: left out (Debian package dataset-fashion-mnist" in outcome.out
 
 
 # Where a run does not even begin: an environment, options, a code, a value.
@@ -267,24 +275,22 @@ def test_a_read_only_cache(cli, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failing_trial_does_not_cost_the_demo_its_csv(cli, tmp_path, monkeypatch):
+def test_a_failing_trial_does_not_cost_the_demo_its_csv(cli, tmp_path, monkeypatch, small_demo):
     from headstart.errors import FeatureError
     from headstart.study import run
 
     real = run.run_trial
 
     def failing(trial, context, *others):
-        if trial.model.name == "efficientnet_lite1":
+        if trial.model.name == "efficientnet_lite1?size=64":
             raise FeatureError("features hold NaN")
         return real(trial, context, *others)
 
     monkeypatch.setattr(run, "run_trial", failing)
-    monkeypatch.setattr(demo, "LIMIT", 62)
-    monkeypatch.setattr(demo, "STEPS", 4)
     monkeypatch.setattr(demo, "DATASETS", ("digits",))
     outcome = cli("demo", "--out", tmp_path / "out")
     assert outcome.code == 2
-    assert "error: efficientnet_lite1, digits, linear: features hold NaN" in outcome.err
+    assert "error: efficientnet_lite1?size=64, digits, linear: features hold NaN" in outcome.err
     with (tmp_path / "out" / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
 
@@ -319,39 +325,62 @@ def test_a_damaged_feature_file_is_told_and_rebuilt(cli, tmp_path, own_cache):
     assert first == second
 
 
-def test_a_disk_that_fills_up_while_features_are_written(tmp_path, own_cache):
+def test_a_disk_that_fills_up_while_features_are_written(cli, tmp_path, own_cache):
     # 300 rows of 1,280 float32 are 1.5 MB; the kernel refuses at 500 kB.
-    process = headstart_process(
-        *RUN, "--store", tmp_path / "r.db", preexec_fn=lambda: limit_file_size(500_000)
-    )
+    limited = "from conftest import limit_file_size\nlimit_file_size(500_000)"
+    process = forked_command(*RUN, "--store", tmp_path / "r.db", before=limited)
     _, err = process.communicate()
     assert process.returncode == 2
     assert "no space left to write" in err
     assert "resume" in err
     assert hs.results(tmp_path / "r.db").empty
     assert not list((own_cache / "features").glob("*.json"))
-    again = headstart_process(*RUN, "--store", tmp_path / "r.db")
-    again.communicate()
-    assert again.returncode == 0
+    assert cli(*RUN, "--store", tmp_path / "r.db").code == 0
     assert len(hs.results(tmp_path / "r.db")) == 1
 
 
-GRID = (
-    "run", "--models", "efficientnet_lite0,efficientnet_lite1", "--datasets", "digits,glyphs",
-    "--limit", "62",
-)  # fmt: skip
+NETWORK = f"{Path(small_network.__file__)}:build?mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+# Has the process kill itself when a function is called for the n-th time.
+KILLED = """
+import os, signal
+from headstart.files import Appender
+from headstart.store import ResultStore
 
+owner, name, left = {}, "{}", {}
+function = getattr(owner, name)
 
-def grid_process(store, cache):
-    """Start the grid, on one thread: two processes of two threads on two cores fight."""
-    environment = {**os.environ, "HEADSTART_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    return headstart_process(*GRID, "--store", store, env=environment)
+def counted(*arguments):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return function(*arguments)
+
+setattr(owner, name, counted)
+"""
+# The first features are written but not kept; kept, and nothing stored; as the first, with the
+# results of the first dataset; with all features and three results.
+MOMENTS = [
+    ("Appender", "sync", 0, 0), ("ResultStore", "add", 0, 0),
+    ("Appender", "sync", 0, 2), ("ResultStore", "add", 1, 3),
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def grid(tmp_path_factory):
+    """Two networks on two datasets."""
+    each = {"dark": 31, "light": 31}
+    counts = {"train": each, "validation": each, "test": each}
+    photos = write_folder(tmp_path_factory.mktemp("grid") / "photos", counts)
+    models = f"{NETWORK}&size=16&name=a,{NETWORK}&size=20&name=b"
+    datasets = f"digits,{photos}"
+    return ("run", "--models", models, "--datasets", datasets, "--limit", 62, "--trust", "--store")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, grid):
     folder = tmp_path_factory.mktemp("undisturbed")
-    process = grid_process(folder / "r.db", folder / "cache")
+    process = forked_command(*grid, folder / "r.db", HEADSTART_CACHE=str(folder / "cache"))
     _, err = process.communicate()
     assert process.returncode == 0, err
     return hs.results(folder / "r.db")
@@ -361,59 +390,29 @@ def numbers(table):
     return table.sort_values("key")[["key", "accuracy", "lambda", "n_test"]].to_dict("records")
 
 
-def wait_for(process, reached) -> None:
-    """Wait until something is reached while the process runs."""
-    for _ in range(6000):
-        if reached():
-            return
-        assert process.poll() is None, "the process ended before it got there"
-        time.sleep(0.01)
-    raise AssertionError("it never got there")
-
-
-def rows(store) -> int:
-    return len(hs.ResultStore(store).keys()) if store.exists() else 0
-
-
-def test_killed_at_any_moment_the_same_command_completes(tmp_path, own_cache, undisturbed):
-    store = tmp_path / "r.db"
-    features = own_cache / "features"
-
-    def growing(after):
-        """Features are being written, with so many results stored."""
-        return rows(store) >= after and any(
-            file.stat().st_size > 100_000 and not file.with_suffix(".json").exists()
-            for file in features.glob("*.npy")
-        )
-
-    moments = [
-        lambda: growing(after=0),
-        lambda: any(features.glob("*.json")) and not rows(store),
-        lambda: growing(after=1),
-        lambda: rows(store) >= 2,
-    ]
+def test_killed_at_any_moment_the_same_command_completes(tmp_path, own_cache, grid, undisturbed):
+    command = (*grid, tmp_path / "r.db")
     done: set[str] = set()
-    for moment in moments:
-        process = grid_process(store, own_cache)
-        wait_for(process, moment)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        stored = hs.ResultStore(store)
+    for owner, name, left, n_stored in MOMENTS:
+        process = forked_command(*command, before=KILLED.format(owner, name, left))
+        _, err = process.communicate()
+        assert process.returncode == -signal.SIGKILL, err
+        stored = hs.ResultStore(tmp_path / "r.db")
         # What was finished stays, and is whole.
         assert done <= stored.keys()
         done = stored.keys()
+        assert len(done) == n_stored
         for key in done:
             assert len(stored.predictions(key).label) == 62
-    assert 2 <= len(done) < 4
-    process = grid_process(store, own_cache)
+    process = forked_command(*command)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert f"{4 - len(done)} measured, {len(done)} already stored, 0 failed" in out
-    assert numbers(hs.results(store)) == numbers(undisturbed)
+    assert numbers(hs.results(tmp_path / "r.db")) == numbers(undisturbed)
 
 
-def test_two_runs_at_once_share_the_work(tmp_path, own_cache, undisturbed):
-    pair = [grid_process(tmp_path / "r.db", own_cache) for _ in range(2)]
+def test_two_runs_at_once_share_the_work(tmp_path, own_cache, grid, undisturbed):
+    pair = [forked_command(*grid, tmp_path / "r.db") for _ in range(2)]
     outputs = [process.communicate() for process in pair]
     assert [process.returncode for process in pair] == [0, 0], outputs
     assert numbers(hs.results(tmp_path / "r.db")) == numbers(undisturbed)
@@ -421,10 +420,9 @@ def test_two_runs_at_once_share_the_work(tmp_path, own_cache, undisturbed):
     assert sum(measured) == 4
 
 
-def test_ctrl_c_says_that_nothing_is_lost(tmp_path, own_cache):
-    process = grid_process(tmp_path / "r.db", own_cache)
-    wait_for(process, lambda: any((own_cache / "features").glob("*.npy")))
-    process.send_signal(signal.SIGINT)
+def test_ctrl_c_says_that_nothing_is_lost(tmp_path, own_cache, grid):
+    interrupted = KILLED.format("Appender", "sync", 0).replace("SIGKILL", "SIGINT")
+    process = forked_command(*grid, tmp_path / "r.db", before=interrupted)
     out, err = process.communicate()
     assert process.returncode == 130, (out, err)
     assert "interrupted: finished trials are stored; run the same command again to resume" in err

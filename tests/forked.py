@@ -1,0 +1,86 @@
+"""Processes that begin with everything imported: forked from one that has done it.
+
+For tests that kill or interrupt a run, or let two compete. A process of its own takes seconds of
+imports, which those tests are not about.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["torch", "torchvision.transforms.v2", "timm", "safetensors.torch", "headstart.study",
+     "headstart.trial", "headstart.pretraining", "headstart.cli.main",
+     "headstart.cli.run_command", "headstart.cli.results_tables", "scipy.stats", "sklearn.datasets"]
+)  # fmt: skip
+COMMAND = """
+from headstart.__main__ import main
+sys.argv[0] = "headstart"
+main()
+"""
+
+
+class Forked:
+    """`python -c CODE ARGUMENTS`, with the methods of `subprocess.Popen` that tests use.
+
+    Parameters
+    ----------
+    code, *arguments
+        What runs there, and its `sys.argv[1:]`.
+    **environment
+        Variables that are set there.
+    """
+
+    def __init__(self, code: str, *arguments: object, **environment: str) -> None:
+        self._files = [tempfile.mkstemp()[1] for _ in range(2)]
+        argv, variables = ["-c", *map(str, arguments)], {**os.environ, **environment}
+        began = (code, argv, variables, Path.cwd(), self._files)
+        self._process = CONTEXT.Process(target=_run, args=began)
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def communicate(self, timeout: float = 300) -> tuple[str, str]:
+        """Wait for its end; return what it wrote on its two streams."""
+        self._process.join(timeout)
+        assert self.returncode is not None, "it does not end"
+        out, err = (Path(file).read_text() for file in self._files)
+        for file in self._files:
+            os.unlink(file)
+        return out, err
+
+
+def forked_command(*arguments: object, before: str = "", **environment: str) -> Forked:
+    """Start a command of headstart; the code `before` runs there first."""
+    return Forked(f"import sys\n{before}\n{COMMAND}", *arguments, **environment)
+
+
+def _run(
+    code: str, argv: list[str], variables: dict[str, str], folder: Path, files: list[str]
+) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream, file in zip((1, 2), files, strict=True):
+        opened = os.open(file, os.O_WRONLY)
+        os.dup2(opened, stream)
+        os.close(opened)
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
+    sys.argv = argv
+    exec(code, {"__name__": "__main__"})
