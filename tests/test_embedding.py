@@ -11,9 +11,10 @@ from sklearn.metrics import silhouette_score
 
 from conftest import write_folder
 from headstart import datasets, models
-from headstart.context import ProgressReporter, RunContext
+from headstart.context import RunContext
 from headstart.embedding import EmbedOptions, embed
 from refusals import refused
+from watched import Listener
 
 NET = f"{Path(__file__).parent / 'small_network.py'}:build?size=32"
 RANDOM = f"{NET}&weights=random"
@@ -213,14 +214,8 @@ def test_a_network_alone_has_no_other_to_be_like(images):
 
 
 def test_whoever_watches_hears_of_each_network(images):
-    heard = []
-
-    class Listener(ProgressReporter):
-        def trial_started(self, title, number, total):
-            heard.append((title, number, total))
-            return self
-
-    context = RunContext(device="cpu", reporter=Listener())
+    reporter = Listener()
+    context = RunContext(device="cpu", reporter=reporter)
     chosen = [models.find(RANDOM), models.find(NET)]
     embed(chosen, datasets.find(str(images)), EmbedOptions(), "fp32", context)
-    assert heard == [(RANDOM, 1, 2), (NET, 2, 2)]
+    assert reporter.trials == [(RANDOM, 1, 2), (NET, 2, 2)]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from conftest import limit_file_size
 from headstart.errors import DiskFullError, NotWritableError, StorageError
 from headstart.files import (
     Appender,
@@ -20,6 +19,7 @@ from headstart.files import (
     storage_errors,
     writable_folder,
 )
+from processes import limit_file_size
 from refusals import refused
 
 

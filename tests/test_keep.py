@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import small_network
 from headstart import datasets, files, models
 from headstart.artifacts import ArtifactFolder
-from headstart.context import ProgressReporter, RunContext
+from headstart.context import RunContext
 from headstart.features import FeatureRequest, penultimate_features
 from headstart.methods import open_trial
 from headstart.models.saved_networks import load_name
@@ -20,6 +20,7 @@ from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import Study
 from refusals import refused
+from watched import Listener
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 TUNED = {
@@ -100,16 +101,11 @@ def test_card_and_config_have_the_numbers_and_the_classes(run):
 
 def test_a_network_that_was_not_kept_is_told(run, tmp_path):
     folder, _ = run
-    notes = []
-
-    class Listening(ProgressReporter):
-        def note(self, message: str) -> None:
-            notes.append(message)
-
-    STUDY.run(folder / "r.db", reporter=Listening(), keep_models=folder / "models")
-    assert notes == []
-    STUDY.run(folder / "r.db", reporter=Listening(), keep_models=tmp_path)
-    assert notes == [
+    reporter = Listener()
+    STUDY.run(folder / "r.db", reporter=reporter, keep_models=folder / "models")
+    assert reporter.notes == []
+    STUDY.run(folder / "r.db", reporter=reporter, keep_models=tmp_path)
+    assert reporter.notes == [
         f"2 trials were stored before, and their networks are not in {tmp_path}: another --store "
         "measures them again"
     ]

@@ -14,10 +14,11 @@ from PIL import Image
 
 import awkward
 import headstart as hs
-from conftest import MODEL, headstart_process, require, write_folder
+from conftest import MODEL, require, write_folder
 from headstart.datasets import file_index
 from headstart.datasets import images as reading
 from hub_files import write_images
+from processes import headstart_process
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
 

@@ -15,7 +15,7 @@ from headstart.trial import run_trial
 @pytest.fixture(scope="module")
 def trial() -> Trial:
     return Trial(
-        model=models.find("efficientnet_lite0"),
+        model=models.find("efficientnet_lite0?size=64"),
         dataset=datasets.find("digits", limit=100),
         setting=methods.find("linear"),
     )

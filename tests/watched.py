@@ -27,10 +27,14 @@ class Watched:
 
 
 class Listener(ProgressReporter):
-    """Keep notes, stages as (name, total, unit), and the number of steps."""
+    """Keep notes, trials as (title, number, total), stages as (name, total, unit), and steps."""
 
     def __init__(self):
-        self.notes, self.stages, self.done = [], [], 0
+        self.notes, self.trials, self.stages, self.done = [], [], [], 0
+
+    def trial_started(self, title, number, total):
+        self.trials.append((title, number, total))
+        return self
 
     def note(self, message):
         self.notes.append(message)

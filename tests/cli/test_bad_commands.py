@@ -28,7 +28,7 @@ BAD = [
     ("cache --json prune", "command.order", {}),
     ("cache prune --kind pretrained", "name.unknown", {"name": "pretrained"}),
     ("cache prune --unused-days -1", "command.value", {"name": "--unused-days"}),
-    (f"{RUN} --models {MODEL}?size=32&size=64", "model.option_twice", {"option": "size"}),
+    (f"{RUN} --models {MODEL}&size=32", "model.option_twice", {"option": "size"}),
     (f"{RUN} --datasets kornblith2019?x=1", "study.group_options", {"name": "datasets"}),
     ("run --limit many", "command.value", {"name": "--limit", "expected": "an integer"}),
     ("run --limit 1.5", "command.value", {"name": "--limit", "expected": "an integer"}),
@@ -58,7 +58,7 @@ BAD = [
     # Names that are unknown, in every command that takes them.
     (f"{RUN} --models efficientnet_lite9", "name.unknown", {"kind": "model"}),
     (f"{RUN} --models {MODEL},efficientnet_lite9", "name.unknown", {"kind": "model"}),
-    (f"{RUN} --models {MODEL}?sise=32", "name.unknown", {"name": "sise"}),
+    (f"{RUN} --models {MODEL}&sise=32", "name.unknown", {"name": "sise"}),
     (f"{RUN} --datasets digit", "name.unknown", {"near": ["digits"]}),
     (f"{RUN} --datasets digits?splt=1", "name.unknown", {"name": "splt"}),
     (f"{RUN} --settings linaer", "name.unknown", {"near": ["linear"]}),

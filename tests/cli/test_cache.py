@@ -6,13 +6,12 @@ import time
 
 import pytest
 
-from conftest import MODEL
 from headstart.artifacts import ArtifactFolder
 from headstart.cache import KINDS
 from headstart.files import locked
 from refusals import ended
 
-RUN = ("run", "--models", f"{MODEL}?size=32", "--datasets", "digits", "--limit", "50")
+RUN = ("run", "--models", "small:vgg6_w8?weights=random", "--datasets", "digits", "--limit", "50")
 
 
 def fill(cache):

@@ -14,16 +14,14 @@ import pytest
 import headstart as hs
 import small_network
 from conftest import MODEL, write_folder
-from forked import forked_command
 from headstart import datasets, models
 from headstart.cli import demo
 from headstart.store import ResultStore
+from processes import forked_command, signalled
 from refusals import ended
 from stores import add_result
 
-# Small images: the same features in a tenth of the time.
-SMALL = f"{MODEL}?size=64"
-RUN = ("run", "--models", SMALL, "--datasets", "digits", "--limit", "100")
+RUN = ("run", "--models", MODEL, "--datasets", "digits", "--limit", "100")
 
 
 @pytest.fixture
@@ -327,7 +325,7 @@ def test_a_damaged_feature_file_is_told_and_rebuilt(cli, tmp_path, own_cache):
 
 def test_a_disk_that_fills_up_while_features_are_written(cli, tmp_path, own_cache):
     # 300 rows of 1,280 float32 are 1.5 MB; the kernel refuses at 500 kB.
-    limited = "from conftest import limit_file_size\nlimit_file_size(500_000)"
+    limited = "import processes\nprocesses.limit_file_size(500_000)"
     process = forked_command(*RUN, "--store", tmp_path / "r.db", before=limited)
     _, err = process.communicate()
     assert process.returncode == 2
@@ -340,30 +338,11 @@ def test_a_disk_that_fills_up_while_features_are_written(cli, tmp_path, own_cach
 
 
 NETWORK = f"{Path(small_network.__file__)}:build?mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
-# Has the process kill itself when a function is called for the n-th time.
-KILLED = """
-import os, signal
-from headstart.files import Appender
-from headstart.store import ResultStore
-
-owner, name, left = {}, "{}", {}
-function = getattr(owner, name)
-
-def counted(*arguments):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return function(*arguments)
-
-setattr(owner, name, counted)
-"""
 # The first features are written but not kept; kept, and nothing stored; as the first, with the
 # results of the first dataset; with all features and three results.
-MOMENTS = [
-    ("Appender", "sync", 0, 0), ("ResultStore", "add", 0, 0),
-    ("Appender", "sync", 0, 2), ("ResultStore", "add", 1, 3),
-]  # fmt: skip
+APPENDER, STORE = "headstart.files:Appender", "headstart.store:ResultStore"
+MOMENTS = [(APPENDER, "sync", 0, 0), (STORE, "add", 0, 0), (APPENDER, "sync", 0, 2),
+           (STORE, "add", 1, 3)]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -393,8 +372,8 @@ def numbers(table):
 def test_killed_at_any_moment_the_same_command_completes(tmp_path, own_cache, grid, undisturbed):
     command = (*grid, tmp_path / "r.db")
     done: set[str] = set()
-    for owner, name, left, n_stored in MOMENTS:
-        process = forked_command(*command, before=KILLED.format(owner, name, left))
+    for owner, name, after, n_stored in MOMENTS:
+        process = forked_command(*command, before=signalled(owner, name, after))
         _, err = process.communicate()
         assert process.returncode == -signal.SIGKILL, err
         stored = hs.ResultStore(tmp_path / "r.db")
@@ -421,7 +400,7 @@ def test_two_runs_at_once_share_the_work(tmp_path, own_cache, grid, undisturbed)
 
 
 def test_ctrl_c_says_that_nothing_is_lost(tmp_path, own_cache, grid):
-    interrupted = KILLED.format("Appender", "sync", 0).replace("SIGKILL", "SIGINT")
+    interrupted = signalled(APPENDER, "sync", signal="SIGINT")
     process = forked_command(*grid, tmp_path / "r.db", before=interrupted)
     out, err = process.communicate()
     assert process.returncode == 130, (out, err)

@@ -1,9 +1,7 @@
 """`headstart pretrain` and `headstart ablate`."""
 
 import json
-import subprocess
-import sys
-import time
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import headstart as hs
 import small_network
 from headstart import models
 from headstart.models.pretrained import outputs_of
+from processes import forked_command, signalled
 from refusals import ended
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
@@ -61,29 +60,21 @@ def test_errors_are_one_line(cli, own_cache):
     ended(unknown, "name.unknown", near=["pretrained:net"])
 
 
-# Every step is kept, so that there is something to go on from at once.
-SAVING = """
-from headstart.pretraining import jobs
-from headstart.cli.main import main
-
-jobs.SAVE_SECONDS = 0.0
-main()
-"""
-
-
 def test_a_run_that_is_killed_goes_on(cli, own_cache):
-    arguments = list(map(str, ("pretrain", *QUICK, "--steps", 200, "--name", "net")))
-    process = subprocess.Popen([sys.executable, "-c", SAVING, *arguments])
-    checkpoints, until = own_cache / "training", time.monotonic() + 120
-    while not list(checkpoints.glob("*.safetensors")) and time.monotonic() < until:
-        time.sleep(0.05)
-    process.kill()
-    process.wait(timeout=60)
+    arguments = ("pretrain", *QUICK, "--name", "net")
+    # Each step is kept, and the process ends when the eleventh is.
+    killed = signalled("headstart.training.checkpoint:Checkpoint", "save", after=10)
+    saving = "from headstart.pretraining import jobs\njobs.SAVE_SECONDS = 0.0\n"
+    process = forked_command(*arguments, before=saving + killed)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
     assert models.pretrained_names() == []
+    checkpoints = own_cache / "training"
+    assert list(checkpoints.glob("*.safetensors"))
     again = cli(*arguments)
     assert again.code == 0, again.err
     facts = json.loads((own_cache / "pretrained" / "net" / "recipe.json").read_text())
-    assert 0 < facts["resumed_at"] < 200
+    assert facts["resumed_at"] == 10
     assert list(checkpoints.glob("*.safetensors")) == []
 
 

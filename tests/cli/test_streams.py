@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MODEL, headstart_process
+from conftest import MODEL
 from headstart.store import ResultStore
+from processes import headstart_process
 from refusals import ended
 from stores import add_result
 

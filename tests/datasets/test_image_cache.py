@@ -4,8 +4,6 @@ import os
 import pickle
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +13,6 @@ import pytest
 from PIL import Image
 from torchvision.transforms import v2
 
-from conftest import limit_file_size
 from headstart import datasets, files
 from headstart.context import ProgressReporter
 from headstart.contrib.miniature.synthetic import read_anew
@@ -29,6 +26,7 @@ from headstart.datasets.image_cache import (
 from headstart.datasets.sources.embedded import read_digits
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
+from processes import Forked
 from refusals import refused
 from watched import Listener, StopError, Watched
 
@@ -212,13 +210,6 @@ prepare_images(images, PreparedForm("r"), folder / "forms", Says(), skip_broken=
 """
 
 
-def slow_process(tmp_path, **options):
-    command = [sys.executable, "-c", SLOW, str(tmp_path)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
-
-
 def wait_for(process, reached) -> None:
     """Wait until something is reached while the process runs."""
     for _ in range(3000):
@@ -243,7 +234,7 @@ def test_killed_at_any_moment_it_carries_on(tmp_path):
     ]
     kept = 0
     for moment in moments:
-        process = slow_process(tmp_path)
+        process = Forked(SLOW, tmp_path)
         wait_for(process, moment)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -258,14 +249,15 @@ def test_killed_at_any_moment_it_carries_on(tmp_path):
 
 def test_two_processes_share_one_form(tmp_path):
     images = write_files(tmp_path / "files", 100)
-    first = slow_process(tmp_path)
+    first = Forked(SLOW, tmp_path)
     wait_for(first, lambda: any((tmp_path / "forms").glob("*/card.json")))
-    second = slow_process(tmp_path)
-    assert second.stdout.readline() == "waiting for another process's prepared images\n"
+    second = Forked(SLOW, tmp_path)
+    waiting = "waiting for another process's prepared images\n"
+    wait_for(second, lambda: second.said == waiting)
     (tmp_path / "go").touch()
     outputs = [process.communicate() for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outputs
-    assert outputs[1][0] == ""
+    assert outputs[1][0] == waiting
     assert set((tmp_path / "log").read_text().split()) == {str(first.pid)}
     rows = np.arange(23)
     found = opened(images, tmp_path / "forms")
@@ -367,12 +359,12 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_kept(tmp_path):
     images = write_files(tmp_path / "files", 100)
     (tmp_path / "go").touch()
     # A part of 16 images is 22 kB at most.
-    process = slow_process(tmp_path, preexec_fn=lambda: limit_file_size(50_000))
+    process = Forked(f"import processes\nprocesses.limit_file_size(50_000)\n{SLOW}", tmp_path)
     _, err = process.communicate()
     assert "DiskFullError: no space left to write" in err
     done = json.loads(form_of(tmp_path / "forms", "card.json").read_text())["n_done"]
     assert 32 <= done < 100
-    process = slow_process(tmp_path)
+    process = Forked(SLOW, tmp_path)
     assert process.communicate()[1] == ""
     rows = np.arange(30, 100)
     found = opened(images, tmp_path / "forms")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from conftest import headstart_process
 from headstart.store import ResultStore
 from headstart.study import Study
+from processes import headstart_process
 
 # It notes each time that it is built: for a candidate, a final training, a pass over images.
 NETWORK = """

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+import conftest
 from headstart import datasets, features, files, models
 from headstart.context import RunContext, default_cache
 from headstart.datasets import ArrayImages, FileImages, JoinedImages
@@ -20,7 +21,7 @@ from headstart.features.preprocess import Decoder, center_crop, fit_image, whole
 from refusals import refused
 from watched import Listener, StopError, Watched
 
-MODEL = models.find("efficientnet_lite0")
+MODEL = models.find(conftest.MODEL)
 
 
 needs_bfloat16 = pytest.mark.skipif(
@@ -86,7 +87,7 @@ def test_grey_and_rgb_give_the_same(context):
 
 def test_features_do_not_depend_on_the_batch():
     extractor = Extractor(models.load(MODEL), MODEL, "fp32", torch.device("cpu"))
-    pixels = np.random.RandomState(0).randint(0, 255, (6, 224, 224, 3)).astype(np.uint8)
+    pixels = np.random.RandomState(0).randint(0, 255, (6, 64, 64, 3)).astype(np.uint8)
     alone = np.concatenate([extractor(pixels[i : i + 1]) for i in range(6)])
     assert relative(extractor(pixels), alone).max() < 1e-5
 
@@ -262,7 +263,7 @@ def test_a_batch_that_does_not_fit_is_done_in_halves(monkeypatch):
         sizes.append(len(pixels))
         return forward(pixels)
 
-    pixels = np.random.RandomState(0).randint(0, 255, (5, 224, 224, 1)).astype(np.uint8)
+    pixels = np.random.RandomState(0).randint(0, 255, (5, 64, 64, 1)).astype(np.uint8)
     expected = extractor(pixels)
     monkeypatch.setattr(extractor, "_forward", small_memory)
     assert relative(extractor(pixels), expected).max() < 1e-5
@@ -412,7 +413,7 @@ def test_decoding_runs_a_bounded_number_of_items_ahead():
 def test_a_decoder_names_what_it_skipped(tmp_path):
     decoder = Decoder(broken_among(tmp_path), MODEL, "whole", skip_broken=True)
     batch = decoder(range(2, 6))
-    assert batch.pixels.shape == (4, 224, 224, 3)
+    assert batch.pixels.shape == (4, 64, 64, 3)
     assert list(batch.broken) == [2]
     assert not batch.pixels[2].any()
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+import conftest
 from conftest import require
 from headstart import features, models
 from headstart.context import RunContext
@@ -18,7 +19,7 @@ from headstart.features.runtime import RUNTIME, find_spec
 from refusals import refused
 from watched import Listener
 
-MODEL = models.find("efficientnet_lite0")
+MODEL = models.find(conftest.MODEL)
 CPU = torch.device("cpu")
 
 
@@ -36,7 +37,7 @@ def installed(monkeypatch, present: bool) -> None:
     monkeypatch.setattr(runtime, "find_spec", lambda name: object() if present else None)
 
 
-def random_pixels(n: int, channels: int = 3, size: int = 224) -> np.ndarray:
+def random_pixels(n: int, channels: int = 3, size: int = 64) -> np.ndarray:
     return np.random.RandomState(1).randint(0, 256, (n, size, size, channels)).astype(np.uint8)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import small_network
 from headstart import datasets, methods, models
-from headstart.context import ProgressReporter, RunContext
+from headstart.context import RunContext
 from headstart.features import extract
 from headstart.methods.extraction_groups import extract_group, plan_extractions
 from headstart.spec import Trial
@@ -75,13 +75,7 @@ def test_what_a_single_table_lacks_is_left_to_the_trial(context):
 
 
 def test_errors_are_left_to_the_trials(context, monkeypatch):
-    notes = []
-
-    class Listener(ProgressReporter):
-        def note(self, message):
-            notes.append(message)
-
     (group,) = plan_extractions(trials(), context)
     monkeypatch.setattr(extract.models, "load", lambda *_, **__: 1 / 0)
-    extract_group(group, RunContext(cache=context.cache, reporter=Listener()), notes.append)
+    extract_group(group, RunContext(cache=context.cache), lambda _: None)
     assert len(plan_extractions(trials(), context)) == 1

@@ -14,6 +14,7 @@ from headstart.methods.linear import LinearSetting
 from headstart.methods.on_features import TrialFeatures
 from headstart.spec import Candidate, Selection, Trial
 from headstart.trial import run_trial
+from watched import Listener
 
 N = {"train": 30, "validation": 30, "test": 24}
 
@@ -152,16 +153,11 @@ def test_too_many_broken_images(rows, words):
 
 
 def test_a_fit_that_does_not_converge_is_told():
-    notes = []
-
-    class Listener(ProgressReporter):
-        def note(self, message):
-            notes.append(message)
-
+    reporter = Listener()
     setting = LinearSetting(lambdas=(1e-3,), tolerance=1e-40)
-    (row,) = curve_of(prepared_trial(setting, reporter=Listener()))
+    (row,) = curve_of(prepared_trial(setting, reporter=reporter))
     assert row["converged"] == 0.0
-    assert "lambda 0.001 did not converge" in notes[0]
+    assert "lambda 0.001 did not converge" in reporter.notes[0]
 
 
 def test_presets_fill_every_choice():

@@ -11,7 +11,7 @@ from headstart import models
 DRAWN = (
     "torchvision:shufflenet_v2_x0_5?weights=random&size=64",
     "pytorchcv:resnet10?weights=random",
-    "timm:vit_tiny_patch16_224?weights=random",
+    "timm:vit_tiny_patch16_224?weights=random&size=64",
 )
 
 
@@ -28,7 +28,7 @@ def checkpoint(tmp_path):
 def test_networks_of_every_library_are_measured(cli, checkpoint, tmp_path):
     store = tmp_path / "results.db"
     arguments = ("run", "--models", ",".join((*DRAWN, checkpoint)), "--datasets", "digits",
-                 "--limit", 40, "--store", store)  # fmt: skip
+                 "--limit", 10, "--store", store)  # fmt: skip
     outcome = cli(*arguments)
     assert outcome.code == 0, outcome.err
     assert "4 measured, 0 already stored, 0 failed" in outcome.out

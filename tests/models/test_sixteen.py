@@ -22,6 +22,12 @@ def built(request):
     return model, models.load(model)
 
 
+def side_of(model):
+    """Return the side of small images, where the network takes them."""
+    # pytorchcv's pool windows are of a fixed size.
+    return model.input_size if model.source == "pytorchcv" else 96
+
+
 def test_they_are_sixteen_and_told_in_full():
     """The retrained accuracies are those of the published table."""
     file = StringIO(csv_bytes("kornblith2019").decode())
@@ -69,7 +75,7 @@ def test_counts_and_widths(built):
 
 def test_features_are_what_the_classifier_sees(built):
     model, network = built
-    both = images(model.input_size)
+    both = images(side_of(model))
     with torch.inference_mode():
         features, logits = network.penultimate(both), network(both)
         torch.testing.assert_close(network.classifier(features), logits)
@@ -82,8 +88,6 @@ def test_features_are_what_the_classifier_sees(built):
 
 def test_a_fresh_head_trains_on_the_same_backbone(built):
     model, network = built
-    # Small images where the network takes them: pytorchcv's pool windows of a fixed size.
-    size = model.input_size if model.source == "pytorchcv" else 96
     fresh = network.with_head(7, seed=3)
     before = dict(network.backbone.named_parameters())
     assert all(p is before[n] for n, p in fresh.backbone.named_parameters())
@@ -91,7 +95,7 @@ def test_a_fresh_head_trains_on_the_same_backbone(built):
     assert not torch.equal(fresh.classifier.weight, network.with_head(7, seed=4).classifier.weight)
     fresh.train()
     optimiser = torch.optim.SGD(fresh.classifier.parameters(), lr=0.1)
-    logits = fresh(images(size))
+    logits = fresh(images(side_of(model)))
     assert logits.shape == (2, 7)
     old = fresh.classifier.weight.detach().clone()
     torch.nn.functional.cross_entropy(logits, torch.tensor([1, 5])).backward()

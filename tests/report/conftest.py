@@ -10,7 +10,7 @@ from conftest import require
 from report.browser import FLAGS
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(tmp_path_factory) -> Iterator[webdriver.Chrome]:
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     require(bool(chromium and driver), "chromium with chromedriver")

@@ -15,7 +15,6 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from conftest import headstart_process
 from headstart.analysis import analyze
 from headstart.artifacts import ArtifactFolder
 from headstart.cli.analyze_command import write_reports
@@ -25,6 +24,7 @@ from headstart.store.backend import open_backend
 from headstart.store.check import check_store
 from headstart.store.exchange import MergeReport, merge_stores
 from postgres import postgres_server
+from processes import headstart_process
 from refusals import refused
 from stores import WRITER, add_result, make_result
 

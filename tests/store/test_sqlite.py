@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import limit_file_size
 from headstart.errors import DiskFullError, NotWritableError
 from headstart.store import ResultStore, results, sqlite
 from headstart.store.check import check_store
+from processes import limit_file_size
 from refusals import refused
 from stores import WRITER, make_result
 

@@ -9,12 +9,13 @@ import pytest
 
 import small_network
 from headstart import results
-from headstart.context import ProgressReporter, RunContext
+from headstart.context import RunContext
 from headstart.pretraining import make_recipe
 from headstart.pretraining.jobs import run_job
 from headstart.study import CONFIGURATIONS, Study, ablate, configurations
 from headstart.study.sweep_studies import different
 from refusals import refused
+from watched import Listener
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 SWITCHES = ("bn_scale", "label_smoothing", "dropout", "aux_head")
@@ -79,19 +80,14 @@ def test_who_ends_first_does_not_show(own_cache, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "headstart.study.sweep_studies.executor_of", lambda *_, **__: nullcontext(Backwards())
     )
-    stages, study = [], Study(models=[NETWORK], datasets=["glyphs"], limit=124)
-
-    class Listening(ProgressReporter):
-        def stage(self, name, total=None, unit=""):
-            stages.append((name, total, unit))
-
+    reporter, study = Listener(), Study(models=[NETWORK], datasets=["glyphs"], limit=124)
     found = ablate(
-        study, "digits", tmp_path / "r.db", RunContext("cpu", own_cache, reporter=Listening()),
+        study, "digits", tmp_path / "r.db", RunContext("cpu", own_cache, reporter=reporter),
         steps=4, batch_size=50, learning_rate=0.1,
     )  # fmt: skip
     trained = [each.model.tags["configuration"][:2] for each in found.pretrained]
     assert trained == ["S1", "S2", "S3", "S4"]
-    assert ("pretraining networks", 4, "networks") in stages
+    assert ("pretraining networks", 4, "networks") in reporter.stages
     stored = results(tmp_path / "r.db")["configuration"]
     assert [name[:2] for name in stored] == trained
 
@@ -104,11 +100,7 @@ def test_strengths_that_switch_nothing(recipe, strengths):
 
 
 def test_what_diverges_does_not_stop_the_others(own_cache, tmp_path, monkeypatch):
-    notes = []
-
-    class Listening(ProgressReporter):
-        def note(self, message):
-            notes.append(message)
+    reporter = Listener()
 
     def failing(job, context):
         rate = 1e20 if job.recipe.training.label_smoothing else 0.1
@@ -118,11 +110,11 @@ def test_what_diverges_does_not_stop_the_others(own_cache, tmp_path, monkeypatch
     monkeypatch.setattr("headstart.pretraining.jobs.run_job", failing)
     found = ablate(
         Study(models=[NETWORK], datasets=["glyphs"], limit=124), "digits", tmp_path / "r.db",
-        RunContext("cpu", own_cache, reporter=Listening()),
+        RunContext("cpu", own_cache, reporter=reporter),
         steps=10, batch_size=50, learning_rate=0.1,
     )  # fmt: skip
     assert [each.model.tags["configuration"][:2] for each in found.pretrained] == ["S3", "S4"]
     assert len(found.failures) == 2
     assert all("diverged at step" in error for error in found.failures.values())
     assert len(found.run.results) == 2
-    assert sum("failed: pretraining" in note for note in notes) == 2
+    assert sum("failed: pretraining" in note for note in reporter.notes) == 2

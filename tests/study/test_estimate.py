@@ -7,7 +7,7 @@ import pytest
 import small_network
 from headstart import datasets, models, training
 from headstart.cli import plan_tables as command
-from headstart.context import ProgressReporter, default_cache
+from headstart.context import default_cache
 from headstart.errors import ModelError
 from headstart.spec import Candidate, Measurement
 from headstart.store import ResultStore
@@ -19,6 +19,7 @@ from headstart.study import (
     estimate_study,
     measure_throughput,
 )
+from watched import Listener
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16"
 QUICK = {"name": "finetune", "protocol": "quick"}
@@ -182,20 +183,15 @@ def test_a_small_network_is_measured(monkeypatch):
 
 
 def test_what_cannot_be_measured_is_told(monkeypatch):
-    model, notes = models.find(NETWORK), []
-
-    class Listening(ProgressReporter):
-        def note(self, message: str) -> None:
-            notes.append(message)
-
+    model, reporter = models.find(NETWORK), Listener()
     assert measure_throughput([model], "cpu", batch_size=None, all_seconds=0) == {}
 
     def load(model):
         raise ModelError("no such library")
 
     monkeypatch.setattr(models, "load", load)
-    assert measure_throughput([model], "cpu", batch_size=None, reporter=Listening()) == {}
-    assert notes == [f"{NETWORK}: not measured: no such library"]
+    assert measure_throughput([model], "cpu", batch_size=None, reporter=reporter) == {}
+    assert reporter.notes == [f"{NETWORK}: not measured: no such library"]
 
 
 def test_the_plan_on_the_screen(cli, store, monkeypatch):

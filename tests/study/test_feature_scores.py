@@ -18,7 +18,7 @@ NAMES = ["logme", "leep", "h_score"]
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> ResultStore:
     place = tmp_path_factory.mktemp("scores") / "results.db"
-    study = Study(models=["efficientnet_lite0", "timm:resnet18?weights=random&size=32"],
+    study = Study(models=["efficientnet_lite0?size=64", "timm:resnet18?weights=random&size=32"],
                   datasets=["digits"], settings=["linear"], limit=120)  # fmt: skip
     study.run(place)
     return ResultStore(place)
@@ -38,11 +38,11 @@ def training_features(name: str):
 
 def test_scores_are_of_the_training_images(store):
     found = transfer_scores(store, NAMES).values.set_index("model")
-    X, y = training_features("efficientnet_lite0")
-    source = source_probabilities(models.find("efficientnet_lite0"), X, RunContext())
+    X, y = training_features("efficientnet_lite0?size=64")
+    source = source_probabilities(models.find("efficientnet_lite0?size=64"), X, RunContext())
     for name in NAMES:
         expected = transfer_score(name, X, y, source)
-        assert found.loc["efficientnet_lite0", name] == pytest.approx(expected)
+        assert found.loc["efficientnet_lite0?size=64", name] == pytest.approx(expected)
 
 
 def test_a_random_network_has_no_source_classes(store):

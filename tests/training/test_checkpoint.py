@@ -1,9 +1,6 @@
 import os
 import resource
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +16,7 @@ from headstart.artifacts import ArtifactFolder
 from headstart.errors import DiskFullError, StorageError
 from headstart.training import checkpoint as checkpoints
 from headstart.training.loop import Progress, Trained
+from processes import Forked, signalled
 from refusals import refused
 from training_runs import CONFIG, CPU, SomePixels, configured, small_network
 from watched import StopError
@@ -83,7 +81,7 @@ def test_interrupted_runs_end_at_the_same_bits(moments, tmp_path, at_once):
 
 
 PROCESS = """
-import sys, time
+import sys
 from pathlib import Path
 import torch
 from headstart.training.loop import train
@@ -91,37 +89,22 @@ from training_runs import CPU, INPUT, LABELS, CONFIG, SomePixels, small_network
 
 torch.set_num_threads(int(sys.argv[2]))
 train(small_network(), SomePixels(), LABELS, INPUT, CONFIG, device=CPU,
-      checkpoint=Path(sys.argv[1]), save_seconds=0, identity="trial, candidate",
-      on_progress=lambda progress: time.sleep(0.05))
+      checkpoint=Path(sys.argv[1]), save_seconds=0, identity="trial, candidate")
 """
-
-
-def killed_once_it_has(step: int, file: Path) -> None:
-    folders = [Path(checkpoints.__file__).parents[2], Path(__file__).parents[1]]
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROCESS, str(file), str(torch.get_num_threads())],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, folders))},
-    )
-    try:
-        deadline = time.monotonic() + 120
-        while steps_in(file) < step:
-            assert process.poll() is None, "the process ended before it got there"
-            assert time.monotonic() < deadline, "it never got there"
-            time.sleep(0.005)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
 
 
 def test_killed_runs_end_at_the_same_bits(tmp_path, at_once):
     file = tmp_path / "checkpoint"
-    for step in (2, 7):
-        killed_once_it_has(step, file)
-        assert step <= steps_in(file) < CONFIG.steps
-    network, resumed = small_network(), steps_in(file)
+    for saved, resumed in ((2, 2), (5, 7)):
+        killed = signalled("headstart.training.checkpoint:Checkpoint", "save", saved)
+        process = Forked(killed + PROCESS, file, torch.get_num_threads())
+        _, err = process.communicate()
+        assert process.returncode == -signal.SIGKILL, err
+        assert steps_in(file) == resumed
+    network = small_network()
     trained = run(network, file)
     assert_same(network, file, trained, at_once)
-    assert trained.resumed_at == resumed
+    assert trained.resumed_at == 7
 
 
 def test_a_run_that_is_complete_is_loaded(tmp_path, at_once):

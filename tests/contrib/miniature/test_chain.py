@@ -7,12 +7,12 @@ import time
 import pandas as pd
 import pytest
 
-from conftest import headstart_process, limit_file_size
 from headstart import models
 from headstart.contrib.miniature.chain import STAGES
 from headstart.contrib.miniature.networks import ARCHITECTURES
 from headstart.contrib.miniature.scale import FULL, TINY
 from headstart.study import Study
+from processes import headstart_process, limit_file_size
 
 # Two datasets are too few to tell models apart: the tiny form has no ranks to draw.
 FIGURES = (

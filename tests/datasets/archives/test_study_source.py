@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from conftest import MODEL
 from headstart import datasets
 from headstart.datasets.archives import READERS
 from headstart.datasets.sources.study_datasets import adopted, place_of
@@ -228,7 +229,7 @@ def test_results_on_what_is_left_of_birdsnap_say_so(incomplete, cli, tmp_path):
 
     named = f"birdsnap?allow_missing=yes&root={incomplete}"
     store = tmp_path / "r.db"
-    arguments = ("run", "--models", "efficientnet_lite0", "--datasets", named, "--store", store)
+    arguments = ("run", "--models", MODEL, "--datasets", named, "--store", store)
     outcome = cli(*arguments)
     assert outcome.code == 0, outcome.err
     said = " ".join(outcome.out.split())

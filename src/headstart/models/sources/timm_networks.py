@@ -235,7 +235,8 @@ def _tags(architecture: str) -> list[str]:
     """Return the names of an architecture with each of its published weights."""
     import timm
 
-    return [str(n) for n in timm.list_pretrained() if n.startswith(f"{architecture}.")]
+    # By its filter: timm sorts what it lists, and all of it takes a tenth of a second.
+    return [str(name) for name in timm.list_pretrained(f"{architecture}.*")]
 
 
 def _interpolation(config: Any, name: str) -> Interpolation:

@@ -1,12 +1,14 @@
-"""Processes that begin with everything imported: forked from one that has done it.
+"""Processes of their own: started as from a prompt, or forked with everything imported.
 
-For tests that kill or interrupt a run, or let two compete. A process of its own takes seconds of
-imports, which those tests are not about.
+A forked one is for tests that kill or interrupt a run, or let two compete: a started one takes
+seconds of imports, which those tests are not about.
 """
 
 import multiprocessing
 import os
+import resource
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -14,14 +16,54 @@ from pathlib import Path
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["torch", "torchvision.transforms.v2", "timm", "safetensors.torch", "headstart.study",
-     "headstart.trial", "headstart.pretraining", "headstart.cli.main",
+     "headstart.trial", "headstart.pretraining", "headstart.training.loop", "headstart.cli.main",
      "headstart.cli.run_command", "headstart.cli.results_tables", "scipy.stats", "sklearn.datasets"]
 )  # fmt: skip
+SIGNALLED = """
+import os, pkgutil, signal
+
+owner, name, left = pkgutil.resolve_name("{}"), "{}", {}
+function = getattr(owner, name)
+
+def counted(*arguments, **options):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.{})
+    return function(*arguments, **options)
+
+setattr(owner, name, counted)
+"""
 COMMAND = """
 from headstart.__main__ import main
 sys.argv[0] = "headstart"
 main()
 """
+
+
+def headstart_process(*arguments: object, **options) -> subprocess.Popen:
+    """Start a command in a process of its own, as from a prompt: Ctrl-C reaches it.
+
+    Where tests run as a shell's background job, interrupts are ignored, and children inherit that.
+    """
+    options.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    return subprocess.Popen(
+        [sys.executable, "-m", "headstart", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def limit_file_size(n_bytes: int) -> None:
+    """Make the kernel refuse to write past `n_bytes` of a file, as a full disk does.
+
+    For `preexec_fn`. The child writes no bytecode: a cut file of it would fail every later process.
+    """
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, n_bytes))
 
 
 class Forked:
@@ -50,6 +92,11 @@ class Forked:
     def poll(self) -> int | None:
         return self._process.exitcode
 
+    @property
+    def said(self) -> str:
+        """What it has written on the standard output so far."""
+        return Path(self._files[0]).read_text()
+
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
@@ -64,6 +111,14 @@ class Forked:
         for file in self._files:
             os.unlink(file)
         return out, err
+
+
+def signalled(owner: str, name: str, after: int = 0, signal: str = "SIGKILL") -> str:
+    """Return code by which a process signals itself when a method is called after so many calls.
+
+    `owner` is the class, as "module:Class".
+    """
+    return SIGNALLED.format(owner, name, after, signal)
 
 
 def forked_command(*arguments: object, before: str = "", **environment: str) -> Forked:
