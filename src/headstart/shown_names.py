@@ -5,7 +5,7 @@ import re
 __all__ = ["CONTROLS", "harmless", "markdown", "one_line"]
 
 # What a terminal takes for a command, or for an order to write backwards; not line breaks and tabs.
-CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # What Markdown, or HTML in it, gives a meaning in the middle of a line.
 MARKUP = re.compile(r"([\\`*\[\]<>|&])")
 

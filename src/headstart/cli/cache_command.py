@@ -111,6 +111,7 @@ def verify(
     """Compare features, prepared images and copies with their digests; list what is damaged."""
     from headstart import cache
     from headstart.context import default_cache
+    from headstart.shown_names import one_line
 
     found = cache.verify_shared(_shared()) if remote else cache.verify(default_cache())
     n_checked, n_bytes, damaged, left = 0, 0, 0, 0
@@ -119,7 +120,7 @@ def verify(
         if not one.whole:
             gone = repair and one.remove()
             damaged, left = damaged + 1, left + (not gone)
-            echo(f"damaged{', removed' if gone else ''}: {one.name}")
+            echo(f"damaged{', removed' if gone else ''}: {one_line(one.name)}")
     echo(f"checked {n_checked:,} entries, {n_bytes / 1e6:,.1f} MB: {damaged:,} damaged")
     if left:
         raise StorageError(

@@ -11,6 +11,7 @@ from headstart.cli.output import console, echo, plain_table, shortened
 from headstart.cli.progress import LiveReporter
 from headstart.context import default_cache
 from headstart.devices import Device
+from headstart.shown_names import one_line
 from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import (
@@ -128,7 +129,9 @@ def totals(
         f"time: about {_number(hours)} {unit}, without downloads, decoding and regressions",
     ]
     if found.n_trials > 1 and (longest := found.longest(rates)):
-        lines.append(f"longest trial: about {_number(60 * longest[1])} minutes: {longest[0]}")
+        title, longest_hours = longest
+        minutes = _number(60 * longest_hours)
+        lines.append(f"longest trial: about {minutes} minutes: {one_line(title)}")
     if price is not None:
         lines.append(f"cost: about {price * hours:,.2f} at {price:,.2f} per hour")
     if unknown := found.unknown(rates):
@@ -155,11 +158,12 @@ def dry_run_lines(found: StudyEstimate, hours: float | None) -> list[str]:
 
 def needs(found: StudyEstimate) -> list[str]:
     """What is here and what is missing, one line each; then how many trials that leaves."""
-    width = max(len(need.name) for need in found.needs) + 2
+    names = [one_line(need.name) for need in found.needs]
+    width = max(map(len, names)) + 2
     here = {True: "here", False: "missing"}
     lines = [
-        f"{need.kind:<9}{need.name:<{width}}{here[need.present]:<9}{need.place}".rstrip()
-        for need in found.needs
+        f"{need.kind:<9}{name:<{width}}{here[need.present]:<9}{one_line(need.place)}".rstrip()
+        for name, need in zip(names, found.needs, strict=True)
     ]
     missing = sum(not need.present for need in found.needs)
     waiting = found.n_trials - found.n_stored - found.n_ready

@@ -202,6 +202,7 @@ def run_and_show(
 def show_run(run: "StudyRun", seconds: float) -> None:
     """Show a study's table, and what could not be measured."""
     from headstart.cli import results_tables
+    from headstart.shown_names import one_line
 
     if run.results:
         console.print(results_tables.results(run.results))
@@ -211,4 +212,4 @@ def show_run(run: "StudyRun", seconds: float) -> None:
         f"({seconds:.1f} s)"
     )
     for failure in run.failures:
-        echo(f"error: {failure.trial.title}: {failure.error}", err=True)
+        echo(one_line(f"error: {failure.trial.title}: {failure.error}"), err=True)

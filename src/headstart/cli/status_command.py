@@ -64,6 +64,7 @@ def status(
 def lines(found: "StudyStatus", price: float | None = None) -> list[str]:
     """Return how far a study is, a line for each thing."""
     from headstart.cli.progress import duration
+    from headstart.shown_names import one_line
 
     said = [
         f"{found.n_done} of {found.n_trials} trials done, {len(found.running)} running, "
@@ -80,9 +81,9 @@ def lines(found: "StudyStatus", price: float | None = None) -> list[str]:
     for one in found.running[:SHOWN]:
         where = f"{one.host}, process {one.pid}, since {one.since:%Y-%m-%d %H:%M:%S} UTC"
         count = f"{one.measured} of {one.planned} candidates, " if one.planned > 1 else ""
-        said.append(f"running  {one.trial.title}: {count}{where}")
+        said.append(one_line(f"running  {one.trial.title}: {count}{where}"))
     for trial, failure in found.failed[:SHOWN]:
-        said.append(f"failed   {trial.title}: {failure.error}")
+        said.append(one_line(f"failed   {trial.title}: {failure.error}"))
     more = max(0, len(found.running) - SHOWN) + max(0, len(found.failed) - SHOWN)
     if more:
         said.append(f"and {more} more: --json lists all")

@@ -6,7 +6,7 @@ labels rest on (`point_labels`). The same figure gives the same bytes.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -35,6 +35,7 @@ from headstart.figures.style import (
     in_print_colours,
 )
 from headstart.figures.text_fitting import elided, fitted, text_width, wrapped
+from headstart.shown_names import harmless
 
 __all__ = ["PrintedFigure", "canonical_pdf", "print_figure"]
 
@@ -101,8 +102,17 @@ class PrintedFigure:
         box = f"0 0 {PX_PER_INCH * self.width:g} {PX_PER_INCH * self.height:.2f}"
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-            f'viewBox="{box}">{self.body}</svg>'
+            f'viewBox="{box}">{harmless(self.body)}</svg>'
         )
+
+
+def harmless_texts(spec: Any) -> Any:
+    """Return a specification whose texts have no control characters: XML has none."""
+    if isinstance(spec, str):
+        return harmless(spec)
+    if isinstance(spec, Mapping):
+        return {key: harmless_texts(value) for key, value in spec.items()}
+    return [harmless_texts(value) for value in spec] if isinstance(spec, list | tuple) else spec
 
 
 def print_figure(figure: Figure) -> PrintedFigure:
@@ -131,7 +141,7 @@ def print_figure(figure: Figure) -> PrintedFigure:
             place = PlotArea(plot, height, i == 0, lowest)
             spec = panel_spec(figure, panel, place)
             margins = {"left": lefts[i], "top": 20, "right": rights[i] + 20, "bottom": below[i]}
-            drawn = vl_convert.vegalite_to_svg({**spec, "padding": margins})
+            drawn = vl_convert.vegalite_to_svg(harmless_texts({**spec, "padding": margins}))
             inner = drawn[drawn.index(">") + 1 : drawn.rindex("</svg>")]
             inner = as_part(inner, f"panel{first + i}")
             parts.append(f'<g transform="translate({x - lefts[i]:.2f},{top - 20:.2f})">{inner}</g>')

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from headstart.files import replaced, writable_folder
+from headstart.shown_names import harmless
 
 if TYPE_CHECKING:
     from headstart.analysis import Analysis
@@ -49,9 +50,8 @@ class JsonTables:
         }
         content |= {"sources": list(analysis.sources), "options": [analysis.options]}
         with replaced(target) as temporary:
-            temporary.write_text(
-                json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8"
-            )
+            text = harmless(json.dumps(content, indent=1, ensure_ascii=False))
+            temporary.write_text(text, encoding="utf-8")
 
 
 def csv_table(analysis: "Analysis") -> Any:
@@ -96,16 +96,19 @@ def csv_text(analysis: "Analysis") -> str:
 def to_csv(table: pd.DataFrame) -> str:
     """Return a table as CSV in which a spreadsheet takes no name for a formula.
 
-    A name that begins like one gets an apostrophe before it (OWASP, CSV injection).
+    A name that begins like one gets an apostrophe before it (OWASP, CSV injection). No terminal
+    takes a part for a command.
     """
     names = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
-    safe = table.assign(**{str(column): table[column].map(_no_formula) for column in names})
+    safe = table.assign(**{str(column): table[column].map(_safe) for column in names})
     return str(safe.to_csv(index=False))
 
 
-def _no_formula(value: Any) -> Any:
-    is_formula = isinstance(value, str) and value.startswith(FORMULA)
-    return f"'{value}" if is_formula and not NEGATIVE.fullmatch(value) else value
+def _safe(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    is_formula = value.startswith(FORMULA) and not NEGATIVE.fullmatch(value)
+    return harmless(f"'{value}" if is_formula else value)
 
 
 def write_folder(

@@ -24,6 +24,7 @@ from headstart.figures.figure_data import packed_column
 from headstart.files import replaced, writable_folder
 from headstart.local_cache import default_cache
 from headstart.report.page_model import PageTable
+from headstart.shown_names import CONTROLS
 
 __all__ = ["bundle", "render_page", "without_direction", "write_html"]
 
@@ -32,7 +33,8 @@ MOST_ROWS = 50
 # What a script makes a number of: the first of a text, "3" of "3 to 5".
 LEADING_NUMBER = re.compile(r"[+\-\N{MINUS SIGN}]?\d[\d,]*(\.\d+)?(e[+\-]?\d+)?")
 
-DIRECTION = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
+# Marks of writing direction and other characters that control what is behind them.
+UNPRINTED = dict.fromkeys(code for code in range(0x2070) if CONTROLS.match(chr(code)))
 
 
 def render_page(
@@ -148,7 +150,7 @@ def environment() -> jinja2.Environment:
 def without_direction(value: Any) -> Any:
     """Drop marks of writing direction from text: in a name they would turn the text behind it."""
     plain = isinstance(value, str) and not isinstance(value, Markup)
-    return value.translate(DIRECTION) if plain else value
+    return value.translate(UNPRINTED) if plain else value
 
 
 def unbroken(text: str) -> str:

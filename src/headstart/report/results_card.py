@@ -16,6 +16,7 @@ from headstart.files import replaced, storage_errors, writable_folder
 from headstart.report.latex import labels
 from headstart.report.leaderboard import leaderboard
 from headstart.report.page_model import Column, PageCell, PageTable, names_of
+from headstart.shown_names import harmless
 from headstart.spec.formatting import count
 
 __all__ = ["ResultsCard"]
@@ -76,7 +77,8 @@ class ResultsCard:
         self.check(target)
         sources = " and ".join(str(source.get("name")) for source in analysis.sources)
         for name, board in zip(file_names(boards), boards, strict=True):
-            svg = table_svg(board, sources)
+            # XML has no control characters.
+            svg = harmless(table_svg(board, sources))
             contents = {"svg": svg.encode(), "pdf": vl_convert.svg_to_pdf(svg),
                         "png": vl_convert.svg_to_png(svg, scale=2)}  # fmt: skip
             for suffix, content in contents.items():
