@@ -84,6 +84,16 @@ def test_a_password_on_the_command_line_is_refused(cli, command):
     assert "p%40ss" not in outcome.err + outcome.out
 
 
+@pytest.mark.parametrize("command", [
+    ("run", "--keep-models"), ("rank", "images", "--keep-models"), ("predict",),
+    ("export", "0123", "--keep-models"), ("predict", "0123", "--keep-models"),
+])  # fmt: skip
+def test_a_key_of_object_storage_on_the_command_line_is_refused(cli, command):
+    outcome = cli(*command, "s3://key:se%2Fcret@bucket/models")
+    ended(outcome, "command.password", url="s3://key:***@bucket/models")
+    assert "se%2Fcret" not in outcome.err + outcome.out
+
+
 @pytest.mark.parametrize(
     "command", [("results", "--store"), ("analyze",), ("store", "check", "--store")]
 )

@@ -16,6 +16,7 @@ from headstart.cli.options import (
     JsonFlag,
     StoreOption,
     TrustFlag,
+    refuse_password,
 )
 from headstart.cli.output import PlainTable, Screen, console, echo, plain_table, resumable
 from headstart.errors import CommandError
@@ -33,6 +34,7 @@ KeptModelsOption = Annotated[
     typer.Option(
         help="Folder or URL where the run kept its models (default: STORE.models).",
         metavar="FOLDER",
+        callback=refuse_password,
         show_default=False,
     ),
 ]

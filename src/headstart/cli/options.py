@@ -43,6 +43,7 @@ BAD_INPUT = 2
 # Exit code of a command that Ctrl-C ended.
 INTERRUPTED = 130
 DEFAULT_STORE = "headstart.db"
+OBJECT_STORAGE = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write them to ~/.aws/credentials"
 
 
 Precision = Literal["fp32", "bf16"]
@@ -55,9 +56,11 @@ def refuse_password(given: Any) -> Any:
 
     for text in given if isinstance(given, list) else [given or ""]:
         if "://" in text and (shown := without_credentials(text)) != text:
+            database = text.startswith("postgres")
+            remedy = "PGPASSWORD, or write it to ~/.pgpass" if database else OBJECT_STORAGE
             raise CommandError(
                 f"{shown}: a password on the command line is seen by others on this machine: set "
-                "PGPASSWORD, or write it to ~/.pgpass",
+                f"{remedy}",
                 code="command.password",
                 url=shown,
             )

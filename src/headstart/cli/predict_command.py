@@ -18,6 +18,7 @@ from headstart.cli.options import (
     JsonFlag,
     StoreOption,
     TrustFlag,
+    refuse_password,
 )
 from headstart.cli.output import (
     PlainTable,
@@ -44,6 +45,7 @@ def predict(
         typer.Argument(
             help="Key of a result or its start; or a folder: an export, or a kept model.",
             metavar="KEY|FOLDER",
+            callback=refuse_password,
             show_default=False,
         ),
     ],

@@ -22,6 +22,7 @@ from headstart.cli.options import (
     SkipBrokenFlag,
     StoreOption,
     TrustFlag,
+    refuse_password,
 )
 from headstart.cli.output import (
     PlainTable,
@@ -156,6 +157,7 @@ def rank(
         typer.Option(
             help="Folder or URL for the recommended model (default: STORE.models).",
             metavar="FOLDER",
+            callback=refuse_password,
             show_default=False,
         ),
     ] = None,

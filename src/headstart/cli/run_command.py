@@ -20,6 +20,7 @@ from headstart.cli.options import (
     LogName,
     StoreOption,
     StudyOptions,
+    refuse_password,
 )
 from headstart.cli.output import console, echo, resumable
 from headstart.errors import CommandError, LogError
@@ -47,6 +48,7 @@ class _KeptModels:
         typer.Option(
             help="Folder or URL for the final model of each trial; not kept if omitted.",
             metavar="FOLDER",
+            callback=refuse_password,
         ),
     ] = None
 
