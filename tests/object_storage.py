@@ -23,11 +23,14 @@ class ObjectStorage:
     ----------
     fails
         Called with the method and path of each request: whether to answer with an error.
+    error
+        What it answers then.
     requests
         Methods and paths of all requests so far.
     """
 
     fails: Callable[[str, str], bool] = lambda *_: False
+    error: str = "503 Service Unavailable"
     requests: list[tuple[str, str]] = field(default_factory=list)
     url: str = ""
     _app: Any = field(default_factory=lambda: DomainDispatcherApplication(create_backend_app))
@@ -40,7 +43,7 @@ class ObjectStorage:
         self.requests.append(request)
         if self.fails(*request):
             environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-            start_response("503 Service Unavailable", [("Content-Length", "0")])
+            start_response(self.error, [("Content-Length", "0")])
             return [b""]
         return self._app(environ, start_response)
 

@@ -308,6 +308,21 @@ def test_a_bucket_that_is_not_there(bucket, abc, tmp_path):
     assert folder.names() == []
 
 
+def test_wrong_credentials_and_none(bucket, tmp_path, storage_server, monkeypatch):
+    import s3fs
+
+    monkeypatch.setattr(storage_server, "error", "403 Forbidden")
+    storage_server.fails = lambda *_: True
+    with refused("storage.forbidden", url=bucket):
+        ArtifactFolder(bucket, tmp_path).exists("a")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    s3fs.S3FileSystem.clear_instance_cache()
+    with refused("storage.no_credentials", url=bucket):
+        ArtifactFolder(bucket, tmp_path).exists("a")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
 def test_a_folder_is_proven_writable(folder):
     folder.check_writable()
     assert folder.names() == []
@@ -341,7 +356,7 @@ def test_credentials_are_used_and_never_shown(bucket, abc, tmp_path, monkeypatch
         str(folder.within("a")),
     ]
     assert all("se/cret" not in text and "se%2Fcret" not in text for text in shown)
-    with refused("storage.unreachable") as error:
+    with refused("storage.no_credentials"):
         ArtifactFolder(bucket, tmp_path).exists("b")
 
 

@@ -47,13 +47,13 @@ LONGEST = 1024
 LONGEST_SUFFIX = 16
 RETRY_SECONDS, FIRST_PAUSE, LONGEST_PAUSE = 60.0, 0.1, 8.0
 # Errors of botocore that no second try mends, by name: it is not imported for them.
-LASTING = {
+NO_CREDENTIALS = {
     "NoCredentialsError",
     "PartialCredentialsError",
-    "ParamValidationError",
     "CredentialRetrievalError",
     "ProfileNotFound",
 }
+INVALID = "ParamValidationError"
 
 
 def remote_cache() -> "ArtifactFolder | None":
@@ -421,7 +421,16 @@ class ArtifactFolder:
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in FULL:
                     raise
-                lasting = type(error).__name__ in LASTING or isinstance(error, TypeError)
+                kind = type(error).__name__
+                if kind in NO_CREDENTIALS:
+                    raise StorageError(
+                        f"no credentials for {self.shown} ({self._text(error)}): set "
+                        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write them to "
+                        "~/.aws/credentials",
+                        code="storage.no_credentials",
+                        url=self.shown,
+                    ) from error
+                lasting = kind == INVALID or isinstance(error, TypeError)
                 if lasting or time.monotonic() + pause > ends:
                     raise StorageError(
                         f"cannot use {self.shown}: {self._text(error)}",

@@ -159,31 +159,59 @@ def test_the_disk_of_the_cache_is_full(site, undisturbed, outcome):
     )
 
 
+CRASH = "os.kill(os.getpid(), signal.SIGKILL)"
+# At most 4 GB, should the kernel not end it.
+TAKE_ALL = """
+        Path(os.environ["MEMORY_GROUP"], "cgroup.procs").write_text(str(os.getpid()))
+        taken = [bytearray(10**7) for _ in range(400)]
+"""
 KILLER = """
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import small_network
 
 
 def build():
     if multiprocessing.parent_process() is not None:
-        os.kill(os.getpid(), signal.SIGKILL)
+        {what}
     return small_network.build()
 """
 
 
-def test_a_trial_kills_its_workers_each_time(site, undisturbed, outcome):
-    (site.folder / "killer.py").write_text(KILLER)
+@pytest.fixture
+def memory_group() -> Iterator[Path]:
+    """A group of processes that the kernel gives 200 MB."""
+    root = Path("/sys/fs/cgroup")
+    files = {root / "memory": "memory.limit_in_bytes", root: "memory.max"}
+    parent = next((folder for folder in files if (folder / "cgroup.procs").exists()), root)
+    group = parent / f"headstart-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / files[parent]).write_text(str(200_000_000))
+    except OSError:
+        require(False, "the right to limit the memory of processes")
+    yield group
+    group.rmdir()
+
+
+@pytest.mark.parametrize("what", [CRASH, TAKE_ALL.strip()], ids=["crash", "memory"])
+def test_a_trial_kills_its_workers_each_time(what, site, undisturbed, outcome, request):
+    variables = {}
+    if what != CRASH:
+        variables["MEMORY_GROUP"] = str(request.getfixturevalue("memory_group"))
+    (site.folder / "killer.py").write_text(KILLER.format(what=what))
     text = site.study.read_text()
     killer = f"{site.folder / 'killer.py'}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
     site.study.write_text(text.replace("models = [", f'models = [\n    "{killer}&name=killer",', 1))
-    said = ended(site.start("--workers", "2"), 2)
+    said = ended(site.start("--workers", "2", **variables), 2)
     assert "4 measured, 0 already stored, 2 failed" in said
     assert "SIGKILL" in said
     like(site, undisturbed, wasted=0)
     outcome(
-        "a trial kills each worker (a crash, or all memory taken)",
-        "tried three times, then a failure with its reason; the others go on, exit code 2",
+        "a trial crashes each time" if what == CRASH else "a trial takes all memory",
+        "its worker is killed, and it is tried three times, then a failure with its reason; the "
+        "others go on, exit code 2",
     )

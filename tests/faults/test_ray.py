@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -35,9 +36,12 @@ class Cluster:
     ----------
     site
         Where its workers note what they build.
+    host
+        Where its head listens.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, host: str = "127.0.0.1") -> None:
+        self._host = host
         # Its sockets have paths of up to 107 bytes, which those of pytest's folders leave no room
         # for.
         self.folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
@@ -60,13 +64,16 @@ class Cluster:
             self.close()
             raise
 
-    def start(self, *options: str) -> subprocess.Popen:
-        """Start a node."""
+    def start(
+        self, *options: str, host: str | None = None, inside: Sequence[str] = ()
+    ) -> subprocess.Popen:
+        """Start a node; `inside` is a command that runs another, as in a network of its own."""
         with (self.folder / f"log{len(self.nodes)}").open("w") as log:
             node = subprocess.Popen(
                 [
+                    *inside,
                     *(Path(sys.executable).with_name("ray"), "start", "--block", "--num-cpus=1"),
-                    *("--node-ip-address=127.0.0.1", "--disable-usage-stats"),
+                    *(f"--node-ip-address={host or self._host}", "--disable-usage-stats"),
                     *(f"--object-store-memory={80 * 2**20}", *options),
                 ],
                 stdout=log,
@@ -124,10 +131,15 @@ def cluster(site, monkeypatch) -> Iterator[Cluster]:
 @pytest.fixture
 def node(cluster) -> subprocess.Popen:
     """A second node, as soon as the cluster has it."""
-    started, log = cluster.start(f"--address={cluster.address}"), cluster.folder / "log1"
+    return running(cluster, cluster.start(f"--address={cluster.address}"))
+
+
+def running(cluster: Cluster, second: subprocess.Popen) -> subprocess.Popen:
+    """Return the second node as soon as it runs."""
+    log = cluster.folder / "log1"
     for _ in range(600):
         if "runtime started" in log.read_text():
-            return started
+            return second
         time.sleep(0.1)
     raise AssertionError(log.read_text())
 
@@ -173,9 +185,82 @@ def test_a_node_is_gone(number, site, node, undisturbed, outcome):
         outcome("Ray: a node is lost", "its items are run again by the others")
     else:
         outcome(
-            "Ray: a node is cut off (all its processes are stopped)",
+            "Ray: a node is silent (all its processes are stopped)",
             "as soon as the cluster gives it up, its items are run again by the others",
         )
+
+
+class Network:
+    """A network of its own, with a link to this one that can be taken away.
+
+    Parameters
+    ----------
+    number
+        Of the addresses 10.213.number.1, here, and 10.213.number.2, there.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.name, self._link = f"headstart-{number}", f"hs{number}"
+        self.here, self.there = f"10.213.{number}.1", f"10.213.{number}.2"
+        self.inside = ("ip", "netns", "exec", self.name)
+        other = f"{self._link}b"
+        try:
+            self._ip("netns", "add", self.name)
+            self._ip("link", "add", self._link, "type", "veth", "peer", "name", other)
+            self._ip("link", "set", other, "netns", self.name)
+            self._ip("address", "add", f"{self.here}/24", "dev", self._link)
+            self.link("up")
+            self._ip("-n", self.name, "address", "add", f"{self.there}/24", "dev", other)
+            self._ip("-n", self.name, "link", "set", other, "up")
+            self._ip("-n", self.name, "link", "set", "lo", "up")
+        except (OSError, subprocess.CalledProcessError):
+            self.close()
+            require(False, "the right to make a network (ip netns)")
+
+    def link(self, state: str) -> None:
+        """Set the link up or down."""
+        self._ip("link", "set", self._link, state)
+
+    def close(self) -> None:
+        """Remove it all."""
+        for command in (("link", "delete", self._link), ("netns", "delete", self.name)):
+            with suppress(OSError, subprocess.CalledProcessError):
+                self._ip(*command)
+
+    def _ip(self, *arguments: str) -> None:
+        subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    made = Network(os.getpid() % 200)
+    yield made
+    made.close()
+
+
+def test_a_node_is_cut_off(network, site, undisturbed, monkeypatch, outcome):
+    """Its processes go on, and hear from the others again when all is over."""
+    require(Path(sys.executable).with_name("ray").exists(), "ray")
+    cluster = Cluster(site, network.here)
+    try:
+        monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        options = {"host": network.there, "inside": network.inside}
+        node = running(cluster, cluster.start(f"--address={cluster.address}", **options))
+        process = site.start("--executor", "ray", "--workers", "2")
+        site.until(lambda: site.n_measured >= 4 and workers_of(node), process)
+        network.link("down")
+        assert workers_of(node)
+        assert "4 measured" in ended(process)
+        network.link("up")
+        like(site, undisturbed, wasted=2)
+    finally:
+        cluster.close()
+    outcome(
+        "Ray: a node is cut off (a network of its own, whose link is taken away)",
+        "as soon as the cluster gives it up, its items are run again by the others; what it still "
+        "computes goes nowhere",
+    )
 
 
 def test_the_head_is_lost(site, cluster, undisturbed, outcome):

@@ -8,7 +8,7 @@ from headstart import methods
 from headstart.errors import DatasetError
 from headstart.spec import Candidate, Failure, Measurement
 from headstart.store import ResultStore
-from headstart.study import study_status
+from headstart.study import Study, estimate_study, study_status
 from headstart.study.run import failure_of
 from headstart.study.status import rate_of, seconds_left
 from stores import make_result
@@ -102,7 +102,44 @@ def test_the_command(cli, tmp_path):
     outcome = cli("status", *where, "--limit", 100, "--settings", "linear,knn")
     assert outcome.out.splitlines() == [
         "0 of 2 trials done, 0 running, 0 failed, 2 waiting",
+        "no run is under way: run the study to go on",
         "0.00 device-hours so far",
     ]
     assert not (tmp_path / "r.db").exists()
     assert '"n_waiting": 2' in cli("status", *where, "--settings", "linear,knn", "--json").out
+
+
+def test_a_machine_without_the_datasets_sees_how_far_a_study_is(cli, tmp_path, own_cache):
+    """It knows the trials on those that were measured, or begun, as the store has them."""
+    store = ResultStore(tmp_path / "r.db", create=True)
+    (done,) = trials(1)
+    for number, name in enumerate(("dtd", "folder")):
+        dataset = done.trial.dataset.model_copy(
+            update={"name": name, "source": "study", "revision": str(number)}
+        )
+        trial = done.trial.model_copy(update={"dataset": dataset, "seed": 0})
+        if name == "dtd":
+            assert store.add(done.model_copy(update={"trial": trial}))
+        else:
+            store.begin(trial)
+            store.add_failure(trial, Failure(error="disk full"))
+    where = ("--store", store.path, "--models", "efficientnet_lite0,efficientnet_lite2")
+    where += ("--datasets", "dtd,./folder,./another,food101", "--settings", "linear")
+    outcome = cli("status", *where, "--limit", 100)
+    lines = outcome.out.splitlines()
+    assert lines[0] == "1 of 8 trials done, 0 running, 1 failed, 6 waiting", outcome.err
+    assert lines[-1].endswith("disk full")
+    # With another limit they are other trials.
+    assert cli("status", *where, "--limit", 50).out.startswith("0 of 8 trials done")
+    ended = cli("status", "--store", store.path, "--models", "lite", "--datasets", "dtd")
+    assert ended.error.code == "name.unknown"
+
+
+def test_the_plan_counts_what_is_stored_of_datasets_that_are_elsewhere(tmp_path, own_cache):
+    store = ResultStore(tmp_path / "r.db", create=True)
+    (done,) = trials(1)
+    dataset = done.trial.dataset.model_copy(update={"name": "dtd", "source": "study"})
+    store.add(done.model_copy(update={"trial": done.trial.model_copy(update={"dataset": dataset})}))
+    study = Study(models=["efficientnet_lite0"], datasets=["dtd"], limit=100, settings=["linear"])
+    found = estimate_study(study, store, own_cache)
+    assert (found.n_trials, found.n_stored, found.n_ready, found.workloads) == (1, 1, 0, ())

@@ -39,17 +39,26 @@ def status(
 ) -> None:
     """Show how far a study is: done, running, failed, waiting, time left, cost so far."""
     from headstart.cli.study_options import read_study
+    from headstart.context import default_cache
+    from headstart.errors import DatasetMissingError
     from headstart.store import ResultStore
-    from headstart.study import study_status
+    from headstart.study import known_trials, study_status
 
     study, replaced = read_study(options.study, options.keys(), trust=options.trust)
     if not json:
         for line in replaced:
             echo(line)
-    trials = study.trials()
     results = ResultStore(store, create=True)
+    n_trials: int | None = None
+    try:
+        trials = study.trials()
+    except DatasetMissingError:
+        # On this machine: the store knows those that a run has measured.
+        trials, n_trials = known_trials(study, results, default_cache())
     while True:
-        found = study_status(trials, results)
+        if n_trials is not None and n_trials > len(trials):
+            trials, n_trials = known_trials(study, results, default_cache())
+        found = study_status(trials, results, n_trials)
         if json:
             echo(json_module.dumps(_record(found), indent=1))
         else:
@@ -72,8 +81,12 @@ def lines(found: "StudyStatus", price: float | None = None) -> list[str]:
     ]
     if found.per_hour is not None:
         said.append(f"{found.per_hour:,.1f} results an hour")
-    if found.seconds_left is not None and found.n_done < found.n_trials:
-        said.append(f"{duration(found.seconds_left)} left")
+    left = found.n_trials - found.n_done - len(found.failed)
+    if found.seconds_left is not None and left:
+        by_one = "" if found.running else ", one trial at a time"
+        said.append(f"{duration(found.seconds_left)} left{by_one}")
+    if left and not found.running:
+        said.append("no run is under way: run the study to go on")
     spent = f"{found.seconds_spent / 3600:,.2f} device-hours so far"
     if price is not None:
         spent += f", {price * found.seconds_spent / 3600:,.2f} at {price:g} an hour"

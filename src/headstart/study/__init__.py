@@ -1,6 +1,6 @@
 """A study: models x datasets x settings x seeds, and the run that fills its table."""
 
-from headstart.study.estimate import Requirement, StudyEstimate, estimate_study
+from headstart.study.estimate import Requirement, StudyEstimate, estimate_study, known_trials
 from headstart.study.feature_scores import TransferScores, transfer_scores
 from headstart.study.run import StudyRun, check_context, run_study
 from headstart.study.status import RunningTrial, StudyStatus, study_status
@@ -43,6 +43,7 @@ __all__ = [
     "device_name",
     "estimate_study",
     "keep_throughput",
+    "known_trials",
     "matrix_rate",
     "measure_throughput",
     "run_study",

@@ -4,11 +4,12 @@ Nothing is downloaded or decoded, and no dataset's function is called. Networks 
 not published are built without weights, and it is counted.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from headstart import datasets, models
 from headstart.datasets.dataset_name import DatasetName
@@ -35,8 +36,11 @@ FLOAT32_BYTES = 4
 # what benchmarks/features.py reached lies from 0.3 to 0.9 of it.
 EFFICIENCY = 0.5
 
-# Returns a dataset of this name as it was last measured, if it was.
-Measured = Callable[[str], Dataset | None]
+
+class Measured(Protocol):
+    """Returns a dataset of this title as it was last measured, if it was."""
+
+    def __call__(self, name: str, *, present: bool) -> Dataset | None: ...
 
 
 @dataclass(frozen=True)
@@ -206,7 +210,7 @@ def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstima
     return StudyEstimate(
         needs=needs,
         n_trials=len(its_models) * n_seeded * n_settings,
-        n_stored=len(here) - len(ready),
+        n_stored=sum(trial.key in stored for trial, _ in counted),
         n_ready=sum(ready),
         workloads=_summed(each.values()),
         each=tuple((left[key].title, one) for key, one in each.items()),
@@ -221,6 +225,34 @@ def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstima
         problems=tuple(data.problem for data in its_datasets if data.problem),
         refusal=next((need.refusal for need in needs if need.refusal), refusal),
     )
+
+
+def known_trials(study: Study, store: ResultStore, cache: Path) -> tuple[list[Trial], int]:
+    """Return a study's trials as far as they are known here, and how many there are in all.
+
+    Datasets need not be on this machine: they are those that the store has results of. Nothing is
+    known of one without, but how many trials it has.
+
+    Raises
+    ------
+    HeadstartError
+        A run would be refused: a wrong name.
+    """
+    notes: list[str] = []
+    models_ = _models(study, cache, notes)
+    its_datasets = _datasets(study, partial(_last_measured, store, study), cache, notes)
+    its_settings, chosen, refusal = _settings(study, notes)
+    needs = [*(need for _, need in models_), *(data.need for data in its_datasets), *its_settings]
+    if refused := next((need.refusal for need in needs if need.refusal), refusal):
+        raise refused
+    known = [(model, need.present) for model, need in models_ if model]
+    trials = [
+        trial
+        for data in its_datasets
+        for trial, _ in _trials(known, data.counted, chosen, data.seeds)
+    ]
+    n_seeded = sum(data.n_sized * len(data.seeds) for data in its_datasets)
+    return trials, len(models_) * n_seeded * len(chosen)
 
 
 def _summed(trials: Iterable[Workload]) -> tuple[Workload, ...]:
@@ -325,14 +357,25 @@ def _model_requirement(name: str, cache: Path) -> tuple[Model | None, Requiremen
     return model, Requirement("model", name, present, place)
 
 
-def _last_measured(store: ResultStore, study: Study, name: str) -> Dataset | None:
-    """Return one of the twelve datasets as it was last measured in this way, if it was."""
-    for result in store.newest(name):
-        dataset = result.trial.dataset
+def _last_measured(store: ResultStore, study: Study, name: str, *, present: bool) -> Dataset | None:
+    """Return a dataset as it was last measured in this way, if it was.
+
+    One that is present is looked at instead, but for the twelve.
+    """
+    for trial in chain((one.trial for one in store.newest(name)), _begun(store, name)):
+        dataset = trial.dataset
         asked = (dataset.limit, dataset.skip_broken)
-        if dataset.source == "study" and asked == (study.limit, study.skip_broken):
+        fits = dataset.source == "study" or not present
+        if fits and asked == (study.limit, study.skip_broken):
             return dataset.model_copy(update={"examples_per_class": None})
     return None
+
+
+def _begun(store: ResultStore, name: str) -> Iterator[Trial]:
+    """Yield the trials on a dataset that have no result yet."""
+    keys = [*(lease.trial for lease in store.leases()), *store.partly_measured(), *store.failures()]
+    found = (store.trial(key) for key in keys)
+    yield from (trial for trial in found if trial and trial.dataset.name == name)
 
 
 def _unread(name: str, known: datasets.Description, sizes: Sizes, study: Study) -> Dataset:
@@ -373,9 +416,10 @@ def _dataset_requirement(
             dataset = datasets.find(
                 name, limit=study.limit, skip_broken=study.skip_broken, cache=cache
             )
+        elif found := measured(asked.titled(known.title), present=present):
+            dataset = found
         elif known.sizes:
-            found = measured(asked.titled(known.title)) if present else None
-            dataset = found or _unread(name, known, known.sizes, study)
+            dataset = _unread(name, known, known.sizes, study)
         else:
             return DatasetRequirement(need, n_sized=n_sized)
         here = study.sized(dataset) if present else ()

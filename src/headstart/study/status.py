@@ -54,7 +54,8 @@ class StudyStatus:
         Results stored in an hour, over the last of them; None with fewer than two.
     seconds_left
         Time until all others are done, if as many are measured at a time as now, and if each
-        takes as long as its like (its model and setting, else its setting); None while unknown.
+        takes as long as its like (its model and setting, else its setting); by one at a time where
+        none is measured now; None while unknown.
     seconds_spent
         What was computed so far, added over results and candidates: hours of devices, not of a
         clock.
@@ -70,8 +71,18 @@ class StudyStatus:
     seconds_spent: float
 
 
-def study_status(trials: Sequence[Trial], store: ResultStore) -> StudyStatus:
-    """Look at what a store holds of a study, at who holds its trials, and at its failures."""
+def study_status(
+    trials: Sequence[Trial], store: ResultStore, n_trials: int | None = None
+) -> StudyStatus:
+    """Look at what a store holds of a study, at who holds its trials, and at its failures.
+
+    Parameters
+    ----------
+    trials
+        The study's.
+    n_trials
+        Number of all, where some of them are not known: those wait.
+    """
     by_key = {trial.key: trial for trial in trials}
     results = store.times(set(by_key))
     leases = [one for one in store.leases() if one.is_live and one.trial in by_key]
@@ -83,15 +94,18 @@ def study_status(trials: Sequence[Trial], store: ResultStore) -> StudyStatus:
         for key, failure in store.failures().items()
         if key in by_key and key not in results and key not in held
     }
-    n_left = len(by_key) - len(results) - len(held) - len(failures)
+    total = len(by_key) if n_trials is None else n_trials
+    n_left = total - len(results) - len(held) - len(failures)
     return StudyStatus(
-        n_trials=len(by_key),
+        n_trials=total,
         n_done=len(results),
         running=tuple(_running(by_key[lease.trial], lease, measured) for lease in leases),
         failed=tuple((by_key[key], failure) for key, failure in failures.items()),
         n_waiting=n_left,
         per_hour=rate_of(stored for stored, _ in results.values()),
-        seconds_left=seconds_left(
+        seconds_left=None
+        if total > len(by_key)
+        else seconds_left(
             [trial for key, trial in by_key.items() if key not in results and key not in failures],
             [(by_key[key], seconds) for key, (_, seconds) in results.items()],
             measured,
