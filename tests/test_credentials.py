@@ -9,7 +9,7 @@ import pytest
 
 import engines
 import small_network
-from conftest import headstart_process
+from processes import headstart_process
 
 SECRET = "Sup3rSe%2Fcret"
 NETWORK = f"{small_network.__file__}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"

@@ -86,7 +86,7 @@ def test_a_password_on_the_command_line_is_refused(cli, command):
 
 @pytest.mark.parametrize("command", [
     ("run", "--keep-models"), ("rank", "images", "--keep-models"), ("predict",),
-    ("export", "0123", "--keep-models"), ("predict", "0123", "--keep-models"),
+    ("export", "0123", "--kept-models"), ("predict", "0123", "--kept-models"),
 ])  # fmt: skip
 def test_a_key_of_object_storage_on_the_command_line_is_refused(cli, command):
     outcome = cli(*command, "s3://key:se%2Fcret@bucket/models")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 def ended(process: subprocess.Popen, code: int = 0) -> str:
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == code, (out, err)
     return out + err
 

@@ -52,6 +52,19 @@ def test_each_trial_is_done_running_failed_or_waiting(tmp_path):
     assert status.seconds_spent == pytest.approx(20)
 
 
+def test_what_an_interrupted_run_computed_counts(tmp_path):
+    store = ResultStore(tmp_path / "r.db", create=True)
+    done, begun, _ = trials(3)
+    store.add(done)
+    store.begin(begun.trial)
+    curve = ({"accuracy": 0.5},)
+    one = Measurement(candidate=Candidate(), examples="r", curve=curve, seconds={"select": 4.0})
+    store.add_measurement(begun.trial.key, one)
+    status = study_status([result.trial for result in trials(3)], store)
+    assert (status.running, status.n_waiting, status.seconds_spent) == ((), 2, 14)
+    assert status.seconds_left == pytest.approx(6 + 10)
+
+
 def test_nothing_is_known_of_a_study_that_was_not_begun(tmp_path):
     status = study_status(
         [result.trial for result in trials(3)], ResultStore(tmp_path / "r.db", create=True)
@@ -80,7 +93,7 @@ def test_the_time_left_is_of_trials_alike_and_without_what_was_measured():
         candidate=Candidate(), examples="r", curve=curve, seconds={"select": 30.0}
     )
     running = {scratch[1].trial.key: [measured], linear[1].trial.key: []}
-    assert seconds_left(left, done, running) == pytest.approx(180 / 2)
+    assert seconds_left(left, done, running, 2) == pytest.approx(180 / 2)
     assert seconds_left(left, done[:1], {}) is None
 
 

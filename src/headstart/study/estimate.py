@@ -37,7 +37,7 @@ FLOAT32_BYTES = 4
 EFFICIENCY = 0.5
 
 
-class Measured(Protocol):
+class LastMeasured(Protocol):
     """Returns a dataset of this title as it was last measured, if it was."""
 
     def __call__(self, name: str, *, present: bool) -> Dataset | None: ...
@@ -304,7 +304,7 @@ def _models(study: Study, cache: Path, notes: list[str]) -> list[tuple[Model | N
 
 
 def _datasets(
-    study: Study, measured: Measured, cache: Path, notes: list[str]
+    study: Study, measured: LastMeasured, cache: Path, notes: list[str]
 ) -> list[DatasetRequirement]:
     """Find each dataset once, with the seeds of its trials."""
     notes += repeated("dataset", study.datasets)
@@ -395,7 +395,7 @@ def _unread(name: str, known: datasets.Description, sizes: Sizes, study: Study) 
 
 
 def _dataset_requirement(
-    name: str, study: Study, cache: Path, measured: Measured
+    name: str, study: Study, cache: Path, measured: LastMeasured
 ) -> DatasetRequirement:
     """Find a dataset if it is here; else what is published of it, if anything is.
 

@@ -57,8 +57,8 @@ class StudyStatus:
         takes as long as its like (its model and setting, else its setting); by one at a time where
         none is measured now; None while unknown.
     seconds_spent
-        What was computed so far, added over results and candidates: hours of devices, not of a
-        clock.
+        What was computed so far, added over results and candidates, those of interrupted trials,
+        too: hours of devices, not of a clock.
     """
 
     n_trials: int
@@ -88,7 +88,9 @@ def study_status(
     leases = [one for one in store.leases() if one.is_live and one.trial in by_key]
     leases = [one for one in leases if one.trial not in results]
     held = {lease.trial for lease in leases}
-    measured = {key: store.measurements(key) for key in held}
+    # Of those that run, and of those that an earlier run left.
+    begun = held | set(store.partly_measured(set(by_key) - set(results)))
+    measured = {key: store.measurements(key) for key in begun}
     failures = {
         key: failure
         for key, failure in store.failures().items()
@@ -109,6 +111,7 @@ def study_status(
             [trial for key, trial in by_key.items() if key not in results and key not in failures],
             [(by_key[key], seconds) for key, (_, seconds) in results.items()],
             measured,
+            len(held),
         ),
         seconds_spent=sum(seconds for _, seconds in results.values())
         + sum(sum(one.seconds.values()) for some in measured.values() for one in some),
@@ -126,6 +129,7 @@ def seconds_left(
     left: Sequence[Trial],
     done: Sequence[tuple[Trial, float]],
     measured: dict[str, list[Measurement]],
+    running: int = 1,
 ) -> float | None:
     """Return the time until the trials that are left are done; None while unknown.
 
@@ -136,7 +140,9 @@ def seconds_left(
     done
         Trials with a result and the seconds they took, of whose like the others are expected to be.
     measured
-        Candidates of the trials that run, by their keys.
+        Candidates of the trials that were begun, by their keys.
+    running
+        How many trials run now.
     """
     mean, total = mean_seconds(done), 0.0
     for trial in left:
@@ -145,7 +151,7 @@ def seconds_left(
             return None
         spent = sum(sum(one.seconds.values()) for one in measured.get(trial.key, ()))
         total += max(0.0, usual - spent)
-    return total / max(1, len(measured))
+    return total / max(1, running)
 
 
 def _running(trial: Trial, lease: Lease, measured: dict[str, list[Measurement]]) -> RunningTrial:
