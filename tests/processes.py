@@ -11,8 +11,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 
+# As tests find it, before any of them changes it.
+ENVIRONMENT = dict(os.environ)
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
     ["torch", "torchvision.transforms.v2", "timm", "safetensors.torch", "headstart.study",
@@ -33,6 +37,13 @@ def counted(*arguments, **options):
     return function(*arguments, **options)
 
 setattr(owner, name, counted)
+"""
+INSTALLED = """
+import sys
+sys.path.insert(0, {!r})
+from headstart.registry import REGISTRIES
+for registry in REGISTRIES:
+    vars(registry).pop("plugins", None)
 """
 COMMAND = """
 from headstart.__main__ import main
@@ -81,6 +92,7 @@ class Forked:
         self._files = [tempfile.mkstemp()[1] for _ in range(2)]
         argv, variables = ["-c", *map(str, arguments)], {**os.environ, **environment}
         began = (code, argv, variables, Path.cwd(), self._files)
+        _start_server()
         self._process = CONTEXT.Process(target=_run, args=began)
         self._process.start()
         self.pid = self._process.pid
@@ -121,9 +133,27 @@ def signalled(owner: str, name: str, after: int = 0, signal: str = "SIGKILL") ->
     return SIGNALLED.format(owner, name, after, signal)
 
 
+def installed_in(site: Path) -> str:
+    """Return code by which a process finds the packages of a folder, as if it began with them."""
+    return INSTALLED.format(str(site))
+
+
 def forked_command(*arguments: object, before: str = "", **environment: str) -> Forked:
     """Start a command of headstart; the code `before` runs there first."""
     return Forked(f"import sys\n{before}\n{COMMAND}", *arguments, **environment)
+
+
+@cache
+def _start_server() -> None:
+    """Start what is forked from, as if before all tests: none of their variables is seen there."""
+    changed = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(ENVIRONMENT)
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(changed)
 
 
 def _run(

@@ -1,14 +1,15 @@
 """A package of a stranger's: a method, networks, datasets, a command, found by entry points."""
 
 import json
-import subprocess
 import sys
 from importlib.metadata import EntryPoint
+from types import SimpleNamespace
 
 import pytest
 
 from headstart.errors import UnknownNameError
 from headstart.registry import REGISTRIES, PluginError, Registry
+from processes import forked_command, headstart_process, installed_in
 
 MAJORITY = '''
 """Guess the class that has the most training images: the floor under every method."""
@@ -216,16 +217,24 @@ def installed(tmp_path, monkeypatch):
     return site
 
 
-def headstart(*arguments):
-    command = [sys.executable, "-m", "headstart", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def headstart(installed):
+    """Run a command with the package installed; give its exit code and what it wrote."""
+
+    def run(*arguments, start=forked_command):
+        before = {"before": installed_in(installed)} if start is forked_command else {}
+        process = start(*arguments, **before)
+        out, err = process.communicate()
+        return SimpleNamespace(returncode=process.returncode, stdout=out, stderr=err)
+
+    return run
 
 
-def test_a_strangers_method_runs_by_its_name(installed, tmp_path):
+def test_a_strangers_method_runs_by_its_name(headstart, installed, tmp_path):
     store = tmp_path / "r.db"
     done = headstart(
         "run", "--models", "small:resnet10_w4?weights=random", "--datasets", "digits",
-        "--limit", "60", "--settings", "majority,linear", "--store", store,
+        "--limit", "60", "--settings", "majority,linear", "--store", store, start=headstart_process,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = json.loads(headstart("results", "--store", store, "--json").stdout)
@@ -249,7 +258,7 @@ def test_a_strangers_method_runs_by_its_name(installed, tmp_path):
     }
 
 
-def test_a_strangers_executor_measures_the_candidates(installed, tmp_path):
+def test_a_strangers_executor_measures_the_candidates(headstart, tmp_path):
     arguments = (
         "run", "--models", "small:resnet10_w4?weights=random", "--datasets", "digits", "--limit",
         "60", "--device", "cpu", "--executor", "threads", "--store", tmp_path / "r.db",
@@ -263,7 +272,7 @@ def test_a_strangers_executor_measures_the_candidates(installed, tmp_path):
     assert row["setting"] == "linear"
 
 
-def test_strangers_networks_and_datasets(installed, tmp_path):
+def test_strangers_networks_and_datasets(headstart, tmp_path):
     store = tmp_path / "r.db"
     done = headstart(
         "run", "--models", "toy:8,toy:16?weights=random&seed=1", "--datasets", "shades:3",
@@ -282,7 +291,7 @@ def test_strangers_networks_and_datasets(installed, tmp_path):
     assert len(unknown.stderr.splitlines()) == 1
 
 
-def test_a_strangers_command(installed):
+def test_a_strangers_command(headstart):
     assert "Print a text in capitals." in headstart("--help").stdout
     assert headstart("shout", "hello", "--loud").stdout == "HELLO!\n"
     # It has the options that all commands have.

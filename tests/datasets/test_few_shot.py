@@ -59,7 +59,7 @@ def test_few_images_of_each_class_are_no_images_of_another_split(kind, named, ow
     whole = datasets.load(datasets.find(name), 0, default_cache())
     n_classes = whole.n_classes
     drawn = set()
-    for seed in range(3):
+    for seed in range(2):
         few = datasets.load(datasets.find(name, limit=3 * n_classes), seed, default_cache())
         train, validation = (images_of(part.images) for part in (few.train, few.validation))
         assert len(train) == len(few.train) == 3 * n_classes
@@ -72,7 +72,7 @@ def test_few_images_of_each_class_are_no_images_of_another_split(kind, named, ow
         if few.train.labels.ndim == 1:
             assert np.bincount(few.train.labels).tolist() == [3] * n_classes
         drawn.add(frozenset(train))
-    assert len(drawn) == 3
+    assert len(drawn) == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,9 +81,9 @@ def test_images_a_class_are_nested_and_beside_whole_validation_and_test(kind, na
     whole = datasets.load(datasets.find(name), 0, default_cache())
     held = images_of(whole.validation.images) | images_of(whole.test.images)
     drawn = []
-    for seed in range(3):
+    for seed in range(2):
         smaller = set()
-        for n in (1, 2, 4):
+        for n in (1, 3):
             dataset = datasets.find(name, examples_per_class=n)
             few = datasets.load(dataset, seed, default_cache())
             train = images_of(few.train.images)
@@ -96,7 +96,7 @@ def test_images_a_class_are_nested_and_beside_whole_validation_and_test(kind, na
                 assert np.bincount(few.train.labels).tolist() == [n] * whole.n_classes
             smaller = train
         drawn.append(frozenset(smaller))
-    assert len(set(drawn)) == 3
+    assert len(set(drawn)) == 2
 
 
 def images_of(images) -> set[bytes]:

@@ -1,8 +1,6 @@
 """Predictors of transfer: columns with a scale, registered scores, those of other packages."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ from scipy.stats import linregress, multivariate_normal, pearsonr
 import headstart as hs
 from headstart.errors import HeadstartError
 from headstart.predictors import SCALES, find_predictor, transfer_score
+from processes import Forked, forked_command, installed_in
 
 
 def results() -> pd.DataFrame:
@@ -178,19 +177,14 @@ def test_a_score_of_an_installed_package(tmp_path):
     results().rename(columns={"spread": "separation"}).assign(
         separation=lambda rows: np.exp(rows.separation)
     ).to_csv(tmp_path / "t.csv", index=False)
-    path = ":".join([str(tmp_path), *(p for p in sys.path if p)])
-
-    def run(*arguments):
-        done = subprocess.run(
-            [sys.executable, *map(str, arguments)], capture_output=True, text=True, check=False,
-            env={"PYTHONPATH": path, "PATH": ""}, cwd=tmp_path,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    assert json.loads(run("-c", PROGRAM)) == ["class separation", "log", 1.0]
-    run("-m", "headstart", "analyze", "t.csv", "--predictor", "separation", "--resamples", "200",
-        "--json", "a.json")  # fmt: skip
+    before = installed_in(tmp_path)
+    out, err = Forked(before + PROGRAM).communicate()
+    assert json.loads(out) == ["class separation", "log", 1.0], err
+    analyzed = forked_command(
+        "analyze", tmp_path / "t.csv", "--predictor", "separation", "--resamples", 200,
+        "--json", tmp_path / "a.json", before=before,
+    )  # fmt: skip
+    assert (analyzed.communicate()[1], analyzed.returncode) == ("", 0)
     content = json.loads((tmp_path / "a.json").read_text())
     assert content["options"][0]["predictor"] == "separation:log"
     assert content["correlations"]

@@ -1,8 +1,6 @@
 """Output formats of an analysis: found by name or suffix, own ones and those of packages."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +8,7 @@ import pytest
 
 import headstart as hs
 from headstart.report import write_report
+from processes import forked_command, installed_in
 
 QUICK = ("kornblith2019", "--resamples", "200")
 HEADS = {
@@ -115,7 +114,7 @@ class Counts:
 """
 
 
-def test_a_format_of_an_installed_package(tmp_path):
+def test_a_format_of_an_installed_package(tmp_path, monkeypatch):
     """Found by its entry point: by its suffix, by `--format`, and listed."""
     info = tmp_path / "headstart_counts-0.1.dist-info"
     info.mkdir()
@@ -124,15 +123,13 @@ def test_a_format_of_an_installed_package(tmp_path):
     (info / "entry_points.txt").write_text(
         "[headstart.reporter]\ncounts = headstart_counts:Counts\n"
     )
-    path = ":".join([str(tmp_path), *(p for p in sys.path if p)])
+    monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "headstart", *arguments], text=True, check=False,
-            env={"PYTHONPATH": path, "PATH": ""}, cwd=tmp_path, capture_output=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        process = forked_command(*arguments, before=installed_in(tmp_path))
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        return out
 
     out = Path("n.counts")
     assert run("report", *QUICK, "--out", str(out)) == f"Counts: {tmp_path / out}\n"

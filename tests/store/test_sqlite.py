@@ -11,7 +11,7 @@ import pytest
 from headstart.errors import DiskFullError, NotWritableError
 from headstart.store import ResultStore, results, sqlite
 from headstart.store.check import check_store
-from processes import limit_file_size
+from processes import Forked, limit_file_size
 from refusals import refused
 from stores import WRITER, make_result
 
@@ -109,7 +109,8 @@ def test_a_disk_that_fills_up_while_a_result_is_stored(tmp_path, request, n_byte
     )
     assert re.search(said, full.stderr), full.stderr
     # With space, the same work completes.
-    subprocess.run([sys.executable, "-c", WRITER, *arguments], check=True)
+    again = Forked(WRITER, *arguments)
+    assert (again.communicate(), again.returncode) == (("", ""), 0)
     store = ResultStore(tmp_path / "results.db")
     assert len(store.results()) == 12
     for key in sorted(store.keys()):
@@ -122,11 +123,9 @@ def test_a_disk_that_fills_up_while_a_result_is_stored(tmp_path, request, n_byte
 def test_processes_at_once_lose_nothing(tmp_path, request, firsts):
     path, tests = tmp_path / "results.db", str(request.path.parents[1])
     # Two of each write the same trials, and all make the store.
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(first), tests])
-        for first in firsts
-    ]
-    assert {writer.wait() for writer in writers} == {0}
+    writers = [Forked(WRITER, path, first, tests) for first in firsts]
+    assert {writer.communicate() for writer in writers} == {("", "")}
+    assert {writer.returncode for writer in writers} == {0}
     store = ResultStore(path)
     seeds = sorted(result.trial.seed for result in store.results())
     assert seeds == list(range(max(firsts) + 12))
