@@ -1,6 +1,8 @@
 """What all executors do: in this process, in processes, on a Ray cluster, in Slurm jobs."""
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -133,6 +135,21 @@ def test_stopping_ends_what_runs(executor_name, tmp_path):
 def test_a_worker_has_the_threads_that_are_asked_for(executor_name):
     with open_executor(executor_name, 1, cpus_per_worker=1) as executor:
         assert list(executor.map(engines.threads, [0])) == [(0, 1)]
+
+
+def test_a_worker_that_is_starting_does_not_end_by_ctrl_c():
+    """It is in the terminal's group of processes, and its parent ends it."""
+    found: list[tuple[int, int]] = []
+    with Processes(1, threads=1) as executor:
+        run = threading.Thread(target=lambda: found.extend(executor.map(engines.process_id, [1])))
+        before = set(multiprocessing.active_children())
+        run.start()
+        while not (started := set(multiprocessing.active_children()) - before):
+            time.sleep(0.001)
+        (worker,) = started
+        os.kill(worker.pid, signal.SIGINT)
+        run.join()
+    assert found == [(1, worker.pid)]
 
 
 PROGRAM = """

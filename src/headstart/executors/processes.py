@@ -5,8 +5,9 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -65,7 +66,8 @@ class WorkerProcess:
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, gpu, threads), daemon=True)
-        self._process.start()
+        with _interrupts_blocked():
+            self._process.start()
         # So that the end of the process ends the connection.
         other.close()
 
@@ -104,10 +106,28 @@ def open_processes(
     return Processes(workers, visible_gpus(device), cpus_per_worker)
 
 
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Have a process that is started now wait with Ctrl-C until it ignores that, after imports."""
+    if not hasattr(signal, "pthread_sigmask"):
+        # On Windows.
+        yield
+        return
+    # The first process starts it, which unblocks them.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(connection: "Connection[Any, Any]", gpu: str, threads: int) -> None:
     """Run items until the connection ends, in a worker process."""
     # Ctrl-C reaches every process of a terminal; the parent process ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     # Before torch is imported.
     if gpu:
