@@ -15,6 +15,7 @@ from headstart.features import FeatureRequest, extract_together, table_of
 from headstart.features.feature_table import FeatureTable
 from headstart.methods.base import method_of
 from headstart.spec import Trial
+from headstart.spec.formatting import count
 
 __all__ = ["ExtractionGroup", "extract_group", "plan_extractions"]
 
@@ -36,7 +37,7 @@ class ExtractionGroup:
     def title(self) -> str:
         """What the job does, in one line."""
         n_models = len({trial.model.name for trial in self.trials})
-        return f"features of {n_models} models on {self.trials[0].dataset.name}"
+        return f"features of {count(n_models, 'model')} on {self.trials[0].dataset.name}"
 
 
 def plan_extractions(trials: Sequence[Trial], context: RunContext) -> list[ExtractionGroup]:
