@@ -200,8 +200,7 @@ def test_captions_name_only_what_is_drawn():
     captions = " ".join(re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S))
     assert "band" not in captions
     assert "with 95" not in captions
-    assert "The means have no intervals." in captions
-    assert "test-set sizes missing (add a column n_test)" in captions
+    assert "No intervals: test-set sizes missing (add a column n_test)" in captions
     whole = " ".join(re.findall(r"<figcaption>(.*?)</figcaption>", page_html(made()), re.S))
     assert re.search("Error bars: 95.% confidence intervals.*band: 95.% bootstrap interval", whole)
 

@@ -59,9 +59,15 @@ def three_models(selected: pd.DataFrame, _: Any) -> bool:
     return bool(selected.groupby("setting")["model"].nunique().max() >= FEWEST_MODELS)
 
 
-def several_settings(selected: pd.DataFrame, _: Any) -> bool:
-    """Return whether there is more than the models of one setting on one dataset."""
-    return bool(selected[["setting", "dataset"]].drop_duplicates().shape[0] > 1)
+def three_models_on_datasets(selected: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> bool:
+    """Return whether there are several panels: the line of one dataset is that of the means."""
+    return three_models(selected, tables) and bool(selected["dataset"].nunique() > 1)
+
+
+def several_rows(selected: pd.DataFrame, _: Any) -> bool:
+    """Return whether there are several datasets, or settings that no figure has by model."""
+    n = selected[["dataset", "setting"]].nunique()
+    return bool(n["dataset"] > 1 or (n["setting"] > 1 and not several_models(selected)))
 
 
 def several_cells(selected: pd.DataFrame, _: Any) -> bool:
@@ -88,7 +94,7 @@ FIGURES: Mapping[str, FigureKind] = {
     ),
     "datasets": FigureKind(
         Needs("cells", (*CELL, "family", PREDICTOR, "log_odds"), (PREDICTOR, "log_odds")),
-        scatter_charts.draw_datasets, three_models,
+        scatter_charts.draw_datasets, three_models_on_datasets,
     ),
     "models": FigureKind(
         Needs("model_means", (*MODEL, "mean", "se", "low", "high"), ("mean",)),
@@ -96,7 +102,7 @@ FIGURES: Mapping[str, FigureKind] = {
     ),
     "settings": FigureKind(
         Needs("cells", (*CELL, "log_odds"), ("log_odds",)),
-        row_charts.draw_settings, several_settings,
+        row_charts.draw_settings, several_rows,
     ),
     "finetune-vs-scratch": FigureKind(
         Needs("cells", (*CELL, "log_odds"), ("log_odds",)),

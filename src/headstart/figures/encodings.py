@@ -20,6 +20,7 @@ from headstart.figures.figure_data import FAMILY, MEAN, SETTING, FigureData
 from headstart.figures.text_fitting import fitted, text_width
 
 __all__ = [
+    "ACCURACY",
     "WHOLE",
     "aria_label",
     "domain",
@@ -44,6 +45,7 @@ __all__ = [
 
 # The reader of the page hides no dataset and no model.
 WHOLE = " && ".join(f"length({name}) == 0" for name in ("hidden_datasets", "hidden_models"))
+ACCURACY = "Accuracy (logit scale)"
 # Percents to label, a set that covers both tails, or all multiples of a step; rounder ones first.
 TAILS = (
     (0.01, 0.1, 1, 10, 50, 90, 99, 99.9, 99.99),
@@ -322,10 +324,16 @@ def visible(column: str, field: str = "") -> str:
 
 
 def mean_points(data: FigureData) -> Any:
-    """Start a chart with one row per model and setting: its mean over the visible datasets."""
+    """Start a chart with one row per model and setting: its mean over the visible datasets.
+
+    Its text is an accuracy where there is one dataset.
+    """
+    text = "format(datum.mean, '.3f')"
+    if data.one_dataset:
+        text = "format(100 / (1 + exp(-datum.mean)), '.1f') + ' %'"
     if not data.interactive:
         return named(data, "means").transform_calculate(
-            mean_text="format(datum.mean, '.3f')", interval="datum.mean_interval"
+            mean_text=text, interval="datum.mean_interval"
         )
     keys = [*SETTING, *FAMILY, *MEAN, "x", "predictor_text"]
     return (
@@ -333,7 +341,7 @@ def mean_points(data: FigureData) -> Any:
         .transform_filter("datum.averaged")
         .transform_aggregate(mean="mean(adjusted)", groupby=keys)
         .transform_calculate(
-            mean_text="format(datum.mean, '.3f')",
+            mean_text=text,
             interval=f"{WHOLE} ? datum.mean_interval : 'only without a filter'",
         )
     )

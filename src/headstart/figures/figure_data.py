@@ -32,6 +32,7 @@ NO_FAMILY = "unknown family"
 UNKNOWN = "unknown"
 SIGNIFICANT = 6  # digits of the numbers in a page
 PREDICTOR = "predictor"
+VERDICTS = ("best", "not_different")
 WHY_MISSING = "the table 'missing' of the same analysis says why"
 
 
@@ -115,7 +116,7 @@ def near_best(table: pd.DataFrame, panel: Sequence[str]) -> NDArray[np.bool_]:
     panel
         Columns that are the same within a panel.
     """
-    if not {"best", "not_different"} <= set(table.columns):
+    if not set(VERDICTS) <= set(table.columns):
         return np.zeros(len(table), bool)
     tested = (table["not_different"].notna() & ~flags(table["best"])).to_numpy(dtype=bool)
     keys = [table[column].to_numpy() for column in panel]
@@ -236,18 +237,9 @@ class FigureData:
         return self.predictor.scale.coordinates(np.where(allowed, x, np.nan))
 
     @cached_property
-    def of_one_dataset(self) -> pd.DataFrame | None:
-        """The intervals of accuracies, in log odds, where there is one dataset and they are known.
-
-        The means of its log odds are those of the accuracies themselves.
-        """
-        cells = optional(self.tables, "cells", ["setting", "model", "dataset", "low", "high"])
-        means = optional(self.tables, "model_means", ["low"])
-        known = cells[cells["low"].notna() & cells["high"].notna()]
-        if cells["dataset"].nunique() != 1 or known.empty or means["low"].notna().any():
-            return None
-        ends = {side: log_odds(known[side].to_numpy(dtype=float)) for side in ("low", "high")}
-        return known[["setting", "model"]].assign(**ends)
+    def one_dataset(self) -> bool:
+        """Whether there is one dataset: means over datasets are its accuracies."""
+        return bool(optional(self.tables, "cells", ["dataset"])["dataset"].nunique() == 1)
 
     @cached_property
     def means(self) -> pd.DataFrame:
@@ -257,14 +249,18 @@ class FigureData:
             optional(self.tables, "model_means", columns), "low", "high", "se", "error_bars"
         )
         means = means[means["mean"].notna()]
-        accuracies = self.of_one_dataset
-        if accuracies is not None:
-            means = means.drop(columns=["low", "high"]).merge(accuracies, "left")
+        if self.one_dataset:
+            # Its accuracies are tested, and have intervals, by their images.
+            own = complete(self.tables["cells"], "low", "high", *VERDICTS)
+            own = own[["setting", "model", "low", "high", *VERDICTS]]
+            own = own.assign(low=log_odds(own["low"]), high=log_odds(own["high"]))
+            old = ["low", "high", "se", *VERDICTS]
+            means = means.drop(columns=old, errors="ignore").merge(own, "left").assign(se=np.nan)
         # Where no mean has an interval, a standard error to each side.
         means = self.predicted_by(self.styled(means))
         bars = intervals(means)
         texts = between(bars, digits=3)
-        if accuracies is not None:
+        if self.one_dataset:
             texts = between(expit(bars), digits=1, scale=100, unit=" %")
         return means.assign(
             mean_low=bars["low"],

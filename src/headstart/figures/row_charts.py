@@ -33,8 +33,6 @@ from headstart.spec.formatting import number
 
 __all__ = ["draw_heatmap", "draw_models", "draw_ranks", "draw_settings"]
 
-ACCURACY = "Accuracy (logit scale)"
-
 
 def model_axis(data: FigureData, field: str = "model_place", **more: Any) -> Any:
     """Return the vertical encoding with one row per model, in the order of `field`."""
@@ -62,9 +60,9 @@ def draw_models(data: FigureData) -> Figure:
         ", with one standard error" if data.means["se"].notna().any() else "; no intervals"
     )  # fmt: skip
     means = "Mean log odds of a correct prediction per model"
-    if data.of_one_dataset is not None:
+    if data.one_dataset:
         means = "Accuracy per model, on a logit scale"
-        bars = ", with 95 % confidence intervals from the test-set size"
+        bars = f"{bars} from the test-set size" if "95" in bars else bars
     return Figure(
         "models",
         "How do the settings compare?" if several else "How do the models compare?",
@@ -91,10 +89,8 @@ def models_chart(data: FigureData, place: PlotArea) -> Any:
     shown = data.means[data.means["model_place"] < MOST_ROWS]
     ends = enc.domain(shown[["mean", "mean_low", "mean_high"]])
     axis, about = alt.Axis(title="Mean log odds of transfer"), "mean log odds"
-    if data.of_one_dataset is not None:
-        axis, about = enc.odds_axis(ACCURACY, ends, place.width, grid=True), "accuracy"
-        accuracy = "format(100 / (1 + exp(-datum.mean)), '.1f') + ' %'"
-        points = points.transform_calculate(mean_text=accuracy)
+    if data.one_dataset:
+        axis, about = enc.odds_axis(enc.ACCURACY, ends, place.width, grid=True), "accuracy"
     x, y = alt.X("mean:Q", axis=axis, scale=enc.scale(data, ends)), model_axis(data)
     hover = {"model": "model", "setting_label": "setting", "mean_text": about,
              "interval": "95 % interval"}  # fmt: skip
@@ -161,7 +157,7 @@ def settings_chart(
     """Draw one row per dataset, within it one per setting."""
     ends = enc.domain(np.append(data.cells["log_odds"], lines["log_odds"]))
     places = enc.scale(data, ends)
-    percents = enc.odds_axis(ACCURACY, ends, place.width, grid=True)
+    percents = enc.odds_axis(enc.ACCURACY, ends, place.width, grid=True)
 
     def x(field: str) -> Any:
         return alt.X(f"{field}:Q", scale=places, axis=percents)
@@ -276,18 +272,21 @@ def draw_ranks(data: FigureData) -> Figure:
 def ranks_chart(data: FigureData, setting: str, place: PlotArea) -> Any:
     """Draw one row per model: its interval and its rank."""
     ranks = data.ranks[data.ranks["setting"] == setting]
-    drawn = ranks if data.interactive else ranks[ranks["place"] < MOST_ROWS]
-    last = int(np.nanmax(drawn[["rank", "high"]].to_numpy(dtype=float)))
-    ends = (0.5, last + 0.5)
+    first = ranks[ranks["place"] < MOST_ROWS]
+    last, every = (int(np.nanmax(some[["rank", "high"]].to_numpy(dtype=float)))
+                   for some in (first, ranks))  # fmt: skip
     room = min(place.width, 150) if data.interactive else place.width
-    most = max(2.0, room / (text_width(str(last)) + 12))
-    step = next((step for step in (1, 2, 3, 5, 10, 20, 50, 100) if last <= most * step), 200)
-    ticks = list(range(1, last + 1, step))
+    end, ticks = last + 0.5, rank_ticks(last, room)
+    if data.interactive and last < every:
+        of_all = rank_ticks(every, room)
+        end = alt.ExprRef(f"show_all ? {every + 0.5} : {end}")
+        ticks = alt.ExprRef(f"show_all ? {of_all} : {ticks}")
     axis = alt.Axis(
-        title="Rank" if place.lowest else None, format="d", values=ticks, tickCount=len(ticks),
+        title="Rank" if place.lowest else None, format="d", values=ticks, tickCount=every,
         grid=False, labelOverlap=False,
     )  # fmt: skip
-    x = alt.X("rank:Q", axis=axis, scale=alt.Scale(domain=list(ends), nice=False, zero=False))
+    ends = alt.Scale(domainMin=0.5, domainMax=end, nice=False, zero=False)
+    x = alt.X("rank:Q", axis=axis, scale=ends)
     points = first_rows(enc.named(data, "ranks", "model"), "place")
     points = points.transform_filter(equal("setting", setting))
     y = model_axis(data, "place")
@@ -305,6 +304,19 @@ def ranks_chart(data: FigureData, setting: str, place: PlotArea) -> Any:
             stroke=from_row(alt.Stroke, "colour"), fill=filled, tooltip=hover,
         ),
     )  # fmt: skip
+
+
+def rank_ticks(last: int, room: float) -> list[int]:
+    """Return the ranks to label on an axis of so many pixels, the first always.
+
+    Examples
+    --------
+    >>> rank_ticks(16, 150), rank_ticks(200, 150)
+    ([1, 4, 7, 10, 13, 16], [1, 50, 100, 150, 200])
+    """
+    most = max(2.0, room / (text_width(str(last)) + 12))
+    step = next((step for step in (1, 2, 3, 5, 10, 20, 50, 100) if last <= most * step), 200)
+    return [*range(1, last + 1, step)] if step < 5 else [1, *range(step, last + 1, step)]
 
 
 # Pixels: height of a cell, its width with a number, its width on the page.

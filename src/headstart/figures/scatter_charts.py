@@ -48,6 +48,8 @@ LABELLED = 12  # so many of them
 RADIUS, RINGED = 5.5, 7.5  # pixels, of marks and of rings
 METHODS = {"morey": "Morey, 2008", "cousineau": "Cousineau, 2005"}
 RING = Style("not significantly different from the best", "var(--ink)", "circle", "")
+MEANS_TEST = "simultaneous 95 % intervals of the difference over datasets"
+NO_SIZES = "No intervals: test-set sizes missing (add a column n_test)."
 LINE_CAPTION = "Line: least squares; band: 95 % bootstrap interval (models resampled)."
 
 
@@ -78,7 +80,7 @@ def draw_correlation(data: FigureData) -> Figure:
                 height=400 if crowded else 270,
                 notes=[Note(r) for r in r_of(data, setting, "all")],
                 setting=setting,
-                right=58.0,
+                right=0.0 if data.one_dataset else 58.0,
             )
             for setting in settings
         ],
@@ -94,14 +96,18 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
     means = data.means[np.isfinite(data.means["x"])]
     ends = (low, low + span)
     x = enc.predictor_axis(data, means["x"], place)
-    title = "Mean log odds of transfer" if place.left else None
-    y = alt.Y("mean:Q", title=title, scale=enc.scale(data, ends))
+    axis, about = alt.Axis(title="Mean log odds of transfer"), "mean log odds"
+    if data.one_dataset:
+        axis = enc.odds_axis(enc.ACCURACY, ends, place.height, upright=True, grid=True)
+        about = "accuracy"
+    axis.title = axis.title if place.left else None
+    y = alt.Y("mean:Q", axis=axis, scale=enc.scale(data, ends))
     points = enc.mean_points(data).transform_filter(equal("setting", setting))
     points = points.transform_filter("isValid(datum.x)")
     whole = points.transform_filter(WHOLE)
     opacity = 0.75 if means["model"].nunique() <= CROWD else 0.3
     hover = {"model": "model", "family": "family", "predictor_text": data.predictor.label,
-             "mean_text": "mean log odds", "interval": "95 % interval"}  # fmt: skip
+             "mean_text": about, "interval": "95 % interval"}  # fmt: skip
     layers = [
         *band(data, setting, "all"),
         regression(points, "mean"),
@@ -115,6 +121,8 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
     own = means[means["setting"] == setting]
     own = own.assign(model=own["model"].str.removeprefix(data.model_prefix))
     layers += name_layers(own, x, ends, place)
+    if data.one_dataset:
+        return alt.layer(*layers)
     # The same scale in percent, on the right.
     percents = enc.odds_axis("Equal accuracy", ends, place.height, upright=True, orient="right")
     right = alt.Chart(alt.InlineData(values=[{"at": ends[0]}])).mark_point(opacity=0)
@@ -166,21 +174,24 @@ def correlation_caption(data: FigureData, means: pd.DataFrame) -> str:
     kinds = sorted(set(means["error_bars"].dropna()))
     methods = "; ".join(METHODS.get(kind, str(kind)) for kind in kinds)
     source = f", of means without differences between datasets ({methods})" if methods else ""
+    source = " from the test-set size" if data.one_dataset else source
     line = means.groupby("setting")["model"].nunique().max() >= FEWEST_MODELS
     bands = bool((data.bands["group"] == "all").any())
     bars = known or bool(means["se"].notna().any())
     marks = ["error bars"] * bars + ["band"] * bands + ["rings"] * bool(means["mean_near"].any())
     some_named = not data.interactive and means.groupby("setting").size().max() > MOST_LABELS
+    ringed = tests_caption(data) if data.one_dataset else MEANS_TEST
     parts = [
+        "Each point is one model." if data.one_dataset else
         "Each point is one model: its mean log odds of a correct prediction over the datasets "
         "(0.1 more multiplies the odds by 1.1).",
         f"Error bars: 95 % confidence intervals{source}." if known else
+        NO_SIZES if data.one_dataset else
         "The means have no intervals" + ("; error bars: one standard error." if bars else "."),
         LINE_CAPTION if bands else "Line: least squares." if line else "",
         "" if line else "A line needs at least three models.",
         f"r: Pearson correlation {of_what(data.predictor)}." if len(data.correlations) else "",
-        ring_caption("simultaneous 95 % intervals of the difference over datasets")
-        if means["mean_near"].any() else "",
+        ring_caption(ringed) if means["mean_near"].any() else "",
         "Named where space permits: extremes and the models farthest from the line."
         if some_named else "",
         axes_caption(data),
@@ -195,7 +206,12 @@ def axes_caption(data: FigureData) -> str:
     """Return on which scales the axes are."""
     if data.predictor.scale.name == "proportion":
         return "Both axes are on a logit scale (log odds)."
-    return "The vertical axis is in log odds."
+    return f"The vertical axis is {'on a logit scale' if data.one_dataset else 'in log odds'}."
+
+
+def tests_caption(data: FigureData) -> str:
+    """Return by which tests models were held against the best of a dataset."""
+    return f"{data.tests}, p > 0.05, corrected for the number of models"
 
 
 def ring_caption(test: str) -> str:
@@ -339,20 +355,20 @@ def datasets_caption(
     several = len(settings) > 1
     bands = not several and bool(data.bands["group"].isin(cells["dataset"]).any())
     if not cells["low"].notna().any():
-        bars = "no intervals: test-set sizes missing (add a column n_test)."
+        bars = NO_SIZES
     else:
         few = (cells.groupby("dataset")["model"].nunique() <= CROWD).any()
         some = "" if cells["low"].notna().all() else ", where known"
-        drawn = "error bars show" if few or not data.interactive else "hover to see"
+        drawn = "Error bars:" if few or not data.interactive else "Hover to see"
         bars = f"{drawn} 95 % confidence intervals from the test-set size{some}."
     parts = [
-        f"Each point is one model; {bars}",
+        "Each point is one model.",
+        bars,
         LINE_CAPTION if bands else "Lines: least squares.",
         f"r: Pearson correlation {of_what(data.predictor)}"
-        + (f", in the order of {joined([setting_label(name) for name in settings])}"
-           if several else "") + "." if len(data.correlations) else "",
-        ring_caption(f"{data.tests}, p > 0.05, corrected for the number of models")
-        if ringed else "",
+        + (", settings in the order of the legend" if several else "") + "."
+        if len(data.correlations) else "",
+        ring_caption(tests_caption(data)) if ringed else "",
         "Each panel has its own vertical axis, on a logit scale labelled in percent.",
         others_caption(data.styles_in(cells)),
         "Not drawn while models are hidden: band." if data.interactive and bands else "",

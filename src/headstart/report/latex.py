@@ -10,7 +10,14 @@ from pathlib import Path
 from headstart.analysis import Analysis
 from headstart.files import replaced
 from headstart.report.comparison_tables import comparison_tables
-from headstart.report.page_model import Column, Names, PageCell, PageTable, names_of
+from headstart.report.page_model import (
+    Column,
+    Names,
+    PageCell,
+    PageTable,
+    digits_wide,
+    names_of,
+)
 from headstart.report.result_tables import accuracy_table, correction_sentence, correlation_table
 
 __all__ = ["LatexTables", "labels", "latex_tables"]
@@ -52,10 +59,6 @@ PAGE_LINES, CAPTION_LINE, RULES, CAPTION_LETTERS = 56.0, 1.3, 1.5, 75.0
 LINE_WIDTH, GAP = 79.0, 1.4
 # Size of an interval's characters by those of its number.
 SCRIPT = 0.95
-# Letters that are narrower than a digit.
-NARROW = frozenset(" .,:;'!|()[]/-ijlft")
-# Letters that are wider; an underscore is a rule with room around it.
-WIDE = frozenset("mwMW_")
 # A correlation, in a heading.
 R = re.compile(r"\br\b(?=,|$)")
 # Letters with these marks are in the fonts of pdflatex.
@@ -237,14 +240,6 @@ def width(table: PageTable, i: int, intervals: bool) -> float:
         beside, below = asides(cell, intervals)
         widths += [digits_wide(f"{cell.text} {beside}"), SCRIPT * digits_wide(below)]
     return max(widths)
-
-
-def digits_wide(text: str) -> float:
-    """Return about how wide a text is in digits, in the letters of TeX."""
-    return sum(
-        0.6 if letter in NARROW else 1.6 if letter in WIDE else 1.4 if letter.isupper() else 1.0
-        for letter in text.strip()
-    )
 
 
 def asides(cell: PageCell, intervals: bool) -> tuple[str, str]:

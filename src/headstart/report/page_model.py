@@ -30,6 +30,7 @@ __all__ = [
     "Record",
     "Row",
     "cell_test",
+    "digits_wide",
     "filled",
     "filter_keys",
     "marker_legend",
@@ -116,6 +117,10 @@ class PageCell:
 
 Record = Mapping[str, Any]
 NEVER = 9
+# Letters that are narrower than a digit.
+NARROW = frozenset(" .,:;'!|()[]/-ijlft")
+# Letters that are wider; an underscore is a rule with room around it.
+WIDE = frozenset("mwMW_\N{MINUS SIGN}")
 # Where headings may break.
 BREAKS = re.compile(r"(?<=[-_/\s])(?=\S)")
 
@@ -152,6 +157,8 @@ class Column:
         What all texts begin and end with, which the page does not repeat.
     second
         The heading of what is `aside`, which on the page then stands beside the texts.
+    room
+        Width of the longest text that is `aside`, in digits, which `filled` finds.
     """
 
     label: str
@@ -169,6 +176,7 @@ class Column:
     prefix: str = ""
     suffix: str = ""
     second: str = ""
+    room: float = 0
 
     def short(self, text: str) -> str:
         """Return a text without what all texts of the column have in common."""
@@ -308,9 +316,21 @@ def filled(
         )
         for j, row in enumerate(rows)
     ]
-    columns = [columns[i] for i in there]
+    rooms = [max((digits_wide(cell.note) for cell in column), default=0.0) for column in cells]
+    columns = [
+        replace(columns[i], room=rooms[i], second=columns[i].second if rooms[i] else "")
+        for i in there
+    ]
     text = " ".join(filter(None, dict.fromkeys([note, *(column.note for column in columns)])))
     return PageTable(key, caption, columns, made, keys or {}, text if made else "", marker_legend)
+
+
+def digits_wide(text: str) -> float:
+    """Return about how wide a text is in digits, in the letters of TeX or of a page."""
+    return sum(
+        0.6 if letter in NARROW else 1.6 if letter in WIDE else 1.4 if letter.isupper() else 1.0
+        for letter in text.strip()
+    )
 
 
 def records(table: Any, names: Names, by: str = "") -> list[dict[str, Any]]:

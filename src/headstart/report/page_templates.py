@@ -117,7 +117,8 @@ def table_data(table: PageTable) -> dict[str, Any]:
             data["marks"] = "".join({"best": "1", "same": "2"}.get(c.marker, "0") for c in cells)
         if any(cell.note for cell in cells):
             data["seconds"] = packed_texts([cell.note for cell in cells])
-        more = {"keys": column.keys, "code": column.code, "second": column.second}
+        more = {"keys": column.keys, "code": column.code, "second": column.second,
+                "room": column.room}  # fmt: skip
         data |= {name: value for name, value in more.items() if value}
         if column.prefix or column.suffix:
             data["affixes"] = [len(column.prefix), len(column.suffix)]

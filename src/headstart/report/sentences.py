@@ -131,10 +131,6 @@ def wins_clause(row: Any) -> str:
     )
 
 
-# Models that are worse than the best, named one by one with the interval of the difference.
-MOST_WORSE = 3
-
-
 class BestTable(NamedTuple):
     """The rows that tell the best model of a setting: means over datasets, or cells of one.
 
@@ -204,26 +200,11 @@ def best_sentence(found: BestTable) -> str:
     same = [str(name) for name, value in zip(rest.model, verdicts, strict=True) if value]
     if same:
         verb = "are" if len(same) > 1 else "is"
-        same_text = f"{listed(same)} {verb} not significantly different from it"
-        return f"{text}; {same_text}{worse_clause(found)} ({test})."
+        return f"{text}; {listed(same)} {verb} not significantly different from it ({test})."
     untested = sum(value is None for value in verdicts)
     others = "every other model" if not untested else "every other model that was tested"
     others = others if len(rest) > 1 else str(rest.model.iloc[0])
-    return f"{text}, significantly better than {others}{worse_clause(found)} ({test})."
-
-
-def worse_clause(found: BestTable) -> str:
-    """State by how much a few models are worse than the best on one dataset; empty for more."""
-    rest = found.rest
-    rest = rest[(rest["not_different"] == False) & rest.difference_low.notna()]  # noqa: E712
-    if not found.one_dataset or not 0 < len(rest) <= MOST_WORSE:
-        return ""
-    clauses = [
-        f"{row.model} is {number(-100 * row.difference, 1)} points worse "
-        f"({interval(-row.difference_high, -row.difference_low, 1, 100)})"
-        for row in rest.sort_values("difference", ascending=False).itertuples(index=False)
-    ]
-    return f"; {joined(clauses)}"
+    return f"{text}, significantly better than {others} ({test})."
 
 
 def scope_of(means: Any) -> str:

@@ -71,7 +71,11 @@
       else if (mark === "2") made.append(element("span", { className: "same", textContent: text }));
       else if (first) made.append(element("span", { className: "name", textContent: text, title: column.texts[i] }));
       else made.append(text);
-      if (column.seconds?.[i]) made.append(" ", element("small", { className: column.second ? "beside" : "", textContent: column.seconds[i] }));
+      if (column.second) {
+        const beside = element("small", { className: "beside", textContent: column.seconds?.[i] || "" });
+        beside.style.minWidth = `${column.room.toFixed(1)}ch`;
+        made.append(" ", beside);
+      } else if (column.seconds?.[i]) made.append(" ", element("small", { textContent: column.seconds[i] }));
       return made;
     }
 
