@@ -7,7 +7,6 @@ labels colour the points. The result is descriptive only: no trial uses it for s
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ from headstart import models
 from headstart.context import RunContext
 from headstart.datasets import Split
 from headstart.datasets.labelled import labelled_test
-from headstart.datasets.thumbnails import TINY, thumbnail
+from headstart.datasets.thumbnails import small_picture
 from headstart.errors import StudyError, UnknownNameError
 from headstart.features import FeatureRequest, extract_together, penultimate_features
 from headstart.labels import kind_of
@@ -351,14 +350,5 @@ def _separation(X: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> di
 def _images(split: Split, classes: npt.NDArray[np.str_]) -> pd.DataFrame:
     rows = []
     for row, name in enumerate(classes):
-        picture = split.images.decode(row)
-        rows.append(
-            {
-                "image": row,
-                "class": name,
-                "where": Path(split.images.where(row)).name,
-                "tiny": max(picture.size) <= TINY,
-                "picture": thumbnail(picture),
-            }
-        )
+        rows.append({"image": row, "class": name, **vars(small_picture(split.images, row))})
     return pd.DataFrame(rows)

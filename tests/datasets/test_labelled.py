@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from headstart import datasets
-from headstart.datasets.labelled import labelled_test
+from headstart.datasets.labelled import class_pictures, labelled_test
+from headstart.errors import BrokenImageError
 from headstart.spec import Selection
 from refusals import refused
 
@@ -34,3 +35,30 @@ def test_the_door_stays_shut_for_whoever_asks_the_usual_way(session_cache):
     selection = Selection(examples=splits.revision, chosen=chosen, validation_curve=(chosen,))
     with refused("test.sealed"):
         splits.test.open(selection)
+
+
+def test_a_picture_per_class_the_first_that_can_be_decoded(session_cache, monkeypatch):
+    dataset = datasets.find("digits", limit=70, cache=session_cache)
+    split, _ = labelled_test(dataset, 0, session_cache)
+    first = {int(label): int(np.flatnonzero(split.labels == label)[0]) for label in split.labels}
+    found = class_pictures(dataset, 0, session_cache, 24)
+    assert [name for name, _ in found] == list(dataset.classes)
+    assert [image.where for _, image in found] == [
+        split.images.where(first[label]) for label in range(10)
+    ]
+    assert all(image.tiny and image.picture.startswith("data:image/png") for _, image in found)
+    spread = class_pictures(dataset, 0, session_cache, 4)
+    assert [name for name, _ in spread] == ["0", "3", "6", "9"]
+
+    decode = type(split.images).decode
+    broken = split.images.where(first[3])
+
+    def damaged(images, place):
+        if images.where(place) == broken:
+            raise BrokenImageError(broken, "damaged")
+        return decode(images, place)
+
+    monkeypatch.setattr(type(split.images), "decode", damaged)
+    names = dict(class_pictures(dataset, 0, session_cache, 24))
+    assert list(names) == list(dataset.classes)
+    assert names["3"].where != broken

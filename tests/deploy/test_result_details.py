@@ -9,6 +9,7 @@ from sklearn.metrics import average_precision_score, precision_recall_fscore_sup
 
 import small_network
 from headstart.deploy.result_details import details_of, tie_warning, validation_surfaces
+from headstart.errors import DatasetError
 from headstart.report.cell_page import cell_html
 from headstart.spec import Prediction
 from headstart.store import ResultStore
@@ -129,6 +130,21 @@ def test_the_command_shows_and_writes_them(setting, store, cli, tmp_path):
     assert len(record["classes"]) == 10
     assert record["validation"]
     assert record["mistakes"][0]["confidence"] > 0.1
+
+
+def test_a_report_shows_the_images_that_are_at_hand(store, cli, tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    outcome = cli("report", store.path, "--out", page, "--images")
+    assert outcome.code == 0, outcome.err
+    assert page.read_text().count("data:image/png") == 10
+
+    def missing(*_):
+        raise DatasetError("not here", code="dataset.missing")
+
+    monkeypatch.setattr("headstart.datasets.labelled.class_pictures", missing)
+    outcome = cli("report", store.path, "--out", page, "--images")
+    assert (outcome.code, outcome.err) == (0, "no images of digits: not here\n")
+    assert "data:image/png" not in page.read_text()
 
 
 def test_a_page_is_of_one_trial_with_predictions(store, cli, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from headstart.deploy.result_details import Surface, details_of
 from headstart.report.cell_page import MistakePicture, cell_html, curve_figure
+from headstart.spec.formatting import SmallPicture
 from report.browser import count, visit
 from stores import add_result, make_store
 
@@ -32,7 +33,7 @@ def page(tmp_path_factory) -> Path:
     )
     result = result.model_copy(update={"selection": selection})
     details = details_of(result, result.predictions)
-    pictures = [MistakePicture(one, f"{one.example}.png") for one in details.mistakes]
+    pictures = [MistakePicture(one, SmallPicture(f"{one.example}.png")) for one in details.mistakes]
     place = folder / "page.html"
     place.write_text(cell_html(details, pictures), encoding="utf-8")
     return place

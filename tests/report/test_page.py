@@ -13,6 +13,7 @@ from headstart.report.page_model import names_of
 from headstart.report.page_templates import bundle, sha256_text
 from headstart.report.report_page import all_figures
 from headstart.report.result_tables import MOST_PAIRS, accuracy_table, mixed_table
+from headstart.spec.formatting import SmallPicture
 from refusals import refused
 from report.results import SETTINGS, empty, made, results, with_studies, with_trials
 
@@ -53,6 +54,26 @@ def test_marks_of_direction_do_not_turn_the_text_around_a_name():
     assert not re.search("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", outside)
     # The filter compares with the names in the data, which stay as they are.
     assert "\u202eabc" in payload_of(html)["names"]["models"]
+
+
+def test_test_images_are_shown_with_their_classes_and_folded_where_many():
+    subject = with_trials(made(3, 2, settings=("linear",)))
+    subject.trials["n_classes"] = 62
+
+    def section(n: int) -> str:
+        image = SmallPicture("<i>.png", "data:image/png;base64,AAAA", tiny=True)
+        pictures = {"set 1": [(f"<{i}>", image) for i in range(n)], "not here": []}
+        html = page_html(subject, pictures=pictures)
+        assert html.count("data:image/png") == n
+        return html.split('id="test-images"')[1].split("</section>")[0]
+
+    few = section(2)
+    assert 'alt="&lt;1&gt;, a test image of set 1"' in few
+    assert "set 1 (2 of 62 classes)" in few
+    assert "<details" in few
+    assert "open>" in few
+    assert "open>" not in section(61)
+    assert 'id="test-images"' not in page_html(subject)
 
 
 def test_hostile_names_are_text():

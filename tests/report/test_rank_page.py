@@ -14,7 +14,6 @@ from headstart.ranking.answer import (
     HeldOut,
     NotTried,
     RankAnswer,
-    SmallPicture,
 )
 from headstart.report.rank_page import (
     front_figure,
@@ -24,7 +23,7 @@ from headstart.report.rank_page import (
     rank_table,
     write_rank_page,
 )
-from headstart.spec.formatting import UNKNOWN
+from headstart.spec.formatting import UNKNOWN, SmallPicture
 from ranking.answers import ranked_model as model
 from report.browser import count, visit
 

@@ -3,7 +3,9 @@
 What is slow to import is imported when a command runs.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from headstart.analysis import Analysis
     from headstart.predictors import Scale
     from headstart.report import Reporter
+    from headstart.spec.formatting import SmallPicture
 
 __all__ = ["analyze", "report", "write_reports", "write_tables"]
 
@@ -127,6 +130,14 @@ class _ReportOptions:
     intervals: Annotated[
         bool, typer.Option("--intervals", help="In LaTeX, the 95 % interval below each accuracy.")
     ] = False
+    images: Annotated[
+        bool,
+        typer.Option(
+            "--images",
+            help="On the page, a small copy of one test image per class: at most 24 per dataset "
+            "and 300 in all, of about 3 kB each.",
+        ),
+    ] = False
     card: Annotated[
         Path | None,
         typer.Option(
@@ -153,23 +164,72 @@ def report(options: AnalysisFlags, wanted: _ReportOptions) -> None:
     others = (("latex", wanted.latex), ("csv", wanted.csv), ("card", wanted.card))
     files += [(REPORTERS[name], file) for name, file in others if file]
     if wanted.intervals:
-        files = [(_with_intervals(reporter), file) for reporter, file in files]
-        if not any(getattr(reporter, "intervals", False) for reporter, _ in files):
-            raise CommandError(
-                "--intervals is for LaTeX: pass --latex FILE as well",
-                code="command.missing",
-                name="--latex",
-            )
+        files = _with(files, "intervals", lambda: True, "LaTeX: pass --latex FILE as well")
+    if wanted.images:
+        made = partial(_test_pictures, options.sources or [])
+        files = _with(files, "pictures", made, "the HTML page: pass --out FILE.html")
     for one, file in files:
         # A card is a folder, and looks itself at what is in it.
         getattr(one, "check", writable_file)(file)
     write_reports(_analysis(options, against=wanted.against), *files)
 
 
-def _with_intervals(reporter: "Reporter") -> "Reporter":
-    """Return a reporter that writes intervals, if it has the option."""
-    has = is_dataclass(reporter) and any(one.name == "intervals" for one in fields(reporter))
-    return replace(cast(Any, reporter), intervals=True) if has else reporter
+Files = list[tuple["Reporter", Path]]
+
+
+def _with(files: Files, option: str, value: Callable[[], Any], remedy: str) -> Files:
+    """Return the reporters with an option of those that have it.
+
+    Raises
+    ------
+    CommandError
+        None has it.
+    """
+    having = [is_dataclass(one) and option in {own.name for own in fields(one)} for one, _ in files]
+    if not any(having):
+        flag = OPTION_FLAGS[option]
+        raise CommandError(f"{flag} is for {remedy}", code="command.missing", name=flag)
+    more = {option: value()}
+    return [
+        (replace(cast(Any, one), **more) if has else one, file)
+        for (one, file), has in zip(files, having, strict=True)
+    ]
+
+
+OPTION_FLAGS = {"intervals": "--intervals", "pictures": "--images"}
+# Test images of a dataset, and of all together: of about 3 kB each on the page.
+MOST_PICTURES, MOST_OF_ALL = 24, 300
+
+
+def _test_pictures(sources: list[str]) -> "dict[str, list[tuple[str, SmallPicture]]]":
+    """Return a test image per class of the datasets in these results stores.
+
+    A dataset whose images are not at hand is printed and left out.
+    """
+    from headstart.analysis import store_of
+    from headstart.context import default_cache
+    from headstart.datasets.labelled import class_pictures
+    from headstart.errors import HeadstartError
+    from headstart.store import ResultStore
+
+    stores = [store for one in sources if (store := store_of(one))]
+    if not stores:
+        raise CommandError(
+            "--images shows the datasets of a results store: found only tables",
+            code="command.conflict",
+            option="--images",
+        )
+    found: dict[str, list[tuple[str, SmallPicture]]] = {}
+    trials = {
+        one.trial.dataset.name: one.trial for each in stores for one in ResultStore(each).results()
+    }
+    most = min(MOST_PICTURES, MOST_OF_ALL // max(1, len(trials)))
+    for name, trial in trials.items():
+        try:
+            found[name] = class_pictures(trial.dataset, trial.seed, default_cache(), most)
+        except HeadstartError as error:
+            echo(f"no images of {name}: {error}", err=True)
+    return found
 
 
 def _check_analyze(predictor: str, wanted: _AnalyzeOptions) -> None:

@@ -286,12 +286,15 @@ def _mistakes(
     for copies gets the error.
     """
     from headstart.context import RunContext
-    from headstart.datasets.thumbnails import TINY, thumbnail
+    from headstart.datasets.thumbnails import small_picture
     from headstart.deploy.verify import tested_images
     from headstart.errors import HeadstartError
     from headstart.report.cell_page import MistakePicture
+    from headstart.spec.formatting import SmallPicture
 
-    plain = [MistakePicture(one, f"example {one.example}") for one in details.mistakes]
+    plain = [
+        MistakePicture(one, SmallPicture(f"example {one.example}")) for one in details.mistakes
+    ]
     if not plain:
         return []
     try:
@@ -300,16 +303,13 @@ def _mistakes(
         if images:
             raise
         return plain
-    found = []
-    for one in details.mistakes:
-        where = tested.where(one.row)
-        if not images:
-            found.append(MistakePicture(one, where))
-            continue
-        image = tested.decode(one.row)
-        tiny = max(image.size) <= TINY
-        found.append(MistakePicture(one, Path(where).name, thumbnail(image), tiny))
-    return found
+    return [
+        MistakePicture(
+            one,
+            small_picture(tested, one.row) if images else SmallPicture(tested.where(one.row)),
+        )
+        for one in details.mistakes
+    ]
 
 
 def _details_record(store: "ResultStore", found: "Tried") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +11,10 @@ import numpy as np
 
 from headstart.datasets.audit import VerifiedDataset, decoding_notes
 from headstart.datasets.images import Images
-from headstart.datasets.thumbnails import TINY, thumbnail
+from headstart.datasets.thumbnails import small_picture
 from headstart.errors import BrokenImageError
 from headstart.labels import kind_of
+from headstart.spec.formatting import SmallPicture
 
 __all__ = ["dataset_page"]
 
@@ -25,21 +27,13 @@ PER_CELL, PAGE_IMAGES = (10, 5, 2), 3000
 MOST_LINES, FEW_LINES = 100, 8
 
 
-class Picture(NamedTuple):
-    """An image to show: the name of its file, its content as a URI, whether it is tiny."""
-
-    where: str
-    uri: str
-    tiny: bool
-
-
 class Cell(NamedTuple):
     """A class in a split: how many images, how many of them cannot be used, some of the others."""
 
     split: str
     n: int
     unusable: int
-    pictures: list[Picture]
+    pictures: list[SmallPicture]
 
 
 def dataset_page(checked: VerifiedDataset, advance: Callable[[], None] = lambda: None) -> str:
@@ -106,16 +100,12 @@ def _short(where: str, root: Path | None) -> str:
     return str(Path(where).relative_to(root)) if root and inside else where
 
 
-def _pictures(images: Images, places: Sequence[int]) -> list[Picture]:
+def _pictures(images: Images, places: Sequence[int]) -> list[SmallPicture]:
     found = []
     for place in places:
-        try:
-            image = images.decode(place)
         # Its header and its end are as they should be, what is between is not.
-        except BrokenImageError:
-            continue
-        tiny = max(image.size) <= TINY
-        found.append(Picture(Path(images.where(place)).name, thumbnail(image), tiny))
+        with suppress(BrokenImageError):
+            found.append(small_picture(images, place))
     return found
 
 

@@ -6,6 +6,7 @@ that measures or chooses may import this one (a contract in `pyproject.toml`, ch
 layers).
 """
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ import numpy.typing as npt
 from headstart.datasets.catalogue import load
 from headstart.datasets.loading import loaded_dataset
 from headstart.datasets.splits import Split
+from headstart.datasets.thumbnails import small_picture
+from headstart.errors import BrokenImageError
 from headstart.spec import Dataset
+from headstart.spec.formatting import SmallPicture
 
-__all__ = ["labelled_test"]
+__all__ = ["class_pictures", "labelled_test"]
 
 
 def labelled_test(dataset: Dataset, seed: int, cache: Path) -> tuple[Split, npt.NDArray[np.int64]]:
@@ -39,3 +43,30 @@ def labelled_test(dataset: Dataset, seed: int, cache: Path) -> tuple[Split, npt.
     before = dataset.sizes.train + dataset.sizes.validation
     whole = loaded_dataset(dataset, cache).parts["test"]
     return whole.take(places - before), places
+
+
+def class_pictures(
+    dataset: Dataset, seed: int, cache: Path, most: int
+) -> list[tuple[str, SmallPicture]]:
+    """Return a small copy of the first test image of each class that can be decoded.
+
+    Of more than `most` classes these are spread evenly.
+
+    Raises
+    ------
+    HeadstartError
+        As `load`.
+    """
+    split, _ = labelled_test(dataset, seed, cache)
+    classes = dataset.classes
+    chosen = np.unique(
+        np.linspace(0, len(classes) - 1, min(most, len(classes))).round().astype(int)
+    )
+    found = []
+    for label in chosen.tolist():
+        of = split.labels == label if split.labels.ndim == 1 else split.labels[:, label] == 1
+        for place in np.flatnonzero(of).tolist():
+            with suppress(BrokenImageError):
+                found.append((classes[label], small_picture(split.images, place)))
+                break
+    return found

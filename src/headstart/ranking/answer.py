@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from headstart.spec.formatting import SmallPicture
+
 __all__ = [
     "ClassAccuracy",
     "Confusion",
@@ -13,7 +15,6 @@ __all__ = [
     "NotTried",
     "RankAnswer",
     "RankedModel",
-    "SmallPicture",
 ]
 
 # Of the recommended model, as CSV has it.
@@ -119,15 +120,6 @@ class ClassAccuracy:
     accuracy: float
     low: float
     high: float
-
-
-@dataclass(frozen=True)
-class SmallPicture:
-    """An image: its file name, and a small copy as a data URI."""
-
-    where: str
-    picture: str
-    tiny: bool
 
 
 @dataclass(frozen=True)

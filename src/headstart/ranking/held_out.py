@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +9,12 @@ import numpy.typing as npt
 from headstart import datasets
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
-from headstart.datasets.thumbnails import TINY, thumbnail
+from headstart.datasets.thumbnails import small_picture
 from headstart.errors import StudyError
 from headstart.executors import Executor
 from headstart.metrics import confusion_matrix
 from headstart.models.saved_networks import CARD, KEY_DIGITS
-from headstart.ranking.answer import ClassAccuracy, Confusion, FineTuned, HeldOut, SmallPicture
+from headstart.ranking.answer import ClassAccuracy, Confusion, FineTuned, HeldOut
 from headstart.spec import Dataset, Model, Prediction, Result, Setting, Trial
 from headstart.stats import mcnemar, wilson_interval
 from headstart.store import ResultStore
@@ -177,7 +176,9 @@ def _confusions(
             break
         rows = np.flatnonzero((labels == label) & (predicted == taken_for))
         rows = rows[np.argsort(-margin[rows], kind="stable")][:PICTURES]
-        pictures = [_picture(test, places[int(predictions.example[row])]) for row in rows]
+        pictures = [
+            small_picture(test.images, places[int(predictions.example[row])]) for row in rows
+        ]
         found.append(
             Confusion(
                 dataset.classes[label],
@@ -188,9 +189,3 @@ def _confusions(
             )
         )
     return tuple(found)
-
-
-def _picture(test: datasets.SealedTest, place: int) -> SmallPicture:
-    image = test.images.decode(place)
-    tiny = max(image.size) <= TINY
-    return SmallPicture(Path(test.images.where(place)).name, thumbnail(image), tiny)

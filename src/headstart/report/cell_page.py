@@ -24,7 +24,7 @@ from headstart.report.page_model import Column, Names, PageTable, filled
 from headstart.report.page_templates import render_page
 from headstart.spec import Result, Value
 from headstart.spec.display_names import number_label
-from headstart.spec.formatting import decimals, number, percent, ranged
+from headstart.spec.formatting import SmallPicture, decimals, number, percent, ranged
 from headstart.stats import wilson_interval
 
 __all__ = ["MistakePicture", "cell_html", "class_table", "confusion_table", "mistake_table"]
@@ -39,24 +39,10 @@ BLUE = {"colour": "var(--blue)", "shape": "circle"}
 
 @dataclass(frozen=True)
 class MistakePicture:
-    """A mistake with its image.
-
-    Parameters
-    ----------
-    mistake
-        What was taken for what.
-    where
-        File name, or number of the example.
-    picture
-        A small copy as a data URI; "" without one.
-    tiny
-        Whether its pixels are to be seen.
-    """
+    """A mistake, what was taken for what, with its image."""
 
     mistake: Mistake
-    where: str
-    picture: str = ""
-    tiny: bool = False
+    image: SmallPicture
 
 
 def cell_html(details: ResultDetails, pictures: Sequence[MistakePicture]) -> str:
@@ -159,7 +145,7 @@ def mistake_table(details: ResultDetails, pictures: Sequence[MistakePicture]) ->
         Column("Confidence", "confidence", IN_PERCENT, "%"),
         Column("Probability of the class", "probability", IN_PERCENT, "%"),
     ]
-    rows = [{**asdict(one.mistake), "where": one.where} for one in pictures]
+    rows = [{**asdict(one.mistake), "where": one.image.where} for one in pictures]
     caption = f"Most confident of {details.n_mistakes:,} mistakes"
     return filled("mistaken", caption, columns, rows, NAMES)
 

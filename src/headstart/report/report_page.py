@@ -1,7 +1,8 @@
 """The report: one self-contained HTML file that works offline."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,13 @@ from headstart.report.result_tables import (
     study_tables,
 )
 from headstart.spec.display_names import setting_label
+from headstart.spec.formatting import SmallPicture
 
 __all__ = ["HtmlPage", "page_html", "write_page"]
 
+Pictures = Mapping[str, Sequence[tuple[str, SmallPicture]]]
+NO_PICTURES: Pictures = {}
+FEW_PICTURES = 60  # of all datasets: more are folded
 # Which figures are first, by the question that the page answers.
 SWEEPS, MODELS = ("ablation", "convergence", "dataset-size"), ("models", "settings", "ranks")
 FIRST = {"configurations": SWEEPS, "sweep": SWEEPS, "best": MODELS, "settings": MODELS}
@@ -33,32 +38,47 @@ FIRST = {"configurations": SWEEPS, "sweep": SWEEPS, "best": MODELS, "settings": 
 
 @dataclass(frozen=True)
 class HtmlPage:
-    """The reporter of `write_page`, which may have a heading of its own."""
+    """The reporter of `write_page`, which may have a heading of its own, and test images."""
 
     title: str | None = None
+    pictures: Pictures = field(default_factory=dict)
     label = "Report"
     suffixes = (".html", ".htm")
 
     def write(self, analysis: Analysis, target: Path) -> None:
         """Write the page."""
-        write_page(analysis, target, self.title)
+        write_page(analysis, target, self.title, self.pictures)
 
 
-def write_page(analysis: Analysis, out: Path, title: str | None = None) -> Path:
+def write_page(
+    analysis: Analysis, out: Path, title: str | None = None, pictures: Pictures = NO_PICTURES
+) -> Path:
     """Write the report page to `out`, whole or not at all; return where it is.
+
+    `title` and `pictures` are as `page_html` takes them.
 
     Raises
     ------
     StorageError
         The file cannot be written.
     """
-    return write_html(page_html(analysis, title), out)
+    return write_html(page_html(analysis, title, pictures), out)
 
 
-def page_html(analysis: Analysis, title: str | None = None) -> str:
+def page_html(
+    analysis: Analysis, title: str | None = None, pictures: Pictures = NO_PICTURES
+) -> str:
     """Return the report page as HTML; the same analysis gives the same text.
 
-    Its heading is `title`, or else what `answer_of` says.
+    Parameters
+    ----------
+    analysis
+        The tidy tables of an analysis.
+    title
+        The heading, by default what `answer_of` says.
+    pictures
+        Test images of datasets by name, each with its class
+        (`headstart.datasets.labelled.class_pictures`).
     """
     answer = answer_of(analysis)
     names = names_of(analysis)
@@ -71,6 +91,7 @@ def page_html(analysis: Analysis, title: str | None = None) -> str:
     missing = provenance.missing_tables(analysis, names)
     effects, studies = effects_table(analysis, names), study_tables(analysis, names)
     trials = provenance.trials_table(analysis, names)
+    n_classes = analysis.trials.groupby("dataset")["n_classes"].max() if pictures else {}
     return render_page(
         "page.html",
         title or answer.title,
@@ -88,6 +109,12 @@ def page_html(analysis: Analysis, title: str | None = None) -> str:
         digitised=any(source.get("digitised") for source in analysis.sources),
         facts=provenance.facts(analysis),
         alarms=provenance.alarms(analysis),
+        pictures=[
+            (name, pictures[name], n_classes.get(name, 0), filter_keys(names, dataset=name))
+            for name in names.datasets
+            if pictures.get(name)
+        ],
+        few_pictures=sum(map(len, pictures.values())) <= FEW_PICTURES,
         data_warnings=provenance.data_warnings(analysis),
         skipped=provenance.skipped(analysis),
         n_cells=len(analysis.cells),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -12,6 +13,7 @@ __all__ = [
     "ERROR_BARS",
     "STANDARD_ERRORS",
     "UNKNOWN",
+    "SmallPicture",
     "by_setting",
     "coefficient",
     "coefficient_interval",
@@ -134,6 +136,25 @@ def p_value(p: Any) -> str:
     if not known(p):
         return UNKNOWN
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+@dataclass(frozen=True)
+class SmallPicture:
+    """An image on a page.
+
+    Parameters
+    ----------
+    where
+        File name, or number of the example.
+    picture
+        A small copy as a data URI; "" without one.
+    tiny
+        Whether its pixels are to be seen.
+    """
+
+    where: str
+    picture: str = ""
+    tiny: bool = False
 
 
 def html_table(
