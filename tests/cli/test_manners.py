@@ -13,8 +13,10 @@ import headstart as hs
 from conftest import MODEL
 from headstart.cli import progress
 from headstart.cli.command_group import PANELS, reset_verbosity, set_verbosity
-from headstart.cli.output import console, echo, plain_table
+from headstart.cli.output import console, echo
 from headstart.cli.progress import LiveReporter
+from headstart.cli.terminal_tables import column_table
+from headstart.report.page_model import named
 from headstart.shown_names import CONTROLS
 from headstart.store import ResultStore
 from refusals import ended
@@ -68,9 +70,7 @@ def test_names_of_strangers_are_text_in_tables_and_progress(cli, tmp_path, capsy
     shown = r"a\x1b[2Jb\u202ec"
     with LiveReporter(console) as reporter:
         reporter.trial_started(HOSTILE, 1, 1).note(HOSTILE)
-    table = plain_table("name", right=())
-    table.add_row(HOSTILE)
-    console.print(table)
+    console.print(column_table([named("name", "name")], [{"name": HOSTILE}]))
     echo(HOSTILE)
     assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
         f"[1/1] {shown}", shown, "name", shown, shown
@@ -141,13 +141,3 @@ def test_a_damaged_record_is_one_line(cli, tmp_path, record):
         connection.execute("update results set record = ?", (record,))
     for command in (["results", "--store"], ["results", "show", "--store"], ["analyze"]):
         ended(cli(*command, store.path), "store.record")
-
-
-def test_long_names_are_cut_at_the_left_and_in_a_terminal_alone(monkeypatch):
-    from headstart.cli.output import WIDEST, shortened
-
-    name = "checkpoint:" + "a/" * 30 + "best.pth"
-    assert shortened(name) == name
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert len(shortened(name)) == WIDEST
-    assert name.endswith(shortened(name)[1:])

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from headstart import datasets, methods, models
 from headstart.cli import results_tables
-from headstart.cli.output import plain_table
 from headstart.spec import Candidate, Measurement, Prediction, Result, Selection, Trial
 from headstart.store import ResultStore
 from refusals import ended
@@ -80,8 +79,8 @@ def store(tmp_path) -> ResultStore:
 def cells(out: str) -> dict[str, list[str]]:
     """The surface's rows by their learning rate."""
     lines = out.splitlines()
-    first = next(i for i, line in enumerate(lines) if line.lstrip().startswith("learning rate "))
-    return {line.split()[0]: line.split()[1:] for line in lines[first + 1 : first + 4]}
+    first = next(i for i, line in enumerate(lines) if line.split()[:1] == ["learning"])
+    return {line.split()[0]: line.split()[1:] for line in lines[first + 2 : first + 5]}
 
 
 def test_the_surface_has_the_best_crop_of_each_pair_and_marks_the_choice(cli, store):
@@ -92,7 +91,7 @@ def test_the_surface_has_the_best_crop_of_each_pair_and_marks_the_choice(cli, st
     assert "validation accuracy in percent after 40 steps" in out
     assert cells(out) == {
         "0.001": ["50.00", "52.00"],
-        "0.01": ["60.00", "70.00", "*"],
+        "0.01": ["60.00", "70.00*"],
         "0.1": ["diverged", "65.00"],
     }
     assert "* chosen: learning rate 0.01, weight decay 1e-05, crop central" in out
@@ -111,7 +110,7 @@ def test_each_number_of_steps_has_a_surface_of_its_own(cli, store):
     out = cli("results", "show", "finetune", "--store", store.path).out
     assert out.index("after 40 steps") < out.index("after 10 steps")
     # The choice is that of the longest runs.
-    assert out.count("70.00 *") == 1
+    assert out.count("70.00*") == 1
     assert out.count("70.00") == 2
 
 
@@ -125,7 +124,7 @@ def test_a_path_of_lambdas(cli, store):
     )
     out = cli("results", "show", trial.key[:10], "--store", store.path).out
     assert [line.split() for line in out.splitlines() if line.split()[:1] == ["0.1"]] == [
-        ["0.1", "75.00", "*"]
+        ["0.1", "75.00*"]
     ]
     assert "lambda 0.1 is at the edge of the search grid" in out
     assert (
@@ -277,16 +276,6 @@ def test_datasets_of_one_name_show_their_content_where_it_differs(tmp_path):
     assert f"digits ({result.trial.dataset.revision[:8]})" in shown(both)
     assert "digits (99999999)" in shown(both)
     assert "digits (" not in shown(both[:1])
-
-
-def test_a_number_is_never_cut():
-    table = plain_table("name", "n", "time", right={"n", "time"})
-    table.add_row("a" * 60, "123,456", "1,234.5 s")
-    console = Console(width=30)
-    with console.capture() as captured:
-        console.print(table)
-    assert "123,456 1,234.5 s" in captured.get()
-    assert "…" in captured.get()
 
 
 def test_results_are_filtered_sorted_and_paged(cli, tmp_path):

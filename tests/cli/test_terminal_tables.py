@@ -56,6 +56,19 @@ def test_a_wide_terminal_has_every_column_of_which_something_is_known(monkeypatc
     ]
 
 
+def test_what_a_row_is_about_is_shortened_last_and_a_text_in_a_column_of_numbers_stays(monkeypatch):
+    monkeypatch.setattr(terminal_tables, "console", Console(width=66))
+    columns = [named("name", "name"), Column("n", "n"), named("remedy", "remedy")]
+    row = {"name": 30 * "n", "n": "at most 3", "remedy": 40 * "r"}
+    table = terminal_tables.column_table(columns, [row, {"name": "b", "n": 12, "remedy": None}])
+    heading, first, second = [text.plain for text in table.renderables]
+    assert heading.split() == ["name", "n", "remedy"]
+    assert first.startswith(30 * "n" + "  at most 3  rrr")
+    assert "…" in first
+    assert len(first) == 66
+    assert second.split() == ["b", "12", "-"]
+
+
 @pytest.mark.parametrize("width", [38, 50, 60, 70])
 def test_a_narrow_one_leaves_out_what_matters_less_and_shortens_names_only(monkeypatch, width):
     shown = lines(monkeypatch, width, by_first=True, most=2)

@@ -80,7 +80,7 @@ def prediction(predicted: pd.DataFrame, title: str) -> Iterator[RenderableType]:
         named("Remarks", remarks, detail=1),
     ]
     rows = predicted.to_dict("records")
-    yield from table_parts(filled("predicted", title, columns, rows, Names((), (), ())))
+    yield from table_parts(filled("predicted", title, columns, rows))
 
 
 def _source_line(source: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import JsonFlag
-from headstart.cli.output import console, echo, plain_table
+from headstart.cli.output import console, echo
 from headstart.errors import CommandError, StorageError
 
 if TYPE_CHECKING:
@@ -172,18 +172,23 @@ def _show_cache(*, json: bool) -> None:
     given = bool(os.environ.get(variable))
     source = f"from {variable}" if given else f"set {variable} to move it"
     echo(f"{folder} ({source})")
-    table = plain_table("kind", "files", "size", "content", right={"files", "size"})
-    for kind, those in by_kind.items():
-        n_files = f"{sum(one.n_files for one in those):,}"
-        table.add_row(kind, n_files, _size(those), KINDS[kind].content)
-    table.add_row("all", f"{sum(one.n_files for one in found):,}", _size(found), "")
-    console.print(table)
+    from headstart.cli.terminal_tables import column_table
+    from headstart.report.page_model import Column, named
+
+    kind, content = named("kind", "kind"), named("content", "content")
+    sizes = [Column("files", "n", "{:,}".format), Column("size", "bytes", _megabytes)]
+    rows = [
+        {
+            "kind": name, "content": KINDS[name].content if name in KINDS else None,
+            "n": sum(one.n_files for one in those), "bytes": sum(one.n_bytes for one in those),
+        }
+        for name, those in (*by_kind.items(), ("all", found))
+    ]  # fmt: skip
+    console.print(column_table([kind, *sizes, content], rows))
     if remote:
         echo(f"shared in {remote} (from HEADSTART_CACHE)")
-        table = plain_table("kind", "files", "size", right={"files", "size"})
-        for kind, (n, size) in shared.items():
-            table.add_row(kind, f"{n:,}", f"{size / 1e6:,.1f} MB")
-        console.print(table)
+        rows = [{"kind": name, "n": n, "bytes": size} for name, (n, size) in shared.items()]
+        console.print(column_table([kind, *sizes], rows))
 
 
 def _count(n: int) -> str:
@@ -195,4 +200,8 @@ def _files(entries: Sequence[Any]) -> str:
 
 
 def _size(entries: Sequence[Any]) -> str:
-    return f"{sum(entry.n_bytes for entry in entries) / 1e6:,.1f} MB"
+    return _megabytes(sum(entry.n_bytes for entry in entries))
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:,.1f} MB"

@@ -6,7 +6,7 @@ What is slow to import is imported when a command runs.
 import csv
 import json as json_module
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,7 @@ from rich.text import Text
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import JsonFlag, SkipBrokenFlag
-from headstart.cli.output import console, echo, plain_table, resumable, writable_file
+from headstart.cli.output import console, echo, resumable, writable_file
 from headstart.errors import CommandError
 
 if TYPE_CHECKING:
@@ -186,23 +186,29 @@ def _row(name: str) -> dict[str, Any]:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Group:
-    numbers = ("classes", "train", "validation", "test")
-    table = plain_table("dataset", *numbers, "drawn", "metric", "present", right=set(numbers))
-    for row in rows:
-        table.add_row(
-            row["name"],
-            str(row["n_classes"]),
-            *(f"{size:,}" for size in row["sizes"].values()),
-            "all" if len(row["drawn"]) == len(row["sizes"]) else ", ".join(row["drawn"]) or "-",
-            row["metric"],
-            "yes" if row["present"] else "no",
-        )
+    from headstart.cli.terminal_tables import column_table
+    from headstart.report.page_model import Column, named
+
+    def drawn(row: Mapping[str, Any]) -> str:
+        return "all" if len(row["drawn"]) == len(row["sizes"]) else ", ".join(row["drawn"])
+
+    columns = [
+        named("dataset", "name"),
+        Column("classes", "n_classes"),
+        *(Column(split, split, "{:,}".format) for split in ("train", "validation", "test")),
+        named("drawn", drawn),
+        named("metric", "metric"),
+        named("present", lambda row: "yes" if row["present"] else "no"),
+    ]
     said = [
         "drawn: splits that the creators do not give; headstart datasets splits NAME says how",
         "headstart datasets prepare NAME downloads; with --from FOLDER it takes what is there",
         "your own: a folder, a CSV or Parquet file, hf:user/name, torchvision:CLASS, file.py:name",
     ]
-    return Group(table, *(Text(line, style="dim") for line in said))
+    return Group(
+        column_table(columns, [row | row["sizes"] for row in rows]),
+        *(Text(line, style="dim") for line in said),
+    )
 
 
 def _facts(checked: "VerifiedDataset") -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.console import Group
 
 from headstart.cli.options import (
     DEFAULT_STORE,
@@ -18,7 +19,7 @@ from headstart.cli.options import (
     TrustFlag,
     refuse_password,
 )
-from headstart.cli.output import PlainTable, Screen, console, echo, plain_table, resumable
+from headstart.cli.output import Screen, console, echo, resumable
 from headstart.errors import CommandError
 
 if TYPE_CHECKING:
@@ -170,33 +171,20 @@ def _show(result: "Result", exported: "Exported", *, json: bool) -> None:
     echo(f"Try: python {exported.folder / 'example.py'} IMAGE")
 
 
-def _table(result: "Result", exported: "Exported") -> PlainTable:
+def _table(result: "Result", exported: "Exported") -> Group:
     """One row per file or runtime: what it gives on the test images."""
-    metric = result.trial.dataset.metric
-    numbers = (
-        f"{metric} %",
-        "95 % CI",
-        "other predictions",
-        "largest difference",
-        "ms",
-        "95th",
-        "MB",
-    )
-    table = plain_table("run by", *numbers, right=set(numbers))
-    for one in exported.measured:
-        interval = (
-            "-"
-            if one.low is None or one.high is None
-            else (f"{100 * one.low:.1f}-{100 * one.high:.1f}")
-        )
-        table.add_row(
-            one.name,
-            f"{100 * one.score:.2f}",
-            interval,
-            f"{one.changed:,} of {one.n:,}",
-            f"{one.largest:.1e}",
-            f"{one.milliseconds or 0:.1f}",
-            f"{one.slow_milliseconds or 0:.1f}",
-            f"{one.n_bytes / 1e6:.1f}" if one.n_bytes else "-",
-        )
-    return table
+    from headstart.cli.terminal_tables import column_table
+    from headstart.report.page_model import Column, named
+    from headstart.spec.formatting import decimals
+
+    columns = [
+        named("run by", "name"),
+        Column(f"{result.trial.dataset.metric} %", "score", decimals(2, scale=100)),
+        Column("95 % interval", ("low", "high"), decimals(1, scale=100)),
+        Column("other predictions", lambda row: f"{row['changed']:,} of {row['n']:,}"),
+        Column("largest difference", "largest", "{:.1e}".format),
+        Column("ms", "milliseconds", decimals(1)),
+        Column("95th", "slow_milliseconds", decimals(1)),
+        Column("MB", lambda row: row["n_bytes"] or None, decimals(1, scale=1e-6)),
+    ]
+    return column_table(columns, map(vars, exported.measured))

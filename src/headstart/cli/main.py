@@ -29,7 +29,7 @@ from headstart.cli.embed_command import embed
 from headstart.cli.export_command import export
 from headstart.cli.models_command import models_app, upstream
 from headstart.cli.options import BAD_INPUT, DeviceOption, JsonFlag
-from headstart.cli.output import console, echo, plain_table, run_command
+from headstart.cli.output import console, echo, run_command
 from headstart.cli.predict_command import predict
 from headstart.cli.pretrain_command import ablate, pretrain
 from headstart.cli.rank_command import rank
@@ -110,10 +110,11 @@ def plugins(json: JsonFlag = False) -> None:
     if json:
         echo(json_module.dumps([asdict(plugin) for plugin in found], indent=1))
         return
-    parts = plain_table("kind", "name", "package", "place", right=set())
-    for plugin in found:
-        parts.add_row(plugin.kind, plugin.name, plugin.package, plugin.place)
-    console.print(parts)
+    from headstart.cli.terminal_tables import column_table
+    from headstart.report.page_model import named
+
+    columns = [named(label, label) for label in ("kind", "name", "package", "place")]
+    console.print(column_table(columns, map(asdict, found)))
 
 
 @command(app)

@@ -4,7 +4,7 @@ What is slow to import is imported when a command runs.
 """
 
 import json as json_module
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import DeviceOption, JsonFlag, TrustFlag
-from headstart.cli.output import console, echo, plain_table, shortened
+from headstart.cli.output import console, echo
 from headstart.errors import CommandError, StudyError
 
 if TYPE_CHECKING:
@@ -124,20 +124,24 @@ def _search(text: str, *, json: bool) -> None:
 
 def _table(rows: Sequence[dict[str, Any]]) -> Group:
     """Return one row per network; names are never cut, `_details` has the full text of the rest."""
-    numbers = ("parameters", "input", "features", "upstream %")
-    made = plain_table("model", *numbers, "present", "how to get it", right=set(numbers))
-    made.columns[0].min_width = max((len(row["name"]) for row in rows), default=0)
-    for row in rows:
-        upstream = next((known for known in row["upstream"] if known["weights"] is None), None)
-        made.add_row(
-            row["name"],
-            _millions(row["parameters"]),
-            f"{row['input_size']} px",
-            str(row["feature_dim"]),
-            f"{100 * upstream['value']:.2f}" if upstream else "-",
-            *(("yes", "") if row["present"] else ("no", row["origin"])),
-        )
-    return Group(made, Text("headstart models show NAME says more", style="dim"))
+    from headstart.cli.terminal_tables import column_table
+    from headstart.report.page_model import Column, named
+    from headstart.spec.formatting import decimals
+
+    def upstream(row: Mapping[str, Any]) -> float | None:
+        return next((one["value"] for one in row["upstream"] if one["weights"] is None), None)
+
+    columns = [
+        named("model", "name"),
+        Column("parameters", "parameters", _millions),
+        Column("input", "input_size", "{} px".format),
+        Column("features", "feature_dim"),
+        Column("upstream %", upstream, decimals(2, scale=100)),
+        named("present", lambda row: "yes" if row["present"] else "no"),
+        named("how to get it", lambda row: None if row["present"] else row["origin"], detail=1),
+    ]
+    more = Text("headstart models show NAME says more", style="dim")
+    return Group(column_table(columns, rows), more)
 
 
 def _details(row: dict[str, Any]) -> list[str]:
@@ -227,21 +231,27 @@ def _measure_upstream(
 
 
 def _show_upstream(found: list[tuple["Model", "Measured"]]) -> None:
+    from headstart.cli.terminal_tables import column_table
+    from headstart.report.page_model import Column, named
+    from headstart.spec.formatting import decimals
     from headstart.stats import wilson_interval
 
-    numbers = ("top-1 %", "95 % CI", "images", "known %")
-    table = plain_table("model", *numbers, right=set(numbers))
-    for model, measured in found:
-        interval = wilson_interval(measured.value, measured.n)
-        known = model.upstream_accuracy
-        table.add_row(
-            shortened(model.name),
-            f"{100 * measured.value:.2f}",
-            f"{100 * interval.low:.1f}-{100 * interval.high:.1f}",
-            f"{measured.n:,}",
-            "-" if known is None else f"{100 * known:.2f}",
-        )
-    console.print(table)
+    columns = [
+        named("model", "model"),
+        Column("top-1 %", "value", decimals(2, scale=100)),
+        Column("95 % interval", ("low", "high"), decimals(1, scale=100)),
+        Column("images", "n", "{:,}".format),
+        Column("known %", "known", decimals(2, scale=100)),
+    ]
+    rows = [
+        {
+            "model": model.name, "value": measured.value, "n": measured.n,
+            "known": model.upstream_accuracy,
+            **vars(wilson_interval(measured.value, measured.n)),
+        }
+        for model, measured in found
+    ]  # fmt: skip
+    console.print(column_table(columns, rows))
     for model, measured in found:
         if measured.doubt:
             echo(f"not kept: {model.name}: {measured.doubt}")

@@ -5,7 +5,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any, NoReturn, cast
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
-from rich.table import Table
 
 from headstart.__main__ import interrupt_is_handled
 from headstart.cli.command_group import Verbosity, reset_verbosity, verbosity
@@ -23,24 +22,19 @@ from headstart.errors import CommandError, HeadstartError, StorageError
 from headstart.shown_names import harmless, one_line
 
 __all__ = [
-    "PlainTable",
     "Screen",
     "console",
     "echo",
     "errors_in_words",
     "one_form",
-    "plain_table",
     "resumable",
     "run_command",
-    "shortened",
     "writable_file",
 ]
 
 # What a shell reports of a program whose reader has gone, 128 + SIGPIPE: `headstart ... | head`.
 READER_GONE = 141
 PROGRAM = "headstart"
-# Letters of a name in a table on a terminal.
-WIDEST = 40
 # Columns of an output that is no terminal.
 UNLIMITED = 10_000
 # Characters of the text of an unexpected error.
@@ -82,19 +76,6 @@ _is_terminal = sys.stdout is not None and sys.stdout.isatty()
 console = Screen(width=None if _is_terminal else UNLIMITED, markup=False, highlight=False)
 
 
-class PlainTable(Table):
-    """A table whose columns of numbers, on the right, are never made narrower than a number."""
-
-    def add_row(self, *cells: Any, **options: Any) -> None:
-        """Add a row, one cell per column."""
-        # Before they are measured: a control character takes no room.
-        safe = [one_line(cell) if isinstance(cell, str) else cell for cell in cells]
-        super().add_row(*safe, **options)
-        for column, cell in zip(self.columns, cells, strict=False):
-            if column.justify == "right":
-                column.min_width = max(column.min_width or 0, len(str(cell)))
-
-
 def one_form(*, csv: bool, json: bool) -> None:
     """Raise CommandError if both forms of output are asked for."""
     if csv and json:
@@ -117,28 +98,6 @@ def writable_file(file: Path) -> Path:
     refuse_folder(file)
     writable_folder(file.absolute().parent, file)
     return file
-
-
-def plain_table(*columns: str, right: Collection[str]) -> PlainTable:
-    """Make a table without lines; on a narrow screen names are shortened, never numbers."""
-    table = PlainTable(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        if column in right:
-            table.add_column(column, justify="right", min_width=len(column), no_wrap=True)
-        else:
-            # Of columns that may not wrap, all are made narrower alike, those of numbers too.
-            table.add_column(column, overflow="ellipsis")
-    return table
-
-
-def shortened(name: str) -> str:
-    """Cut the start off a long name, in a terminal only: models differ in the end of their names.
-
-    What goes to a file or a pipe has whole names.
-    """
-    if len(name) <= WIDEST or not sys.stdout.isatty():
-        return name
-    return f"…{name[1 - WIDEST :]}"
 
 
 class ClosedOutput(io.TextIOWrapper):

@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Mapping
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from headstart import models
-from headstart.cli.output import console, echo, plain_table, shortened
+from headstart.cli.output import console, echo
 from headstart.cli.progress import LiveReporter
+from headstart.cli.terminal_tables import column_table
 from headstart.context import default_cache
 from headstart.devices import Device
 from headstart.shown_names import one_line
+from headstart.report.page_model import Column, named
 from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import (
@@ -90,31 +91,44 @@ def shown(
     return Group(*parts)
 
 
-def _rates(rates: Mapping[str, Throughput], wanted: Iterable[Model]) -> Table:
-    numbers = ("training", "forward")
-    table = plain_table("model", *numbers, right=set(numbers))
+def _rates(rates: Mapping[str, Throughput], wanted: Iterable[Model]) -> Group:
+    rows = []
     for model in wanted:
         rate = rates.get(model.name, Throughput(None, None))
         mark = "~" if rate.estimated else ""
-        cells = (f"{mark}{each:,.1f}" if each else "-" for each in (rate.training, rate.forward))
-        table.add_row(shortened(model.name), *cells)
-    return table
+        of = {"training": rate.training, "forward": rate.forward}
+        cells = {name: f"{mark}{each:,.1f}" for name, each in of.items() if each}
+        rows.append({"model": model.name, **cells})
+    return column_table(
+        [named("model", "model"), Column("training", "training"), Column("forward", "forward")],
+        rows,
+    )
 
 
-def _loads(found: StudyEstimate, rates: Mapping[str, Throughput]) -> Table:
+def _loads(found: StudyEstimate, rates: Mapping[str, Throughput]) -> Group:
     """One row per setting, then all of them."""
-    numbers = ("trials", "steps", "trained images", "forward images", "hours")
-    table = plain_table("setting", *numbers, right=set(numbers))
+    counts = {"trials": "trials", "steps": "steps", "trained": "trained images",
+              "evaluated": "forward images"}  # fmt: skip
     names = list(dict.fromkeys(workload.setting for workload in found.workloads))
-    for name in [*names, None]:
-        workloads = [workload for workload in found.workloads if name in (None, workload.setting)]
-        sums = [
-            sum(getattr(workload, what) for workload in workloads)
-            for what in ("trials", "steps", "trained", "evaluated")
-        ]
-        hours = _number(found.hours(rates, name))
-        table.add_row(name or "all", *(f"{n:,}" for n in sums), hours)
-    return table
+    rows = [
+        {
+            "setting": name or "all",
+            "hours": found.hours(rates, name),
+            **{
+                count: sum(
+                    getattr(each, count) for each in found.workloads if name in (None, each.setting)
+                )
+                for count in counts
+            },
+        }
+        for name in [*names, None]
+    ]
+    columns = [
+        named("setting", "setting"),
+        *(Column(label, count, "{:,}".format) for count, label in counts.items()),
+        Column("hours", "hours", _number),
+    ]
+    return column_table(columns, rows)
 
 
 def totals(

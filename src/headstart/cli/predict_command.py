@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Group
 
 from headstart.cli.export_command import KeptModelsOption
 from headstart.cli.options import (
@@ -21,14 +22,11 @@ from headstart.cli.options import (
     refuse_password,
 )
 from headstart.cli.output import (
-    PlainTable,
     Screen,
     console,
     echo,
     one_form,
-    plain_table,
     resumable,
-    shortened,
 )
 from headstart.errors import CommandError
 from headstart.shown_names import one_line
@@ -119,11 +117,21 @@ def _records(found: "ClassifiedImages", top: int) -> list[dict[str, Any]]:
     return answers + [{"image": name, "error": why} for name, why in found.broken.items()]
 
 
-def _table(found: "ClassifiedImages", top: int) -> PlainTable:
+def _table(found: "ClassifiedImages", top: int) -> Group:
     """One row per image: the most probable class, its probability in percent, the next ones."""
-    table = plain_table("image", "class", "%", *["then"] * (top > 1), right={"%"})
+    from headstart.cli.terminal_tables import column_table
+    from headstart.report.page_model import Column, named
+    from headstart.spec.formatting import decimals
+
+    columns = [
+        named("image", "image"),
+        named("class", "label"),
+        Column("%", "probability", decimals(1, scale=100)),
+        named("then", "then"),
+    ]
+    rows = []
     for name, best in zip(found.names, found.top(top), strict=True):
-        (first, probability), *others = best
-        then = ", ".join(f"{label} {100 * share:.1f}" for label, share in others)
-        table.add_row(shortened(name), first, f"{100 * probability:.1f}", *[then] * (top > 1))
-    return table
+        (label, probability), *others = best
+        then = ", ".join(f"{other} {100 * share:.1f}" for other, share in others)
+        rows.append({"image": name, "label": label, "probability": probability, "then": then})
+    return column_table(columns, rows)

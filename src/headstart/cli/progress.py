@@ -22,7 +22,6 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from headstart.cli.command_group import Verbosity, verbosity
-from headstart.cli.output import plain_table
 from headstart.context import ProgressReporter, TrainingProgress
 from headstart.shown_names import one_line
 from headstart.spec import Measurement, SearchGrid, Trial, Value
@@ -476,9 +475,10 @@ def _rung_line(sweep: Sweep) -> Iterator[str]:
 def _grid(sweep: Sweep) -> Table:
     """One row per learning rate, one column per decay."""
     grid, best = sweep.grid, sweep.best
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
     # As wide as the cells, which end with a mark.
-    names = [f"{_short(decay)} " for decay in grid.weight_decays]
-    table = plain_table("  rate \\ decay", *names, right={"  rate \\ decay", *names})
+    for name in ("  rate \\ decay", *(f"{_short(decay)} " for decay in grid.weight_decays)):
+        table.add_column(name, justify="right", no_wrap=True)
     for rate in grid.learning_rates:
         cells = [_cell(sweep, (rate, decay), best) for decay in grid.weight_decays]
         table.add_row(_short(rate), *cells)

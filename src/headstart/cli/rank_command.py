@@ -5,7 +5,7 @@ What is slow to import is imported when the command runs.
 
 import json as json_module
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,14 +25,11 @@ from headstart.cli.options import (
     refuse_password,
 )
 from headstart.cli.output import (
-    PlainTable,
     Screen,
     console,
     echo,
     one_form,
-    plain_table,
     resumable,
-    shortened,
     writable_file,
 )
 from headstart.errors import CommandError
@@ -49,8 +46,6 @@ LATENCY = {"": 1e-3, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 COUNTS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
 # Candidates that are named of those that were not tried for the same reason.
 NAMES_SHOWN = 3
-# Columns of a terminal from which all of the table is shown but what only the page has.
-WIDE = 150
 
 
 @dataclass(frozen=True)
@@ -256,12 +251,17 @@ def quantity(name: str, text: str, units: dict[str, float], example: str) -> flo
 
 def _show_choice(answer: "RankAnswer", page: Path | None, *, silent: bool) -> None:
     """Print which model to take, and the table, before the test, which may take long."""
+    from headstart.cli.terminal_tables import table_parts
+    from headstart.report.rank_page import rank_table
+
     _write_page(answer, page)
     if silent:
         return
     console.print(answer.sentence)
     console.print()
-    console.print(_table(answer))
+    table = replace(rank_table(answer), caption="", note="", marker_legend="")
+    for line in table_parts(table):
+        console.print(line)
     console.print(
         "\nTied: not significantly different from the best, which is dropped in at most "
         f"{100 * answer.error:g} % of races. Latency of one image on {answer.device}."
@@ -299,24 +299,6 @@ def _show_rest(answer: "RankAnswer", page: Path | None) -> None:
     )
     if page is not None:
         echo(f"Page: {page.resolve()}")
-
-
-def _table(answer: "RankAnswer") -> PlainTable:
-    """Lay the page's table out for a terminal: without what only the page has room for."""
-    from headstart.report.rank_page import rank_table
-
-    ranking = rank_table(answer)
-    most = 1 if console.width >= WIDE else 0
-    shown = [i for i, column in enumerate(ranking.columns) if column.detail <= most]
-    columns = [ranking.columns[i] for i in shown]
-    right = {column.heading for column in columns if column.numeric}
-    table = plain_table(*(column.heading for column in columns), right=right)
-    for row in ranking.rows:
-        name, *cells = (row.cells[i].text for i in shown)
-        table.add_row(shortened(name), *cells)
-    # Names of one network in several forms differ in their ends.
-    table.columns[0].min_width = max(len(shortened(model.name)) for model in answer.models)
-    return table
 
 
 def _tested(found: "HeldOut") -> str:

@@ -5,14 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from headstart.cli.output import plain_table
-from headstart.cli.terminal_tables import table_parts
+from headstart.cli.terminal_tables import column_table, table_parts
 from headstart.labels import kind_of
 from headstart.metrics import AtChance
-from headstart.report.page_model import Column, Names, PageCell, filled, named
+from headstart.report.page_model import Column, PageCell, filled, named, pivoted
 from headstart.spec import Dataset, Result, Value
 from headstart.spec.display_names import number_label
 from headstart.spec.formatting import count, decimals
@@ -61,17 +59,20 @@ def results(found: Sequence[Result], superseded: Sequence[bool] = ()) -> Group:
         *(named(HEADINGS.get(name, name), name,
                 lambda level: str(level).partition(": ")[0]) for name in varying),
         Column("accuracy", "accuracy", in_percent),
-        Column("95 % CI", lambda row: PageCell(_interval(row["result"])), detail=1),
+        Column("95 % interval", ("low", "high"), decimals(1, scale=100), detail=1),
         Column("n", "n_test", str, detail=2),
         Column(names[0] if len(names) == 1 else "chosen",
                lambda row: PageCell(_chosen(row["result"])), detail=1),
         Column("time", "seconds", lambda seconds: f"{seconds:.1f} s", detail=3),
     ]  # fmt: skip
-    whole = [row | {"result": result} for row, result in zip(rows, found, strict=True)]
+    whole = [
+        row | {"result": result, **_interval(result)}
+        for row, result in zip(rows, found, strict=True)
+    ]
     if any(superseded):
         columns.append(Column("", "superseded", lambda old: "superseded" if old else ""))
         whole = [row | {"superseded": old} for row, old in zip(whole, superseded, strict=True)]
-    table = filled("results", "", columns, whole, Names((), (), ()))
+    table = filled("results", "", columns, whole)
     said = [_shared_by_all(rows, varying), *_legend(found), *_convergence(rows)]
     lines = [Text(line, style="dim") for line in said]
     return Group(*table_parts(table), *lines, *_warnings(found, rows))
@@ -162,12 +163,11 @@ def _legend(found: Sequence[Result]) -> list[str]:
     return [f"chosen: {', or '.join(said)}"] if orders else []
 
 
-def _interval(result: Result) -> str:
-    accuracy = result.accuracy
-    if accuracy is None or result.trial.dataset.metric != "top-1":
-        return "-"
-    interval = wilson_interval(accuracy, result.n_test)
-    return f"{100 * interval.low:.1f}-{100 * interval.high:.1f}"
+def _interval(result: Result) -> dict[str, Any]:
+    """Return the ends of the interval of a top-1 accuracy; nothing for other metrics."""
+    if result.accuracy is None or result.trial.dataset.metric != "top-1":
+        return {}
+    return vars(wilson_interval(result.accuracy, result.n_test))
 
 
 def grid(one: Tried) -> list[dict[str, Any]]:
@@ -254,49 +254,50 @@ def _metrics(result: Result) -> str:
     return f"on {result.n_test:,} test images: {', '.join(parts)}"
 
 
-def _surface(one: Tried, steps: float) -> Table:
+def _surface(one: Tried, steps: float) -> Group:
     """One row per learning rate, one column per weight decay; of each pair its best crop."""
     rows = [row for row in one.curve if row["steps"] == steps]
     rates, weight_decays = (
         sorted({float(row[name]) for row in rows}) for name in ("learning_rate", "weight_decay")
     )
-    columns = [f"decay {number_label(decay)}" for decay in weight_decays]
-    table = plain_table("learning rate", *columns, right={"learning rate", *columns})
-    for rate in rates:
-        cells = []
-        for decay in weight_decays:
-            pair = {"learning_rate": rate, "weight_decay": decay}
-            cells.append(_cell(one, [row for row in rows if pair.items() <= row.items()]))
-        table.add_row(number_label(rate), *cells)
-    return table
+
+    def cell(row: Mapping[str, Any]) -> PageCell | None:
+        return _cell(one, [
+            tried for tried in rows
+            if (tried["learning_rate"], tried["weight_decay"]) == (row["rate"], row["decay"])
+        ])  # fmt: skip
+
+    columns = [
+        Column("learning rate", "rate", number_label),
+        *(
+            Column(f"decay {number_label(decay)}", cell, at=str(decay), marked=True)
+            for decay in weight_decays
+        ),
+    ]
+    pairs = [{"rate": rate, "decay": decay} for rate in rates for decay in weight_decays]
+    return column_table(columns, pivoted(pairs, ["rate"], "decay"))
 
 
-def _cell(one: Tried, rows: Sequence[dict[str, Value]]) -> str:
-    """State what a candidate reached; nothing if it was not trained for so long."""
+def _cell(one: Tried, rows: Sequence[dict[str, Value]]) -> PageCell | None:
+    """State what candidates reached; nothing if none was trained for so long."""
     if not rows:
-        return "-  "
+        return None
     if all(one.diverged(row) for row in rows):
-        return f"{DIVERGED}  "
-    mark = CHOSEN if any(one.is_chosen(row) for row in rows) else " "
-    return f"{100 * max(float(row['accuracy']) for row in rows):.2f} {mark}"
+        return PageCell(DIVERGED)
+    best = 100 * max(float(row["accuracy"]) for row in rows)
+    chosen = any(one.is_chosen(row) for row in rows)
+    return PageCell(f"{best:.2f}", marker="chosen" if chosen else "")
 
 
-def _path(one: Tried) -> Table:
+def _path(one: Tried) -> Group:
     """One row per value that was tried; the certificate of a fit where there is one."""
     tried = [name for name in one.curve[0] if name not in NOT_TRIED]
-    gaps = ["gap"] * any("relative_gap" in row for row in one.curve)
-    columns = [*(_words(name) for name in tried), "accuracy", *gaps]
-    table = plain_table(*columns, right=set(columns))
-    for row in one.curve:
-        mark = CHOSEN if one.is_chosen(row) else " "
-        cells = [
-            *(_label(row[name]) for name in tried),
-            f"{100 * float(row['accuracy']):.2f} {mark}",
-        ]
-        if gaps:
-            cells += [f"{row['relative_gap']:.1e}" if "relative_gap" in row else "-"]
-        table.add_row(*cells)
-    return table
+    columns = [
+        *(Column(_words(name), name, _label) for name in tried),
+        Column("accuracy", lambda row: _cell(one, [dict(row)]), marked=True),
+        Column("gap", "relative_gap", "{:.1e}".format),
+    ]
+    return column_table(columns, one.curve)
 
 
 def under_way_line(one: Tried) -> str:

@@ -16,7 +16,7 @@ from headstart.cli.options import (
     StoreOption,
     refuse_password,
 )
-from headstart.cli.output import console, echo, plain_table
+from headstart.cli.output import console, echo
 
 if TYPE_CHECKING:
     from headstart.store.exchange import MergeReport
@@ -54,10 +54,15 @@ def check(store: StoreOption = DEFAULT_STORE, json: JsonFlag = False) -> None:
         echo(json_module.dumps([asdict(problem) for problem in found], indent=1))
     else:
         if found:
-            table = plain_table("problem", "trial or file", "what is wrong", right=())
-            for problem in found:
-                table.add_row(problem.kind, problem.name, problem.text)
-            console.print(table)
+            from headstart.cli.terminal_tables import column_table
+            from headstart.report.page_model import named
+
+            columns = [
+                named("problem", "kind"),
+                named("trial or file", "name"),
+                named("what is wrong", "text"),
+            ]
+            console.print(column_table(columns, map(asdict, found)))
         console.print(f"{opened.count():,} results checked, {len(found):,} problems")
     if found:
         sys.exit(BAD_INPUT)
@@ -148,12 +153,24 @@ def _show_merged(report: "MergeReport", *, json: bool) -> None:
     if json:
         echo(json_module.dumps(asdict(report), indent=1))
     elif report.conflicts:
-        table = plain_table("trial", "title", "store", "accuracy", right={"accuracy"})
-        for one in report.conflicts:
-            for name, accuracy in zip(one.stores, one.accuracies, strict=True):
-                shown = "partly measured" if accuracy is None else f"{100 * accuracy:.2f}"
-                table.add_row(one.key[:KEY_DIGITS], one.title, name, shown)
-        console.print(table)
+        from headstart.cli.terminal_tables import column_table
+        from headstart.report.page_model import Column, named
+
+        columns = [
+            named("trial", "key", lambda key: key[:KEY_DIGITS]),
+            named("title", "title"),
+            named("store", "store"),
+            Column("accuracy", "accuracy"),
+        ]
+        rows = [
+            {
+                "key": one.key, "title": one.title, "store": store,
+                "accuracy": "partly measured" if accuracy is None else f"{100 * accuracy:.2f}",
+            }
+            for one in report.conflicts
+            for store, accuracy in zip(one.stores, one.accuracies, strict=True)
+        ]  # fmt: skip
+        console.print(column_table(columns, rows))
         console.print(
             f"{len(report.conflicts):,} trials have different numbers; nothing was written. "
             "Supersede the results that are not to count: headstart store redo KEY --store STORE"

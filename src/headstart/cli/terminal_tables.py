@@ -1,20 +1,34 @@
-"""Lay out a table of the report on a terminal, or in a pipe."""
+"""Lay out a table on a terminal, or in a pipe."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.cells import cell_len, set_cell_size
+from rich.console import Group
 from rich.text import Text
 
 from headstart.cli.output import console
-from headstart.report.page_model import NEVER, Column, PageCell, PageTable
+from headstart.report.page_model import (
+    NEVER,
+    Column,
+    PageCell,
+    PageTable,
+    Record,
+    filled,
+)
 from headstart.shown_names import one_line
+from headstart.spec.formatting import UNKNOWN
 
-__all__ = ["table_parts"]
+__all__ = ["column_table", "table_parts"]
 
 # Letters of the shortest name on a narrow terminal, and room between columns.
 SHORTEST, GAP = 16, 2
 # A heading breaks rather than widen its column beyond this.
 HEADING = 10
+
+
+def column_table(columns: Sequence[Column], rows: Iterable[Record]) -> Group:
+    """Return a table without a caption: columns of which nothing is known are left out."""
+    return Group(*table_parts(filled("", "", columns, rows)))
 
 
 def table_parts(
@@ -82,7 +96,8 @@ class Layout:
             if self.columns[i].detail and self.lacking() > 0:
                 self.shown.remove(i)
                 self.left_out.insert(0, i)
-        for i in self.shown:
+        # The first names are what a row is about: they are cut last.
+        for i in reversed(self.shown):
             if not self.columns[i].numeric:
                 least = min(self.widths[i], SHORTEST)
                 self.widths[i] = max(least, self.widths[i] - max(self.lacking(), 0))
@@ -114,10 +129,10 @@ class Layout:
 def cell_text(cell: PageCell, column: Column) -> str:
     """Return a cell with its standard error and its mark, numbers with the minus of programs."""
     if not column.numeric:
-        return one_line(cell.text)
+        return "-" if cell.text == UNKNOWN else one_line(cell.text)
     error = cell.note if cell.note.startswith("±") else ""
     text = f"{cell.text} {error}".rstrip().replace("\N{MINUS SIGN}", "-")
-    mark = ("*" if cell.marker == "same" else " ") if column.marked else ""
+    mark = ("*" if cell.marker in ("same", "chosen") else " ") if column.marked else ""
     return text.replace("\N{EN DASH}", "-") + mark
 
 

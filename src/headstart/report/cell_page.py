@@ -20,7 +20,7 @@ from headstart.figures.figure import Figure, Panel
 from headstart.figures.figure_data import FigureData
 from headstart.figures.style import CONFIG
 from headstart.metrics import CalibrationBin
-from headstart.report.page_model import Column, Names, PageTable, filled
+from headstart.report.page_model import Column, PageTable, filled
 from headstart.report.page_templates import render_page
 from headstart.spec import Result, Value
 from headstart.spec.display_names import number_label
@@ -29,7 +29,6 @@ from headstart.stats import wilson_interval
 
 __all__ = ["MistakePicture", "cell_html", "class_table", "confusion_table", "mistake_table"]
 
-NAMES = Names((), (), ())
 IN_PERCENT = decimals(1, scale=100)
 # More classes would make cells of a few pixels; their confusions are listed.
 MOST_CLASSES = 40
@@ -121,7 +120,7 @@ def class_table(details: ResultDetails) -> PageTable:
         ]
     rows = sorted(details.per_class, key=lambda row: (row.score is None, row.score or 0, row.name))
     caption = "Classes, the worst first"
-    return filled("classes", caption, columns, [asdict(row) for row in rows], NAMES)
+    return filled("classes", caption, columns, [asdict(row) for row in rows])
 
 
 def confusion_table(details: ResultDetails) -> PageTable:
@@ -133,7 +132,7 @@ def confusion_table(details: ResultDetails) -> PageTable:
         Column("Of the class", lambda row: row["n"] / row["of"], IN_PERCENT, "%"),
     ]
     rows = [asdict(one) for one in details.confused[:MOST_CONFUSIONS]]
-    return filled("confused", "Most frequent confusions", columns, rows, NAMES)
+    return filled("confused", "Most frequent confusions", columns, rows)
 
 
 def mistake_table(details: ResultDetails, pictures: Sequence[MistakePicture]) -> PageTable:
@@ -147,7 +146,7 @@ def mistake_table(details: ResultDetails, pictures: Sequence[MistakePicture]) ->
     ]
     rows = [{**asdict(one.mistake), "where": one.image.where} for one in pictures]
     caption = f"Most confident of {details.n_mistakes:,} mistakes"
-    return filled("mistaken", caption, columns, rows, NAMES)
+    return filled("mistaken", caption, columns, rows)
 
 
 def heat_map(details: ResultDetails) -> dict[str, Any] | None:

@@ -10,13 +10,11 @@ import pandas as pd
 from headstart.figures.encodings import aria_label, from_row, quoted, tooltips
 from headstart.figures.scatter_charts import embedded, numbers_label
 from headstart.figures.style import CONFIG, Style, class_styles
-from headstart.report.page_model import Column, Names, PageTable, filled, named
+from headstart.report.page_model import Column, PageTable, filled, named
 from headstart.report.page_templates import render_page, write_html
 from headstart.spec.formatting import decimals, number
 
 __all__ = ["separation_table", "similarity_table", "write_embedding"]
-
-NAMES = Names((), (), ())
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -127,7 +125,7 @@ def separation_table(separation: pd.DataFrame) -> PageTable:
                decimals(1, scale=100), "%"),
         Column("Within / between", "variance_ratio", number),
     ]  # fmt: skip
-    return filled("separation", "Separation of classes", columns, rows, NAMES)
+    return filled("separation", "Separation of classes", columns, rows)
 
 
 def similarity_table(similarity: pd.DataFrame) -> PageTable:
@@ -139,4 +137,4 @@ def similarity_table(similarity: pd.DataFrame) -> PageTable:
         Column("Unbiased", "unbiased_cka", decimals(3)),
     ]
     rows = similarity.to_dict("records")
-    return filled("similarity", "Similarity of representations", columns, rows, NAMES)
+    return filled("similarity", "Similarity of representations", columns, rows)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from headstart.spec.display_names import in_order, setting_label
@@ -70,6 +71,9 @@ class Names:
         return {**found, "o": found["m"], "v": found["s"]}
 
 
+NO_NAMES = Names((), (), ())
+
+
 def names_of(subject: "Analysis") -> Names:
     """Collect the names from the cells and the sweeps."""
     tables = [subject.cells, subject.ablation, subject.convergence, subject.dataset_size]
@@ -101,7 +105,7 @@ class PageCell:
     value
         The sort key, where it differs from the text.
     marker
-        ``"best"``, ``"same"`` (not significantly different from it) or empty.
+        ``"best"``, ``"same"`` (not significantly different from it), ``"chosen"`` or empty.
     note
         A second, smaller line: an interval.
     keys
@@ -122,7 +126,7 @@ NARROW = frozenset(" .,:;'!|()[]/-ijlft")
 # Letters that are wider; an underscore is a rule with room around it.
 WIDE = frozenset("mwMW_\N{MINUS SIGN}")
 # Where headings may break.
-BREAKS = re.compile(r"(?<=[-_/\s])(?=\S)")
+BREAKS = re.compile(r"(?<!\de-)(?<=[-_/\s])(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ class Column:
             text = (self.format(value) if known(value) else "") or UNKNOWN
         return PageCell(
             text,
-            float(value) if self.numeric and known(value) else None,
+            float(value) if self.numeric and isinstance(value, Real) and known(value) else None,
             marker_of(entry) if self.marked else "",
             self.aside(entry) if self.aside else "",
             self.keys,
@@ -278,7 +282,7 @@ def filled(
     caption: str,
     columns: Sequence[Column],
     rows: Iterable[Record],
-    names: Names,
+    names: Names = NO_NAMES,
     *,
     other: str = "model",
     keys: dict[str, Any] | None = None,
@@ -297,7 +301,7 @@ def filled(
         Rows of a tidy table (`records`) or of a pivoted one (`pivoted`). Filter attributes are
         of the names in ``setting``, ``dataset``, ``model`` and ``other``.
     names
-        Of the page.
+        Of the page, if it has a filter.
     other
         Of what kind the names in ``other`` are.
     """

@@ -11,13 +11,12 @@ from headstart.figures.figure import Figure, Panel
 from headstart.figures.figure_data import FigureData
 from headstart.figures.style import CONFIG
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
-from headstart.report.page_model import Column, Names, PageTable, filled
+from headstart.report.page_model import NEVER, Column, PageTable, filled
 from headstart.report.page_templates import render_page, write_html
 from headstart.spec.formatting import count, decimals, first_few, number, percent, ranged
 
 __all__ = ["not_tried_table", "rank_html", "rank_table", "write_rank_page"]
 
-NAMES = Names((), (), ())
 POINTS = decimals(1, plus=True, scale=100)
 IN_PERCENT = decimals(1, scale=100)
 MILLISECONDS = decimals(1, scale=1e3)
@@ -149,9 +148,9 @@ def rank_table(answer: RankAnswer) -> PageTable:
         Column("Prior", of="prior", format=IN_PERCENT, unit="%", detail=1),
         Column("Time", of="seconds", format=decimals(0), unit="s", detail=1),
         Column("Measured no further", numeric=False, of=lambda row: row["reason"] or None,
-               detail=2),
-        Column("Licence", numeric=False, of="licence", detail=2),
-        Column("Why a candidate", numeric=False, of="why", detail=2),
+               detail=NEVER),
+        Column("Licence", numeric=False, of="licence", detail=NEVER),
+        Column("Why a candidate", numeric=False, of="why", detail=NEVER),
     ]  # fmt: skip
     rows = [
         {
@@ -177,7 +176,6 @@ def rank_table(answer: RankAnswer) -> PageTable:
         "Measured models",
         columns,
         rows,
-        NAMES,
         note=note,
         marker_legend="Bold: best. Underlined: not significantly different from the best.",
     )
@@ -197,7 +195,7 @@ def class_table(found: HeldOut) -> PageTable:
         Column("Test images", of="n", format=str),
     ]
     rows = sorted((vars(one) for one in found.classes), key=lambda row: (row["accuracy"], row["n"]))
-    return filled("classes", "Accuracy per class on the test images", columns, rows, NAMES)
+    return filled("classes", "Accuracy per class on the test images", columns, rows)
 
 
 def finetuned_table(answer: RankAnswer) -> PageTable:
@@ -216,7 +214,7 @@ def finetuned_table(answer: RankAnswer) -> PageTable:
         f"Fine-tuned by the search of {answer.finetuned[0].setting}; a longer one may reach more. "
         "Both on the same test images: a model that is chosen by these numbers was chosen on them."
     )
-    return filled("finetuned", "Does fine-tuning pay?", columns, rows, NAMES, note=note)
+    return filled("finetuned", "Does fine-tuning pay?", columns, rows, note=note)
 
 
 def not_tried_table(answer: RankAnswer) -> PageTable:
@@ -236,7 +234,7 @@ def not_tried_table(answer: RankAnswer) -> PageTable:
         remedy = some[0].remedy if len(remedies) == 1 else f"for the first: {some[0].remedy}"
         shown = first_few(names, MOST_NAMES)
         rows.append({"reason": reason, "n": len(some), "names": shown, "remedy": remedy})
-    return filled("missing", "Candidates that were not tried", columns, rows, NAMES)
+    return filled("missing", "Candidates that were not tried", columns, rows)
 
 
 def front_rows(answer: RankAnswer) -> list[dict[str, Any]]:

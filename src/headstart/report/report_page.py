@@ -30,7 +30,6 @@ __all__ = ["HtmlPage", "page_html", "write_page"]
 
 Pictures = Mapping[str, Sequence[tuple[str, SmallPicture]]]
 NO_PICTURES: Pictures = {}
-FEW_PICTURES = 60  # of all datasets: more are folded
 # Which figures are first, by the question that the page answers.
 SWEEPS, MODELS = ("ablation", "convergence", "dataset-size"), ("models", "settings", "ranks")
 FIRST = {"configurations": SWEEPS, "sweep": SWEEPS, "best": MODELS, "settings": MODELS}
@@ -70,15 +69,8 @@ def page_html(
 ) -> str:
     """Return the report page as HTML; the same analysis gives the same text.
 
-    Parameters
-    ----------
-    analysis
-        The tidy tables of an analysis.
-    title
-        The heading, by default what `answer_of` says.
-    pictures
-        Test images of datasets by name, each with its class
-        (`headstart.datasets.labelled.class_pictures`).
+    Its heading is `title`, or else what `answer_of` says. `pictures` are test images of datasets by
+    name, each with its class (`headstart.datasets.labelled.class_pictures`).
     """
     answer = answer_of(analysis)
     names = names_of(analysis)
@@ -91,7 +83,6 @@ def page_html(
     missing = provenance.missing_tables(analysis, names)
     effects, studies = effects_table(analysis, names), study_tables(analysis, names)
     trials = provenance.trials_table(analysis, names)
-    n_classes = analysis.trials.groupby("dataset")["n_classes"].max() if pictures else {}
     return render_page(
         "page.html",
         title or answer.title,
@@ -109,12 +100,7 @@ def page_html(
         digitised=any(source.get("digitised") for source in analysis.sources),
         facts=provenance.facts(analysis),
         alarms=provenance.alarms(analysis),
-        pictures=[
-            (name, pictures[name], n_classes.get(name, 0), filter_keys(names, dataset=name))
-            for name in names.datasets
-            if pictures.get(name)
-        ],
-        few_pictures=sum(map(len, pictures.values())) <= FEW_PICTURES,
+        pictures=test_images(pictures, analysis, names),
         data_warnings=provenance.data_warnings(analysis),
         skipped=provenance.skipped(analysis),
         n_cells=len(analysis.cells),
@@ -131,6 +117,18 @@ def page_html(
         pairs_left_out=pairs_left_out,
         trials=trials,
     )
+
+
+def test_images(
+    pictures: Pictures, analysis: Analysis, names: Names
+) -> list[tuple[str, Sequence[tuple[str, SmallPicture]], int, dict[str, Any]]]:
+    """Return each dataset with its images, its number of classes and its filter attributes."""
+    n_classes = analysis.trials.groupby("dataset")["n_classes"].max() if pictures else {}
+    return [
+        (name, pictures[name], n_classes.get(name, 0), filter_keys(names, dataset=name))
+        for name in names.datasets
+        if pictures.get(name)
+    ]
 
 
 def datasets_meant(names: Names) -> int:
