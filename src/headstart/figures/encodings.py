@@ -185,13 +185,16 @@ def odds_axis(title: str | None, ends: tuple[float, float], length: float, **mor
     more
         Of `altair.Axis`; ``upright=True`` for a vertical axis.
     """
-    ticks = percent_ticks(*ends, length, upright=more.pop("upright", False))
+    upright = more.pop("upright", False)
+    ticks = percent_ticks(*ends, length, upright=upright)
     return alt.Axis(
         **{
             "title": title,
             "values": [round(float(value), 6) for value in logit(np.array(ticks) / 100)],
             "labelExpr": "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'",
-            "labelOverlap": False,
+            # Across, names of rows may leave a page less room than was expected.
+            "labelOverlap": False if upright else "greedy",
+            "labelSeparation": 1,
             "tickCount": len(ticks),  # Vega thins out values that are more.
             "grid": False,
             **more,
