@@ -18,6 +18,7 @@ from scipy.special import expit, logit
 from headstart.figures.figure import PlotArea
 from headstart.figures.figure_data import FAMILY, MEAN, SETTING, FigureData
 from headstart.figures.text_fitting import fitted, text_width
+from headstart.spec.formatting import capitalized
 
 __all__ = [
     "ACCURACY",
@@ -220,7 +221,7 @@ def predictor_axis(data: FigureData, x: ArrayLike, place: PlotArea) -> Any:
 def predictor_title(data: FigureData, length: float) -> str:
     """Return the title of the predictor's axis, without its scale where that is too long."""
     title, label = data.predictor.axis_label, data.predictor.label
-    return title if text_width(title) <= length else fitted(label[:1].upper() + label[1:], length)
+    return title if text_width(title) <= length else fitted(capitalized(label), length)
 
 
 def name_axis(title: str | None = None, prefix: str = "", **more: Any) -> Any:

@@ -17,6 +17,7 @@ from scipy.special import expit, logit
 
 from headstart.errors import AnalysisError
 from headstart.registry import PREDICTORS
+from headstart.spec.formatting import capitalized
 
 __all__ = [
     "SCALES",
@@ -134,7 +135,7 @@ class Predictor:
     def axis_label(self) -> str:
         """The title of an axis in its coordinates."""
         kind = {"proportion": " (%, logit scale)", "log": " (log scale)", "number": ""}
-        return f"{self.label[:1].upper()}{self.label[1:]}{kind[self.scale.name]}"
+        return f"{capitalized(self.label)}{kind[self.scale.name]}"
 
     @property
     def heading(self) -> str:

@@ -38,6 +38,7 @@ from headstart.report.sentences import (
 from headstart.spec.display_names import in_order
 from headstart.spec.formatting import (
     by_setting,
+    capitalized,
     count,
     interval,
     joined,
@@ -45,6 +46,7 @@ from headstart.spec.formatting import (
     listed,
     number,
     setting_phrase,
+    uncertain,
 )
 
 __all__ = ["Answer", "answer_of"]
@@ -101,7 +103,7 @@ def answer_of(analysis: Analysis) -> Answer:
     nothing = "no results", ["There are no results in this table."]
     question, lines = CASES[case](analysis) if case in CASES else nothing
     name = study_name(analysis)
-    title = f"{name}: {question}" if name else question[:1].upper() + question[1:]
+    title = f"{name}: {question}" if name else capitalized(question)
     headline, *supporting = [line for line in dict.fromkeys(lines) if line]
     return Answer(case, title, headline, supporting)
 
@@ -267,17 +269,15 @@ def settings(subject: Analysis) -> Lines:
 
 def added_sentence(row: Any) -> str:
     """State in how many cells a setting is better than another, and by how much on average."""
-    text = wins_clause(row)
-    text = text[:1].upper() + text[1:]
+    text = capitalized(wins_clause(row))
     between = interval(row.low, row.high)
     if not between:
         return f"{text}; mean difference {number(row.difference, plus=True)} in log odds."
     ratio = number(math.exp(row.difference))
     ratios = interval(math.exp(row.low), math.exp(row.high))
-    open_sign = ": the direction is uncertain" if row.low <= 0 <= row.high else ""
     return (
         f"{text}; mean difference {number(row.difference, plus=True)} in log odds (95 % interval "
-        f"{between}), an odds ratio of {ratio} ({ratios}){open_sign}."
+        f"{between}{uncertain(row.low, row.high)}), an odds ratio of {ratio} ({ratios})."
     )
 
 
@@ -343,9 +343,8 @@ def line_sentence(subject: Analysis, row: Any) -> str:
         if row.low <= 0 <= row.high
         else f"significantly {side} it"
     )
-    by = by_setting(str(row.setting))
     return (
-        f"{by[:1].upper()}{by[1:]} on {on}, {row.model} is "
+        f"{capitalized(by_setting(str(row.setting)))} on {on}, {row.model} is "
         f"{number(abs(row.difference))} in mean log odds {side} the line of "
         f"{subject.predictor.label} through {count(int(row.n_models), 'published model')} "
         f"(95 % prediction interval of the difference {interval(row.low, row.high)}), {verdict}."
@@ -368,10 +367,9 @@ def compared(subject: Analysis) -> Lines:
             number(row["mean"], 3, plus=True),
             number(100 * row["accuracy"], 1, plus=True),
         )
-        how = by_setting(setting)
         lines.append(
-            f"{how[:1].upper()}{how[1:]}, {first} differs from {other} by {mean} in mean log odds"
-            f"{verdict}, over {over}: {points} percentage points."
+            f"{capitalized(by_setting(setting))}, {first} differs from {other} by {mean} in mean "
+            f"log odds{verdict}, over {over}: {points} percentage points."
         )
     cells = subject.compared.dropna(subset=["low", "high"])
     clear = int(((cells.low > 0) | (cells.high < 0)).sum())

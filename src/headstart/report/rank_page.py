@@ -13,7 +13,15 @@ from headstart.figures.style import CONFIG
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
 from headstart.report.page_model import NEVER, Column, PageTable, filled
 from headstart.report.page_templates import render_page, write_html
-from headstart.spec.formatting import count, decimals, first_few, number, percent, ranged
+from headstart.spec.formatting import (
+    capitalized,
+    count,
+    decimals,
+    first_few,
+    number,
+    percent,
+    ranged,
+)
 
 __all__ = ["not_tried_table", "rank_html", "rank_table", "write_rank_page"]
 
@@ -100,7 +108,7 @@ def supporting(answer: RankAnswer) -> list[str]:
         f"({POINTS(one.difference)} points, {ranged(one.low, one.high, POINTS)})."
         for one in answer.finetuned
     ]
-    found += [f"{note[0].upper()}{note[1:]}." for note in answer.notes]
+    found += [f"{capitalized(note)}." for note in answer.notes]
     if answer.not_tried:
         n = len(answer.not_tried)
         were = "candidate was" if n == 1 else "candidates were"

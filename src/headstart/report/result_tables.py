@@ -30,6 +30,7 @@ from headstart.spec.display_names import setting_label
 from headstart.spec.formatting import (
     STANDARD_ERRORS,
     UNKNOWN,
+    capitalized,
     coefficient,
     coefficient_interval,
     decimals,
@@ -153,7 +154,7 @@ def metrics_note(cells: Any) -> str:
         of.setdefault(name, {})[str(dataset)] = None
     parts = [f"{m} for {', '.join(names)}" for m, names in of.items()] if len(of) > 1 else list(of)
     text = "; ".join(parts)
-    return f"{text[:1].upper()}{text[1:]}." if text else ""
+    return f"{capitalized(text)}." if text else ""
 
 
 def means_note(subject: Analysis, means: Any) -> str:

@@ -11,6 +11,7 @@ from headstart.report.page_model import MEANS_TEST, cell_test
 from headstart.spec.display_names import in_order, role
 from headstart.spec.formatting import (
     by_setting,
+    capitalized,
     coefficient,
     coefficient_interval,
     count,
@@ -21,6 +22,7 @@ from headstart.spec.formatting import (
     number,
     percent,
     setting_phrase,
+    uncertain,
 )
 
 __all__ = [
@@ -74,7 +76,7 @@ def wins_sentence(pairs: list[Any]) -> str:
     clauses = joined([wins_clause(pair) for pair in pairs[:MOST_PAIRS]])
     more = count(len(pairs) - MOST_PAIRS, "more comparison") if len(pairs) > MOST_PAIRS else ""
     rest = f" ({more} in the table of settings)" if more else ""
-    return f"{clauses[:1].upper()}{clauses[1:]}{rest}."
+    return f"{capitalized(clauses)}{rest}."
 
 
 def setting_pairs(subject: Analysis) -> list[Any]:
@@ -91,16 +93,14 @@ def setting_pairs(subject: Analysis) -> list[Any]:
     named = {
         frozenset((row.setting, row.other)) for row in rows if role(row.setting) and role(row.other)
     }
+    # Of both orders of a pair the one whose first wins more often.
     others = [
-        row for row in rows if frozenset((row.setting, row.other)) not in named and _leads(row)
+        row
+        for row in rows
+        if frozenset((row.setting, row.other)) not in named
+        and (2 * row.wins + row.ties, row.other) > (row.cells, row.setting)
     ]
     return [*first, *others]
-
-
-def _leads(row: Any) -> bool:
-    """Return whether, of both orders of a pair, this is the one whose first wins more often."""
-    lost = row.cells - row.wins - row.ties
-    return bool(row.wins > lost or (row.wins == lost and row.setting < row.other))
 
 
 def finetune_pairs(subject: Analysis, rows: list[Any]) -> list[Any]:
@@ -113,13 +113,9 @@ def finetune_pairs(subject: Analysis, rows: list[Any]) -> list[Any]:
     found = next(filter(None, against), [])
     visible = [row.setting for row in pearson_rows(subject)] or in_order(r.other for r in found)
     places = {setting: i for i, setting in enumerate(visible)}
-    same = [row for row in found if protocol(row.setting) == protocol(row.other)] or found
-    return sorted(same, key=lambda row: places.get(row.other, len(places)))
-
-
-def protocol(setting: str) -> str:
-    """Return what stands in parentheses after the name of a setting."""
-    return setting.partition(" (")[2]
+    # The protocol stands in parentheses after the name.
+    same = [row for row in found if row.setting.partition(" (")[2] == row.other.partition(" (")[2]]
+    return sorted(same or found, key=lambda row: places.get(row.other, len(places)))
 
 
 def wins_clause(row: Any) -> str:
@@ -176,8 +172,7 @@ def best_sentence(found: BestTable) -> str:
     if not len(best):
         return "No model can be called best: the datasets do not connect all models."
     leaders = sorted(str(name) for name in best.model)
-    by = by_setting(found.setting)
-    by = by[:1].upper() + by[1:]
+    by = capitalized(by_setting(found.setting))
     do = "performs best" if len(leaders) == 1 else "are tied for best"
     row = best.iloc[0]
     if found.one_dataset:
@@ -251,9 +246,7 @@ def correlation(row: Any, more: str = "") -> str:
     if not between:
         over = f" ({more})" if more else ""
         return f"{text}{over}, {no_interval(row)}"
-    between = f"95 % interval {between}"
-    if row.low <= 0 <= row.high:
-        between += ", which includes 0: the direction is uncertain"
+    between = f"95 % interval {between}{uncertain(row.low, row.high)}"
     return f"{text} ({'; '.join(filter(None, [between, more]))})"
 
 
@@ -306,8 +299,7 @@ def family_sentence(rows: list[Any]) -> str:
         between = coefficient_interval(row.low_family, row.high_family)
         if between:
             of = "" if len(counts) == 1 else f" ({int(row.n_families)} families)"
-            open_sign = row.low_family <= 0 <= row.high_family
-            tail = ", which includes 0: the direction is uncertain" if open_sign else ""
+            tail = uncertain(row.low_family, row.high_family)
             clauses.append(f"{between} for {setting_phrase(row.setting)}{of}{tail}")
     if not clauses:
         return ""
@@ -329,19 +321,16 @@ def slope_sentence(subject: Analysis) -> str:
     first = in_order(table.setting)[0]
     row = next(table[table.setting == first].itertuples(index=False))
     between = interval(row.low, row.high, 3)
-    spread = f" (95 % interval {between})" if between else ""
-    open_sign = ": the direction is uncertain" if between and row.low <= 0 <= row.high else ""
-    effects = (
-        "the interval generalises to other models and datasets (random intercepts for both, random "
-        "slopes per dataset)"
+    spread = f" (95 % interval {between}{uncertain(row.low, row.high)})" if between else ""
+    effects = "the interval generalises to other models " + (
+        "and datasets (random intercepts for both, random slopes per dataset)"
         if row.random_slopes
-        else "the interval generalises to other models on these datasets (random intercepts for "
-        "both)"
+        else "on these datasets (random intercepts for both)"
     )
     return (
         f"A 1-unit increase in {subject.predictor.scale.label(subject.predictor.label)} is "
         f"associated with a change of {number(row.slope, 3, plus=True)} in the log odds of "
-        f"transfer {by_setting(first)}{spread}{open_sign}; {effects}."
+        f"transfer {by_setting(first)}{spread}; {effects}."
     )
 
 
@@ -438,7 +427,7 @@ def speed_sentences(subject: Analysis) -> list[str]:
                 f"steps and may still rise; so far, {times}."
             )
         else:
-            sentences.append(f"{times[:1].upper()}{times[1:]}.")
+            sentences.append(f"{capitalized(times)}.")
     return sentences
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "UNKNOWN",
     "SmallPicture",
     "by_setting",
+    "capitalized",
     "coefficient",
     "coefficient_interval",
     "count",
@@ -30,6 +31,7 @@ __all__ = [
     "percent",
     "ranged",
     "setting_phrase",
+    "uncertain",
 ]
 
 UNKNOWN = "\N{EN DASH}"
@@ -259,6 +261,28 @@ def setting_phrase(setting: str) -> str:
             f"\N{LEFT DOUBLE QUOTATION MARK}{setting_label(setting)}\N{RIGHT DOUBLE QUOTATION MARK}"
         )
     return known + bracket + rest
+
+
+def capitalized(text: str) -> str:
+    """Return a text with a capital first letter.
+
+    Examples
+    --------
+    >>> capitalized("by logistic regression on ImageNet"), capitalized("")
+    ('By logistic regression on ImageNet', '')
+    """
+    return text[:1].upper() + text[1:]
+
+
+def uncertain(low: float, high: float) -> str:
+    """Return what follows an interval that includes 0; else nothing.
+
+    Examples
+    --------
+    >>> uncertain(-1.0, 2.0), uncertain(1.0, 2.0)
+    (', which includes 0: the direction is uncertain', '')
+    """
+    return ", which includes 0: the direction is uncertain" if low <= 0 <= high else ""
 
 
 def by_setting(setting: str) -> str:
