@@ -54,6 +54,7 @@ TAILS = (
     (0.1, 0.5, 1, 2, 5, 10, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.9),
     (0.1, 0.5, 1, 2, 5, 10, 20, 30, 50, 70, 80, 90, 95, 98, 99, 99.5, 99.9),
     (0.1, 0.5, 1, 2, 5, *range(10, 91, 10), 95, 98, 99, 99.5, 99.9),
+    (0.01, 1, 50, 99, 99.99),
 )
 STEPS = (10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 LESS_ROUND = (4.0, 3.0, 0.4, 0.3, 0.04, 0.03)  # where others give fewer than FEWEST_TICKS
@@ -81,6 +82,8 @@ def percent_ticks(low: float, high: float, length: float, *, upright: bool) -> l
     --------
     >>> percent_ticks(float(logit(0.71)), float(logit(0.82)), 320, upright=False)
     [72.0, 74.0, 76.0, 78.0, 80.0, 82.0]
+    >>> percent_ticks(-9.8, 9.8, 240, upright=False)
+    [0.01, 1.0, 50.0, 99.0, 99.99]
     """
     ends = 100 * float(expit(low)) - 1e-9, 100 * float(expit(high)) + 1e-9
     best: list[float] = []

@@ -29,7 +29,7 @@ from headstart.report.result_tables import (
 from headstart.spec.display_names import setting_label
 from headstart.spec.formatting import decimals, interval, known
 
-__all__ = ["affixes", "leaderboard"]
+__all__ = ["affix_note", "affixes", "leaderboard"]
 
 INTERVAL = "95 % interval"
 # A shorter common part of all names is not worth folding.
@@ -61,7 +61,6 @@ def of_setting(subject: Analysis, names: Names, setting: str) -> PageTable:
     if len(set(trained.values())) > 1:
         rows = [row | {"configuration": trained.get(row["model"])} for row in rows]
     prefix, suffix = affixes([row["model"] for row in rows])
-    ends = [f"begin with {prefix}"] * bool(prefix) + [f"end with {suffix}"] * bool(suffix)
     one = cells.dataset.nunique() == 1 if len(cells) else False
     accuracies = dataset_columns(names)
     if one:
@@ -89,7 +88,6 @@ def of_setting(subject: Analysis, names: Names, setting: str) -> PageTable:
     elif trained:
         legend.append("Models are in their last training configuration, which is not the same for "
                       "all (column Training).")  # fmt: skip
-    note = [f"All model names {' and '.join(ends)}."] if ends else []
     return filled(
         f"leaderboard-{names.settings.index(setting)}",
         setting_label(setting),
@@ -97,7 +95,7 @@ def of_setting(subject: Analysis, names: Names, setting: str) -> PageTable:
         rows,
         names,
         keys=filter_keys(names, setting=setting),
-        note=" ".join([*note, metrics]).strip(),
+        note=" ".join([affix_note(prefix, suffix), metrics]).strip(),
         marker_legend=" ".join(legend),
     )
 
@@ -229,6 +227,12 @@ def affixes(names: Sequence[str]) -> tuple[str, str]:
         suffix = ""
     long = [part if len(part) >= SHORTEST_AFFIX else "" for part in (prefix, suffix)]
     return long[0], long[1]
+
+
+def affix_note(prefix: str, suffix: str) -> str:
+    """State what all names of models begin and end with; empty for neither."""
+    ends = [f"begin with {prefix}"] * bool(prefix) + [f"end with {suffix}"] * bool(suffix)
+    return f"All model names {' and '.join(ends)}." if ends else ""
 
 
 def shared_start(texts: Sequence[str]) -> str:

@@ -11,7 +11,8 @@ from headstart.figures.figure import Figure, Panel
 from headstart.figures.figure_data import FigureData
 from headstart.figures.style import CONFIG
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
-from headstart.report.page_model import NEVER, Column, PageTable, filled
+from headstart.report.leaderboard import affix_note, affixes
+from headstart.report.page_model import NEVER, Column, PageTable, filled, named
 from headstart.report.page_templates import render_page, write_html
 from headstart.spec.formatting import (
     capitalized,
@@ -137,8 +138,9 @@ def test_sentence(found: HeldOut) -> str:
 
 def rank_table(answer: RankAnswer) -> PageTable:
     """Return the measured models, those that may be the best first."""
+    prefix, suffix = affixes([model.name for model in answer.models])
     columns = [
-        Column("Model", numeric=False, of=lambda row: row["name"]),
+        named("Model", "name", prefix=prefix, suffix=suffix),
         Column("Accuracy", of="accuracy", format=IN_PERCENT, unit="%", marked=True),
         Column("Images", of="images", format=lambda value: f"{value:,}"),
         Column("95 % interval", of=("low", "high"), format=IN_PERCENT),
@@ -184,7 +186,7 @@ def rank_table(answer: RankAnswer) -> PageTable:
         "Measured models",
         columns,
         rows,
-        note=note,
+        note=f"{note} {affix_note(prefix, suffix)}".strip(),
         marker_legend="Bold: best. Underlined: not significantly different from the best.",
     )
 
