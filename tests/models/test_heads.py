@@ -210,7 +210,7 @@ def test_weights_of_a_class_that_asks_for_its_version(tmp_path):
 def test_the_linear_setting_takes_them(name, cli, tmp_path):
     store = tmp_path / "r.db"
     arguments = ("run", "--models", f"{name}?weights=random", "--datasets", "digits",
-                 "--limit", 40, "--store", store, "--keep-models", tmp_path / "kept")  # fmt: skip
+                 "--limit", 10, "--store", store, "--keep-models", tmp_path / "kept")  # fmt: skip
     outcome = cli(*arguments)
     assert outcome.code == 0, outcome.err
     (row,) = json.loads(cli("results", "--store", store, "--json").out)
