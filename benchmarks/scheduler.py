@@ -1,20 +1,22 @@
 """Overhead of a run: trials whose work is nothing, in this process, on processes, on Ray.
 
-    python benchmarks/scheduler.py [--trials 100000] [--workers 2] [--executor processes]
+    python benchmarks/scheduler.py [--trials 100000] [--workers 2] [--executor processes] [--write]
 
 Each trial is claimed, opened, measured (one candidate), selected, tested, scored and stored, with
 predictions of 20 test images; the method does nothing. The executor `none` is this process.
-Reported: milliseconds of the coordinating process per trial, wall and CPU, and its memory after a
-quarter of the trials, half of them, all of them, and when all results were read back. CPU time is
-that of a machine on which other programs ran, where the file of results says so.
+Reported: milliseconds of the coordinating process per trial, wall and CPU; its CPU time and memory
+along the way; its CPU time per item of the engine alone, of a function that does nothing (with Ray,
+along the way; its CPU time per item of the engine alone, of a function that does nothing (with Ray,
+that is Ray's own client); and how many other programs wanted a CPU. Two versions are compared by
+the same file: `--note before` with the older one's `src` in PYTHONPATH, then the newer, in turn.
 """
 
 import argparse
 import json
 import os
-import resource
 import tempfile
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -31,6 +33,10 @@ from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
 from headstart.store import ResultStore
 from headstart.study import run_study
 
+# Items by which an engine alone is measured.
+ALONE = 1000
+# When CPU time and memory are looked at, beside the end.
+LOOKS = 500, 1000, 2000, 5000, 10_000, 20_000, 50_000
 RESULTS = Path(__file__).parent / "results" / "scheduler-cpu.json"
 
 
@@ -95,17 +101,27 @@ METHODS.plugins["nothing"] = METHODS.plugins["linear"]
 METHODS._loaded["nothing"] = NOTHING
 
 
-class Memory(ProgressReporter):
-    """Looks at the memory of this process as trials finish."""
+class Along(ProgressReporter):
+    """Looks at CPU time and memory of this process as trials finish."""
 
     def __init__(self, n: int) -> None:
-        self.n, self.done, self.seen = n, 0, dict[str, float]()
+        self.n, self.done, self.began = n, 0, time.process_time()
+        self.seen: dict[int, tuple[float, float]] = {}
 
     def trial_finished(self) -> None:
         """Count a trial."""
         self.done += 1
-        if self.done in (self.n // 4, self.n // 2, self.n):
-            self.seen[f"MB after {self.done}"] = round(resident() / 1e6, 1)
+        if self.done == self.n or self.done in LOOKS:
+            self.seen[self.done] = time.process_time() - self.began, resident()
+
+    def report(self) -> dict[str, dict[str, float]]:
+        """Return milliseconds of CPU per trial since the look before, and megabytes, per look."""
+        found, before, spent = {}, 0, 0.0
+        for done, (used, memory) in self.seen.items():
+            each = 1000 * (used - spent) / (done - before)
+            found[f"{done}"] = {"CPU ms per trial": round(each, 3), "MB": round(memory / 1e6, 1)}
+            before, spent = done, used
+        return found
 
 
 def resident() -> float:
@@ -114,10 +130,19 @@ def resident() -> float:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def seconds_of(process: int) -> float:
-    """Return the CPU seconds of this process, without its children."""
-    used = resource.getrusage(process)
-    return used.ru_utime + used.ru_stime
+def nothing(item: int, _: Any) -> int:
+    """Return an item as it is."""
+    return item
+
+
+def engine_alone(executor: Any) -> float:
+    """Return the CPU milliseconds of this process per item of a function that does nothing."""
+    # The first ones start the workers.
+    deque(executor.map(nothing, range(10 * executor.workers)), maxlen=0)
+    began = time.process_time()
+    for item in range(ALONE):
+        deque(executor.map(nothing, [item]), maxlen=0)
+    return round(1000 * (time.process_time() - began) / ALONE, 3)
 
 
 def main() -> None:
@@ -126,7 +151,8 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--executor", default="processes", help="none, processes, ray, slurm")
-    parser.add_argument("--busy", action="store_true", help="note that other programs run")
+    parser.add_argument("--folder", type=Path, help="where the store lies meanwhile")
+    parser.add_argument("--note", help="of what is measured: a version, other programs that run")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     arguments = parser.parse_args()
     model = models.find("efficientnet_lite0")
@@ -135,17 +161,18 @@ def main() -> None:
         Trial(model=model, dataset=dataset, setting=NothingSetting(), seed=seed)
         for seed in range(arguments.trials)
     ]
-    memory = Memory(len(trials))
-    with tempfile.TemporaryDirectory() as folder:
+    along, alone, load = Along(len(trials)), 0.0, [round(os.getloadavg()[0], 1)]
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         store = ResultStore(Path(folder) / "headstart.db", create=True)
-        context = RunContext(device="cpu", reporter=memory)
+        context = RunContext(device="cpu", reporter=along)
         here = arguments.executor == "none"
         workers, name = (0, None) if here else (arguments.workers, arguments.executor)
         with executor_of(workers, "cpu", name) as executor:
-            began, used = time.perf_counter(), seconds_of(resource.RUSAGE_SELF)
+            if executor is not None:
+                alone = engine_alone(executor)
+            began, along.began = time.perf_counter(), time.process_time()
             outcome = run_study(trials, store, context, executor)
-            wall = time.perf_counter() - began
-            used = seconds_of(resource.RUSAGE_SELF) - used
+            wall, used = time.perf_counter() - began, time.process_time() - along.began
     found = {
         "trials": len(outcome.results),
         "failures": len(outcome.failures),
@@ -153,9 +180,10 @@ def main() -> None:
         "executor": arguments.executor,
         "wall ms per trial": round(1000 * wall / len(trials), 3),
         "coordinator CPU ms per trial": round(1000 * used / len(trials), 3),
-        **memory.seen,
+        "engine alone, CPU ms per item": alone,
+        "along the way": along.report(),
         "MB in the end": round(resident() / 1e6, 1),
-        "machine was": "busy" if arguments.busy else "quiet",
+        "load average, before and after": [*load, round(os.getloadavg()[0], 1)],
     }
     print(json.dumps(found, indent=1))
     for failure in outcome.failures[:3]:
@@ -166,7 +194,8 @@ def main() -> None:
             if RESULTS.exists()
             else {"machine": machine(torch.device("cpu"))}
         )
-        known[f"{arguments.executor}, {len(trials)} trials"] = found
+        note = f", {arguments.note}" if arguments.note else ""
+        known[f"{arguments.executor}, {len(trials)} trials{note}"] = found
         RESULTS.write_text(json.dumps(known, indent=1) + "\n")
 
 

@@ -132,7 +132,7 @@ def test_who_reads_cannot_write(postgres):
     url = postgres.url()
     ResultStore(url, create=True).make()
     with refused("storage.not_writable"):
-        ResultStore(url).begin(make_result().trial)
+        ResultStore(url).add(make_result())
 
 
 def test_predictions_in_object_storage(postgres, bucket, monkeypatch, own_cache, storage_server):

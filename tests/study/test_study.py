@@ -164,7 +164,7 @@ def test_what_is_stored_is_not_done_again(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "run_trial", never)
     second = Study(**SMALL).run(tmp_path / "results.db")
     assert second.measured == 0
-    assert second.results == tuple(
+    assert tuple(second.results) == tuple(
         r.model_copy(update={"predictions": None}) for r in first.results
     )
     table = hs.results(tmp_path / "results.db")

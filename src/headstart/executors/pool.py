@@ -25,6 +25,8 @@ Value = TypeVar("Value")
 TRIES = 3
 # How often a worker is started, one time after the other, before the pool gives up.
 STARTS = 3
+# Trials whose beginning is remembered: more than are under way at a time.
+REMEMBERED = 1000
 # Seconds that the threads of workers have to end after the workers were stopped.
 STOP_SECONDS = 4
 
@@ -61,6 +63,7 @@ class QueuedItem:
     # Pairs of ("message" or "value" or "error", what it is), in order.
     answers: "SimpleQueue[tuple[str, QueuedItem, Any]]"
     order: int
+    begun: int = 0
     tries: int = 0
     cancelled: bool = False
 
@@ -77,11 +80,15 @@ class Schedule:
 
     waiting: list[QueuedItem] = field(default_factory=list)
     serving: dict[int, QueuedItem] = field(default_factory=dict)
+    # Of trials, those asked for last at the end.
     begun: dict[str, int] = field(default_factory=dict)
 
     def add(self, job: QueuedItem) -> None:
         """Put a job into the queue."""
-        self.begun.setdefault(job.group[-1], job.order)
+        trial = job.group[-1]
+        job.begun = self.begun[trial] = self.begun.pop(trial, job.order)
+        if len(self.begun) > REMEMBERED:
+            del self.begun[next(iter(self.begun))]
         self.waiting.append(job)
 
     def take(self, worker: int) -> QueuedItem | None:
@@ -92,7 +99,7 @@ class Schedule:
 
         def rank(job: QueuedItem) -> tuple[bool, bool, int, int]:
             shared, trial = job.group
-            return trial in trials, shared in data, self.begun[trial], job.order
+            return trial in trials, shared in data, job.begun, job.order
 
         if not self.waiting:
             return None

@@ -6,7 +6,7 @@ import re
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -79,6 +79,24 @@ class Backend(ABC):
     def guard(self, connection: sa.Connection, table: sa.Table) -> None:
         """Have the database itself refuse to edit what a table holds."""
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Wait for other threads of this process that write, where that is worth it."""
+        yield
+
+    def lock(self, connection: sa.Connection, *, durable: bool) -> None:  # noqa: B027 - most lock keys
+        """Begin a transaction that writes, as `write` says."""
+
+    def execute(
+        self, connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        """Run a statement that is a constant; return its rows, whose fields have names.
+
+        For those of each trial: a kind may have a way that is faster than SQLAlchemy's.
+        """
+        result = connection.execute(statement, values)
+        return result.all() if result.returns_rows else ()
+
     @abstractmethod
     def begin(self, connection: sa.Connection, key: str) -> None:
         """Begin to write what belongs to a key: nobody else does until the commit."""
@@ -137,13 +155,8 @@ class Backend(ABC):
 
         def once() -> Value:
             self.prepare()
-            # Options of a connection: those of an engine make each of its statements slower.
-            with (
-                self.engine.connect().execution_options(
-                    writing=True, durable=durable
-                ) as connection,
-                connection.begin(),
-            ):
+            with self.turn(), self.engine.connect() as connection, connection.begin():
+                self.lock(connection, durable=durable)
                 version = self.recognised(connection)
                 if version < schema.SCHEMA_VERSION:
                     self.begin(connection, "")

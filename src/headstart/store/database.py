@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from headstart.errors import StoreError
 from headstart.spec import Failure, Measurement, Result, Selection, Trial
 from headstart.store import schema
-from headstart.store.reading import MEASURED, StoredResults
+from headstart.store.reading import StoredResults
 from headstart.store.sqlite import SQLite
 
 __all__ = ["ResultStore", "columns_of"]
@@ -81,6 +81,11 @@ class ResultStore(StoredResults):
             table: self._backend.insert_new(table).values(generation=PRESENT) for table in tables
         }
 
+    @cached_property
+    def _begun(self) -> dict[str, Trial]:
+        """Trials of which nothing is stored yet, by their keys."""
+        return {}
+
     def make(self) -> None:
         """Make the database or bring an older one up, and prove that all can be written.
 
@@ -106,18 +111,12 @@ class ResultStore(StoredResults):
             self._backend.prepare()
 
     def begin(self, trial: Trial) -> list[Measurement]:
-        """Store what a trial is, before its first candidate; return what was measured of it.
+        """Return what was measured of a trial; what it is is stored with its first record.
 
         One that is stored already stays.
         """
-        insert, row = self._backend.insert_new(schema.trials), _trial_row(trial)
-
-        def begun(connection: sa.Connection) -> Sequence[str]:
-            connection.execute(insert, row)
-            return connection.scalars(MEASURED, {"of": trial.key}).all()
-
-        records = self._backend.write(begun, trial.key, durable=False)
-        return [self._parsed(Measurement, record) for record in records]
+        self._begun[trial.key] = trial
+        return self.measurements(trial.key)
 
     def add_measurement(self, trial: str, measurement: Measurement) -> None:
         """Store what a candidate of a trial reached; what is stored of it already stays.
@@ -147,6 +146,7 @@ class ResultStore(StoredResults):
             connection.execute(schema.failures.insert(), row)
 
         self._backend.write(stored, trial.key, durable=False)
+        self._begun.pop(trial.key, None)
 
     def add(self, result: Result) -> bool:
         """Store a complete result with its predictions; False if its key was stored already.
@@ -172,13 +172,13 @@ class ResultStore(StoredResults):
         }
 
         def stored(connection: sa.Connection) -> str:
-            if known := _known_file(connection, trial.key):
+            if known := self._known_file(connection, trial.key):
                 # Ours, if nobody knew that the transaction had succeeded: then the claim has ended.
                 if known != file:
                     self._leases.check(connection, trial.key)
                 return known
             self._leases.check(connection, trial.key)
-            connection.execute(INSERT_RESULT, row | {"of": trial.key})
+            self._backend.execute(connection, INSERT_RESULT, row | {"of": trial.key})
             self._leases.end(connection, trial.key)
             return file
 
@@ -201,7 +201,7 @@ class ResultStore(StoredResults):
 
         def retire(connection: sa.Connection) -> None:
             self._leases.check(connection, key)
-            if not _known_file(connection, key):
+            if not self._known_file(connection, key):
                 raise self._unknown(key)
             row = {"trial": key, "generation": _generation(connection, key), "created_at": _now()}
             connection.execute(schema.superseded.insert(), row)
@@ -246,7 +246,7 @@ class ResultStore(StoredResults):
 
         def stored(connection: sa.Connection) -> None:
             self._leases.check(connection, key)
-            known = _known_file(connection, key)
+            known = self._known_file(connection, key)
             if _generation(connection, key) != generation or (files and known and not supersede):
                 raise StoreError(
                     f"trial {key[:12]} in {self.name} has changed meanwhile: run the same command "
@@ -288,9 +288,15 @@ class ResultStore(StoredResults):
                     self._predictions.remove(file)
             raise
 
+    def _known_file(self, connection: sa.Connection, key: str) -> str:
+        """Return the file of predictions of a stored result, "" if there is none."""
+        found = self._backend.execute(connection, KNOWN_FILE, {"of": key})
+        return str(found[0].predictions_file) if found else ""
+
     def _add(self, trial: str, records: Sequence[Measurement | Selection]) -> None:
         """Store records of a trial, in one transaction, unless one of their key is there."""
         rows, durable = list[tuple[sa.Table, dict[str, Any]]](), False
+        begun = self._begun.get(trial)
         for record in records:
             row = {"trial": trial, "created_at": _now(), "record": record.model_dump_json()}
             if isinstance(record, Selection):
@@ -302,10 +308,14 @@ class ResultStore(StoredResults):
 
         def stored(connection: sa.Connection) -> None:
             self._leases.check(connection, trial)
+            if begun:
+                insert = self._backend.insert_new(schema.trials)
+                self._backend.execute(connection, insert, _trial_row(begun))
             for table, row in rows:
-                connection.execute(self._insert_own[table], row | {"of": trial})
+                self._backend.execute(connection, self._insert_own[table], row | {"of": trial})
 
         self._backend.write(stored, trial, durable=durable)
+        self._begun.pop(trial, None)
 
 
 def columns_of(result: Result) -> dict[str, Any]:
@@ -325,11 +335,6 @@ def columns_of(result: Result) -> dict[str, Any]:
 def _opened(*arguments: Any) -> ResultStore:
     place, create, predictions, lease_seconds = arguments
     return ResultStore(place, create=create, predictions=predictions, lease_seconds=lease_seconds)
-
-
-def _known_file(connection: sa.Connection, key: str) -> str:
-    """Return the file of predictions of a stored result, "" if there is none."""
-    return connection.scalar(KNOWN_FILE, {"of": key}) or ""
 
 
 def _generation(connection: sa.Connection, trial: str) -> int:

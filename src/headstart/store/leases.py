@@ -30,14 +30,12 @@ LEASE_SECONDS, BEATS = 60.0, 4
 # Seconds between two looks at a lease that is waited for.
 FIRST_LOOK, LAST_LOOK = 0.05, 1.0
 # Statements are made once: it takes as long as running them.
-STORED = sa.select(
-    sa.exists().where(
-        schema.results.c.key == sa.bindparam("held"),
-        schema.current(schema.results, schema.SCHEMA_VERSION),
-    )
+HELD: sa.BindParameter[str] = sa.bindparam("held")
+STORED = sa.exists().where(
+    schema.results.c.key == HELD, schema.current(schema.results, schema.SCHEMA_VERSION)
 )
 END = schema.leases.delete().where(
-    schema.leases.c.trial == sa.bindparam("held"), schema.leases.c.token == sa.bindparam("by")
+    schema.leases.c.trial == HELD, schema.leases.c.token == sa.bindparam("by")
 )
 
 
@@ -81,7 +79,12 @@ class Leases:
         self.seconds = seconds if seconds is not None else _seconds()
         columns, clock = schema.leases.c, backend.clock
         self._rows = sa.select(schema.leases, clock.label("now"))
-        self._of_trial = self._rows.where(columns.trial == sa.bindparam("held"))
+        self._of_trial = self._rows.where(columns.trial == HELD)
+        # A row, whether there is a lease or not.
+        one = sa.select(sa.literal(1)).subquery()
+        self._before = sa.select(
+            STORED.label("stored"), schema.leases, clock.label("now")
+        ).select_from(one.outerjoin(schema.leases, columns.trial == HELD))
         times = {"started_at": clock, "expires_at": clock + self.seconds}
         self._begun = schema.leases.insert().values(times)
         self._begin()
@@ -131,7 +134,7 @@ class Leases:
             Another holds the trial: it took over since we were not heard of, or it was first.
         """
         mine = self._held.get(trial) if self._pid == os.getpid() else None
-        row = connection.execute(self._of_trial, {"held": trial}).first()
+        row = next(iter(self._backend.execute(connection, self._of_trial, {"held": trial})), None)
         if mine and (row is None or row.token != mine):
             raise StoreError(
                 f"lease of trial {trial[:12]} lost: this process was not heard of for "
@@ -167,15 +170,15 @@ class Leases:
         """
 
         def taken(connection: sa.Connection) -> bool | None:
-            if connection.scalar(STORED, {"held": trial}):
+            (row,) = self._backend.execute(connection, self._before, {"held": trial})
+            if row.stored:
                 return False
-            row = connection.execute(self._of_trial, {"held": trial}).first()
-            if row is not None:
+            if row.trial is not None:
                 if row.token == token or _is_live(row):
                     return True if row.token == token else None
-                connection.execute(END, {"held": trial, "by": row.token})
+                self._backend.execute(connection, END, {"held": trial, "by": row.token})
             values = {"trial": trial, "token": token, "owner": self._owner, "machine": _machine()}
-            connection.execute(self._begun, values)
+            self._backend.execute(connection, self._begun, values)
             return True
 
         return self._backend.write(taken, trial, durable=False)
@@ -183,7 +186,7 @@ class Leases:
     def end(self, connection: sa.Connection, trial: str) -> None:
         """End our lease of a trial, if there is one, with the transaction that needs it last."""
         if (token := self._held.get(trial)) and self._pid == os.getpid():
-            connection.execute(END, {"held": trial, "by": token})
+            self._backend.execute(connection, END, {"held": trial, "by": token})
 
     def ended(self, trial: str) -> None:
         """Note that the transaction with `end` is through."""
@@ -198,7 +201,7 @@ class Leases:
             del self._held[trial]
         try:
             ours = {"held": trial, "by": token}
-            self._backend.write(lambda c: c.execute(END, ours), trial, durable=False)
+            self._backend.write(lambda c: self._backend.execute(c, END, ours), trial, durable=False)
         except StorageError:
             # Of a database that is gone it ends by itself.
             return

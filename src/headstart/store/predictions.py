@@ -3,6 +3,7 @@
 They lie beside a SQLite database; those of a database on a server need a place of their own.
 """
 
+import hashlib
 import os
 import secrets
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from headstart.artifacts import ArtifactFolder
 from headstart.errors import StorageError, StoreError
-from headstart.files import replaced, sha256_file, storage_errors
+from headstart.files import replaced, storage_errors
 from headstart.spec import Prediction
 
 if TYPE_CHECKING:
@@ -155,11 +156,13 @@ def write_predictions(path: Path, predictions: Prediction) -> str:
             "scores": column(predictions.scores.astype(np.float32)),
         }
     )
+    # In memory first: a file is written in many parts, and would be read again for its digest.
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    content = sink.getvalue()
     with replaced(path) as temporary:
-        # An open file: Arrow takes no name that is not UTF-8.
-        with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
-        return sha256_file(temporary)
+        temporary.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_predictions(path: Path) -> Prediction:

@@ -2,13 +2,15 @@
 
 import json
 import re
+from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import sqlalchemy as sa
 from pydantic import BaseModel
@@ -35,15 +37,6 @@ BATCH = 1000
 # Results that are read at once where the last ones are.
 NEWEST = 50
 Record = TypeVar("Record", bound=BaseModel)
-# What candidates of a trial reached so far, in the order of storing; of a store of this version.
-MEASURED = (
-    sa.select(schema.measurements.c.record)
-    .where(
-        schema.measurements.c.trial == sa.bindparam("of"),
-        schema.current(schema.measurements, schema.SCHEMA_VERSION),
-    )
-    .order_by(schema.measurements.c.id)
-)
 
 
 @dataclass(frozen=True)
@@ -208,6 +201,27 @@ class StoredResults:
         end = None if page.limit is None else page.offset + page.limit
         return found[page.offset : end]
 
+    def in_order(self, keys: Sequence[str]) -> Sequence[Result]:
+        """Return the results of trials that are stored now, in this order.
+
+        They are read when they are asked for: of each, a number is kept in memory. They stay the
+        same, though their trials may be superseded later.
+        """
+        columns, numbers = schema.results.c, array("q")
+        for first in range(0, len(keys), VALUES):
+            part = keys[first : first + VALUES]
+            query = sa.select(columns.key, columns.id).where(columns.key.in_(part))
+            known = dict(row._tuple() for row in self._rows(query, schema.results))
+            numbers.extend(known[key] for key in part if key in known)
+        return OrderedResults(self, numbers)
+
+    def of_numbers(self, numbers: Sequence[int]) -> list[Result]:
+        """Return the results in the rows of these numbers, `VALUES` at most, in this order."""
+        columns = schema.results.c
+        query = sa.select(columns.id, columns.record).where(columns.id.in_(numbers))
+        records = dict(row._tuple() for row in self._rows(query))
+        return [self._parsed(Result, records[number]) for number in numbers]
+
     def newest(self, dataset: str) -> Iterator[Result]:
         """Yield the results on a dataset, those that were stored last first."""
         columns = schema.results.c
@@ -284,9 +298,7 @@ class StoredResults:
 
     def measurements(self, trial: str) -> list[Measurement]:
         """Return what candidates of a trial reached so far, in the order of storing."""
-        columns = schema.measurements.c
-        query = sa.select(columns.record).where(columns.trial == trial).order_by(columns.id)
-        records = self._rows(query, schema.measurements, since=2)
+        records = self._rows(_measured, since=2, of=trial)
         return [self._parsed(Measurement, record) for record in records]
 
     def partly_measured(self, among: Collection[str] | None = None) -> dict[str, int]:
@@ -391,11 +403,12 @@ class StoredResults:
         query: sa.Select[Any] | Callable[[int], sa.Select[Any]],
         table: sa.Table | None = None,
         since: int = 1,
+        **values: Any,
     ) -> Sequence[Any]:
         """Return what a query, maybe made for a version, finds among the rows that count.
 
-        Values where it asks for one column. Nothing where there is no database yet, or one older
-        than the version of its table.
+        It may have parameters, with these values. Values where it asks for one column. Nothing
+        where there is no database yet, or one older than the version of its table.
         """
         if not self._backend.exists():
             return []
@@ -404,9 +417,10 @@ class StoredResults:
             version = self._backend.recognised(connection)
             if version < since:
                 return []
-            counting = sa.true() if table is None else schema.current(table, version)
             asked = query(version) if callable(query) else query
-            rows = connection.execute(asked.where(counting))
+            if table is not None:
+                asked = asked.where(schema.current(table, version))
+            rows = connection.execute(asked, values)
             return rows.scalars().all() if len(asked.selected_columns) == 1 else rows.all()
 
         return self._backend.read(found)
@@ -418,6 +432,49 @@ class StoredResults:
         return StoreError(
             f"no result with key {key[:12]}... in {self.name}", code="store.key_unknown", key=key
         )
+
+
+class OrderedResults(Sequence[Result]):
+    """Results of a store, read as they are asked for.
+
+    Parameters
+    ----------
+    store
+        The store.
+    numbers
+        Of the rows.
+    """
+
+    def __init__(self, store: StoredResults, numbers: "array[int]") -> None:
+        self._store, self._numbers = store, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, place: int) -> Result: ...
+    @overload
+    def __getitem__(self, place: slice) -> "OrderedResults": ...
+    def __getitem__(self, place: int | slice) -> "Result | OrderedResults":
+        if isinstance(place, slice):
+            return OrderedResults(self._store, self._numbers[place])
+        (result,) = self._store.of_numbers([self._numbers[place]])
+        return result
+
+    def __iter__(self) -> Iterator[Result]:
+        for first in range(0, len(self), VALUES):
+            yield from self._store.of_numbers(self._numbers[first : first + VALUES])
+
+    def __repr__(self) -> str:
+        return f"{len(self):,} results of {self._store.name}"
+
+
+@cache
+def _measured(version: int) -> sa.Select[Any]:
+    """Return the query of what candidates of a trial reached, made once: a run asks per trial."""
+    columns = schema.measurements.c
+    query = sa.select(columns.record).where(columns.trial == sa.bindparam("of"))
+    return query.where(schema.current(schema.measurements, version)).order_by(columns.id)
 
 
 def _parts(column: sa.Column[str], values: Collection[str]) -> Iterator[sa.ColumnElement[bool]]:

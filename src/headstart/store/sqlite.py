@@ -1,8 +1,10 @@
 """All that is SQLite's own: a file, opened for reading alone where nothing is to be written."""
 
 import os
+import sqlite3
 import time
-from collections.abc import Iterator
+from collections import namedtuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -10,7 +12,7 @@ from threading import Lock
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite import dialect, insert
 
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.files import storage_errors, writable_folder
@@ -62,6 +64,7 @@ class SQLite(Backend):
         self._known: tuple[int | None, int | None] = (None, None)
         # Runs that keep connections open now.
         self._keeping, self._changing, self._pid = 0, Lock(), os.getpid()
+        self._turn = Lock()
 
     @property
     def place(self) -> Path | str:
@@ -85,6 +88,9 @@ class SQLite(Backend):
             self.engine.dispose(close=os.getpid() == self._pid)
 
     def exists(self) -> bool:
+        # Asked for with each transaction.
+        if os.path.exists(self.path):
+            return True
         with storage_errors(self.path, reading=True):
             return self.path.exists()
 
@@ -104,7 +110,7 @@ class SQLite(Backend):
 
     def version(self, connection: sa.Connection) -> int | None:
         # Changes with each table, and so with each version.
-        cookie = connection.exec_driver_sql("PRAGMA schema_version").scalar()
+        ((cookie,),) = _run(connection, "PRAGMA schema_version")
         if cookie and cookie == self._known[0]:
             return self._known[1]
         version = self._read_version(connection)
@@ -135,6 +141,33 @@ class SQLite(Backend):
                 )
             )
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        # SQLite itself would sleep, and look again up to a tenth of a second later. It decides
+        # where a fork has copied the lock of another thread.
+        mine = self._turn.acquire(timeout=WAIT_SECONDS)
+        try:
+            yield
+        finally:
+            if mine:
+                self._turn.release()
+
+    def lock(self, connection: sa.Connection, *, durable: bool) -> None:
+        # Syncing takes milliseconds, in which no other process can write.
+        synchronous = "FULL" if durable else "NORMAL"
+        if connection.info.get("synchronous") != synchronous:
+            _run(connection, f"PRAGMA synchronous = {synchronous}")
+            connection.info["synchronous"] = synchronous
+        # The lock of the only writer is held from before the first look until the commit.
+        _run(connection, "BEGIN IMMEDIATE")
+
+    def execute(
+        self, connection: sa.Connection, statement: sa.Executable, values: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        text, names, fixed, row = _compiled(statement, tuple(values))
+        values = {**fixed, **values}
+        return [row(found) for found in _run(connection, text, [values[name] for name in names])]
+
     def begin(self, connection: sa.Connection, key: str) -> None:
         """Do nothing: a transaction that writes is the only one from its beginning."""
 
@@ -150,10 +183,23 @@ class SQLite(Backend):
 
 
 def _engine(path: Path, *, writable: bool) -> sa.Engine:
-    engine = sa.create_engine(
-        sa.URL.create("sqlite", database=path.absolute().as_uri(), query={"uri": "true"}),
-        # Transactions are begun by the listener below, so sqlite3 must not begin its own.
-        connect_args={"timeout": WAIT_SECONDS, "isolation_level": None},
+    def connect() -> sqlite3.Connection:
+        uri = path.absolute().as_uri()
+        if not writable:
+            # Where the folder cannot be written, SQLite cannot keep its shared memory beside the
+            # file, and reads only what nobody changes, as it learns.
+            log = path.with_name(path.name + "-wal")
+            shared = os.access(path.parent, os.W_OK) or log.exists()
+            uri += "?mode=ro" if shared else "?immutable=1"
+        # Transactions are begun by `lock`, so sqlite3 must not begin its own.
+        return sqlite3.connect(
+            uri, WAIT_SECONDS, isolation_level=None, check_same_thread=False, uri=True
+        )
+
+    return sa.create_engine(
+        "sqlite://",
+        # Not by a listener: each statement would look for others.
+        creator=connect,
         # For runs, whose threads share connections (`kept_open`).
         **(
             {"poolclass": sa.QueuePool, "pool_size": KEPT, "max_overflow": -1}
@@ -162,34 +208,34 @@ def _engine(path: Path, *, writable: bool) -> sa.Engine:
         ),
     )
 
-    @sa.event.listens_for(engine, "do_connect")
-    def reading(_: Any, __: Any, arguments: list[Any], ___: Any) -> None:
-        if not writable:
-            # Where the folder cannot be written, SQLite cannot keep its shared memory beside the
-            # file, and reads only what nobody changes, as it learns.
-            log = path.with_name(path.name + "-wal")
-            shared = os.access(path.parent, os.W_OK) or log.exists()
-            arguments[0] += "?mode=ro" if shared else "?immutable=1"
 
-    @sa.event.listens_for(engine, "begin")
-    def immediate(connection: sa.Connection) -> None:
-        options = connection.get_execution_options()
-        if not options.get("writing"):
-            return
-        # Syncing takes milliseconds, in which no other process can write.
-        synchronous = "FULL" if options.get("durable", True) else "NORMAL"
-        if connection.info.get("synchronous") != synchronous:
-            connection.exec_driver_sql(f"PRAGMA synchronous = {synchronous}")
-            connection.info["synchronous"] = synchronous
-        # The lock of the only writer is held from before the first look until the commit.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _run(connection: sa.Connection, text: str, values: Sequence[Any] = ()) -> list[Any]:
+    """Run a statement as the driver has it: SQLAlchemy's way takes several times as long."""
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        found: list[Any] = driver.execute(text, values).fetchall()
+    except sqlite3.Error as error:
+        raise sa.exc.DBAPIError.instance(text, None, error, sqlite3.Error) from error
+    return found
 
-    return engine
+
+@cache
+def _compiled(
+    statement: Any, given: tuple[str, ...]
+) -> tuple[str, Sequence[str], Mapping[str, Any], Callable[[Any], Any]]:
+    """Return a statement's text, its parameters, values of those not given, and what makes rows."""
+    if statement.is_insert:
+        # Nobody asks for the number of the new row.
+        statement = statement.inline()
+    compiled = statement.compile(dialect=dialect(), column_keys=list(given))
+    columns = statement.selected_columns if statement.is_select else ()
+    row: Any = namedtuple("Row", [c.key for c in columns], rename=True)  # type: ignore[misc]
+    return str(compiled), compiled.positiontup, compiled.params, row._make
 
 
 @cache
 def _insert_new(table: sa.Table) -> sa.Insert:
-    return sqlite.insert(table).on_conflict_do_nothing()
+    return insert(table).on_conflict_do_nothing()
 
 
 def storage_error(path: Path, cause: str) -> StorageError:

@@ -48,14 +48,15 @@ class StudyRun:
     Parameters
     ----------
     results
-        Of all trials that are stored now, in the study's order.
+        Of all trials that are stored now, in the study's order; read from the store when they are
+        asked for.
     measured
         How many of them this run measured; the others were stored before.
     failures
         Trials that could not be measured, with their error. The next run tries them again.
     """
 
-    results: tuple[Result, ...]
+    results: Sequence[Result]
     measured: int
     failures: tuple[Result, ...]
 
@@ -120,13 +121,8 @@ def run_study(
         known = [trial for trial in trials if trial.key in stored]
         costs, _ = expected_costs(pending, known, store, context)
     with store.kept_open():
-        outcomes = Lanes(pending, store, context, executor, costs).run()
-    by_key = {result.trial.key: result for result in store.results({trial.key for trial in trials})}
-    return StudyRun(
-        results=tuple(by_key[trial.key] for trial in trials if trial.key in by_key),
-        measured=sum(outcome.status == "complete" for outcome in outcomes),
-        failures=tuple(outcome for outcome in outcomes if outcome.status == "failed"),
-    )
+        measured, failures = Lanes(pending, store, context, executor, costs).run()
+    return StudyRun(store.in_order([trial.key for trial in trials]), measured, failures)
 
 
 class Lanes:
@@ -167,18 +163,18 @@ class Lanes:
         self._extracting: set[int] = set()
         # Those that another process measures.
         self._left: deque[tuple[int, Trial]] = deque()
-        # Without predictions, which are stored.
-        self._outcomes: dict[int, Result] = {}
+        # What is stored is not kept in memory: there may be a hundred thousand trials.
+        self._n_measured, self._failed = 0, dict[int, Result]()
         self._errors: list[BaseException] = []
         self._changed, self._ended = Condition(), Event()
         self._stragglers = Stragglers(context.reporter.note)
 
-    def run(self) -> list[Result]:
-        """Return the outcomes, complete or failed, of trials that no other process measured."""
+    def run(self) -> tuple[int, tuple[Result, ...]]:
+        """Return how many trials were measured, and those that failed, in their order."""
         executor = self._executor
         if executor is None:
             self._lane()
-            return list(self._outcomes.values())
+            return self._outcome
         # One more than workers, so that none waits while a lane scores and stores.
         n_lanes = min(executor.workers + 1, len(self._waiting))
         lanes = [Thread(target=self._try_lane, daemon=True) for _ in range(n_lanes)]
@@ -199,7 +195,11 @@ class Lanes:
             for lane in lanes:
                 lane.join(STOP_SECONDS)
             raise
-        return [self._outcomes[number] for number in sorted(self._outcomes)]
+        return self._outcome
+
+    @property
+    def _outcome(self) -> tuple[int, tuple[Result, ...]]:
+        return self._n_measured, tuple(self._failed[number] for number in sorted(self._failed))
 
     def _try_lane(self) -> None:
         try:
@@ -276,10 +276,14 @@ class Lanes:
             reporter = reporter or begin()
             if claimed:
                 self._stragglers.began(trial)
-                if outcome := self._measured(trial, reporter):
-                    self._outcomes[number] = outcome.model_copy(update={"predictions": None})
-                else:
+                outcome = self._measured(trial, reporter)
+                if outcome is None:
                     self._left.append((number, trial))
+                elif outcome.status == "failed":
+                    self._failed[number] = outcome
+                else:
+                    with self._changed:
+                        self._n_measured += 1
                 self._stragglers.ended(trial)
         reporter.trial_finished()
 

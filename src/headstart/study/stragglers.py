@@ -1,7 +1,6 @@
 """Which trials take far longer than their like: a worker may hang, or share its machine."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from threading import Lock
 
@@ -30,7 +29,8 @@ class Stragglers:
     ) -> None:
         self._note, self._now, self._lock = note, now, Lock()
         self._begun: dict[str, tuple[Trial, float]] = {}
-        self._longest: dict[str, list[float]] = defaultdict(list)
+        # By setting: the number of trials, and the seconds of the longest.
+        self._known: dict[str, tuple[int, float]] = {}
 
     def began(self, trial: Trial) -> None:
         """Note that a trial is measured from now on."""
@@ -41,19 +41,20 @@ class Stragglers:
         """Note that a trial is over."""
         with self._lock:
             if found := self._begun.pop(trial.key, None):
-                self._longest[trial.setting.name].append(self._now() - found[1])
+                n, longest = self._known.get(trial.setting.name, (0, 0.0))
+                self._known[trial.setting.name] = n + 1, max(longest, self._now() - found[1])
 
     def look(self) -> None:
         """Name those that take too long by now."""
         with self._lock:
             now, late = self._now(), list[tuple[Trial, float, float]]()
             for key, (trial, began) in list(self._begun.items()):
-                known = self._longest[trial.setting.name]
-                if len(known) < KNOWN or now - began < max(SECONDS, FACTOR * max(known)):
+                n, longest = self._known.get(trial.setting.name, (0, 0.0))
+                if n < KNOWN or now - began < max(SECONDS, FACTOR * longest):
                     continue
                 # Named once; its own time is no measure of others.
                 del self._begun[key]
-                late.append((trial, now - began, max(known)))
+                late.append((trial, now - began, longest))
         for trial, elapsed, longest in late:
             self._note(
                 f"{trial.title}: under way for {elapsed / 60:,.0f} minutes; the longest of setting "
