@@ -6,7 +6,6 @@ Each trial is claimed, opened, measured (one candidate), selected, tested, score
 predictions of 20 test images; the method does nothing. The executor `none` is this process.
 Reported: milliseconds of the coordinating process per trial, wall and CPU; its CPU time and memory
 along the way; its CPU time per item of the engine alone, of a function that does nothing (with Ray,
-along the way; its CPU time per item of the engine alone, of a function that does nothing (with Ray,
 that is Ray's own client); and how many other programs wanted a CPU. Two versions are compared by
 the same file: `--note before` with the older one's `src` in PYTHONPATH, then the newer, in turn.
 """
@@ -113,6 +112,7 @@ class Along(ProgressReporter):
         self.done += 1
         if self.done == self.n or self.done in LOOKS:
             self.seen[self.done] = time.process_time() - self.began, resident()
+            print(self.done, list(self.report().values())[-1], flush=True)
 
     def report(self) -> dict[str, dict[str, float]]:
         """Return milliseconds of CPU per trial since the look before, and megabytes, per look."""

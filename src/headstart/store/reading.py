@@ -211,7 +211,7 @@ class StoredResults:
         for first in range(0, len(keys), VALUES):
             part = keys[first : first + VALUES]
             query = sa.select(columns.key, columns.id).where(columns.key.in_(part))
-            known = dict(row._tuple() for row in self._rows(query, schema.results))
+            known = dict(self._rows(query, schema.results))
             numbers.extend(known[key] for key in part if key in known)
         return OrderedResults(self, numbers)
 
@@ -219,7 +219,7 @@ class StoredResults:
         """Return the results in the rows of these numbers, `VALUES` at most, in this order."""
         columns = schema.results.c
         query = sa.select(columns.id, columns.record).where(columns.id.in_(numbers))
-        records = dict(row._tuple() for row in self._rows(query))
+        records = dict(self._rows(query))
         return [self._parsed(Result, records[number]) for number in numbers]
 
     def newest(self, dataset: str) -> Iterator[Result]:
