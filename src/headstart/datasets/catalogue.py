@@ -13,6 +13,7 @@ from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.image_cache import PreparedForm, PreparedImages, prepare_images
 from headstart.datasets.images import JoinedImages
 from headstart.datasets.loading import (
+    DrawnSplits,
     check_examples,
     check_metric,
     clear_loaded,
@@ -30,7 +31,7 @@ from headstart.datasets.sources import (
     source_of,
 )
 from headstart.datasets.sources.study_datasets import adopt, place_of
-from headstart.datasets.splits import SealedTest, Splits
+from headstart.datasets.splits import SealedTest, Split, Splits
 from headstart.errors import StudyError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Sizes, digest
@@ -48,6 +49,8 @@ __all__ = [
 ]
 
 Rows = npt.NDArray[np.int64]
+# Subsets of a dataset that are kept: trials of other models and settings have the same.
+DRAWN = 8
 
 
 def describe(name: str) -> Description:
@@ -181,23 +184,18 @@ def load(dataset: Dataset, seed: int, cache: Path, *, test_labels: bool = False)
         The content is not that of ``dataset.revision``.
     """
     loaded = loaded_dataset(dataset, cache)
-    parts, kind = loaded.parts, kind_of(dataset.metric)
-    taken = {name: _drawn(dataset, name, part.labels, seed) for name, part in parts.items()}
-    if dataset.is_drawn:
-        parts = {name: part.take(taken[name]) for name, part in parts.items()}
-        check_examples(dataset.name, dataset.classes, parts, kind)
-    sizes = dataset.sizes
-    firsts = {"train": 0, "validation": sizes.train, "test": sizes.train + sizes.validation}
-    places = [taken[name] + first for name, first in firsts.items()]
-    rows = {name: part.rows.tolist() for name, part in parts.items()}
-    revision = digest({"revision": dataset.revision, "rows": rows})
+    what = (dataset.limit, dataset.examples_per_class, seed if dataset.is_drawn else None)
+    if (drawn := loaded.drawn.get(what)) is None:
+        drawn = loaded.drawn[what] = _drawn_splits(dataset, loaded.parts, seed)
+        for old in list(loaded.drawn)[:-DRAWN]:
+            loaded.drawn.pop(old, None)
     return Splits(
-        train=parts["train"],
-        validation=parts["validation"],
-        test=SealedTest(parts["test"], revision, blind=not test_labels),
+        train=drawn.parts["train"],
+        validation=drawn.parts["validation"],
+        test=SealedTest(drawn.parts["test"], drawn.revision, blind=not test_labels),
         n_classes=len(dataset.classes),
-        revision=revision,
-        places=np.concatenate(places),
+        revision=drawn.revision,
+        places=drawn.places,
     )
 
 
@@ -205,6 +203,20 @@ def all_images(dataset: Dataset, cache: Path) -> JoinedImages:
     """Return the images of train, validation and test, whole: `Splits.places` are places in it."""
     loaded = loaded_dataset(dataset, cache)
     return JoinedImages([part.images for part in loaded.parts.values()])
+
+
+def _drawn_splits(dataset: Dataset, parts: dict[str, Split], seed: int) -> DrawnSplits:
+    """Draw what a trial of this seed sees of the whole parts."""
+    taken = {name: _drawn(dataset, name, part.labels, seed) for name, part in parts.items()}
+    if dataset.is_drawn:
+        parts = {name: part.take(taken[name]) for name, part in parts.items()}
+        check_examples(dataset.name, dataset.classes, parts, kind_of(dataset.metric))
+    sizes = dataset.sizes
+    firsts = {"train": 0, "validation": sizes.train, "test": sizes.train + sizes.validation}
+    places = [taken[name] + first for name, first in firsts.items()]
+    rows = {name: part.rows.tolist() for name, part in parts.items()}
+    revision = digest({"revision": dataset.revision, "rows": rows})
+    return DrawnSplits(parts, np.concatenate(places), revision)
 
 
 def _drawn(dataset: Dataset, split: str, labels: Rows, seed: int) -> Rows:

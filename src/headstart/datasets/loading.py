@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
@@ -23,6 +25,7 @@ from headstart.labels import LabelKind, kind_of
 from headstart.spec import Dataset, Metric
 
 __all__ = [
+    "DrawnSplits",
     "LoadedDataset",
     "check_examples",
     "check_metric",
@@ -51,6 +54,24 @@ def check_metric(name: str, metric: Metric, images: str, ndim: int) -> None:
         )
 
 
+class DrawnSplits(NamedTuple):
+    """What trials of one limit and one seed see of a dataset.
+
+    Parameters
+    ----------
+    parts
+        Their images and labels.
+    places
+        (n,) int64, the place of each image in `catalogue.all_images`.
+    revision
+        Digest of their content.
+    """
+
+    parts: dict[str, Split]
+    places: npt.NDArray[np.int64]
+    revision: str
+
+
 @dataclass(frozen=True)
 class LoadedDataset:
     """A dataset as it is on this machine.
@@ -73,6 +94,8 @@ class LoadedDataset:
         Kinds of files that lie among the images and are taken for none -> how many.
     notes
         What else a person should know of how it was read, a line each.
+    drawn
+        Subsets that were drawn of it, for the trials that follow with the same.
     """
 
     classes: tuple[str, ...]
@@ -83,6 +106,9 @@ class LoadedDataset:
     missing: dict[str, int]
     left_out: dict[str, int]
     notes: tuple[str, ...] = ()
+    drawn: dict[tuple[int | None, ...], DrawnSplits] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @cached_property
     def root(self) -> Path | None:
