@@ -172,6 +172,8 @@ def test_an_analysis_names_the_server_without_its_password(postgres, tmp_path):
     assert all("tester:***@" in text for text in texts)
     assert not any("w/rd" in text or "p%40ss" in text or "p@ss" in text for text in texts)
     assert analysis.missing["why"].str.contains("predictions").sum() == 0
+    # What is asked for follows what the connection has.
+    assert [one["rows"] for one in analyze(f"{url}?model=net_a", resamples=10).sources] == [1]
 
 
 def test_predictions_need_a_place(postgres, monkeypatch, tmp_path):

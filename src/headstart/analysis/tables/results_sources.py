@@ -29,7 +29,7 @@ from headstart.analysis.tables.table_layout import arrange, check_bad
 from headstart.analysis.tables.text_tables import Grid, grid_of_frame
 from headstart.analysis.tables.tidy_table import ReadOptions, Unit, tidy
 from headstart.errors import TableError
-from headstart.files import storage_errors
+from headstart.files import storage_errors, without_credentials
 from headstart.predictors import Predictor
 from headstart.spec import Prediction, Result, UpstreamAccuracy
 from headstart.spec.display_names import number_label
@@ -114,7 +114,7 @@ def store_of(source: SourceLike) -> Path | str | None:
     if not isinstance(source, str | Path) or _is_published(source):
         return None
     if is_store_url(source):
-        return source
+        return _store_url(str(source))[0]
     path, _ = _place(source)
     if path.is_dir() and (path / DATABASE_NAME).exists():
         path = path / DATABASE_NAME
@@ -136,8 +136,8 @@ def _read(
     if _is_published(source):
         return _read_published(str(source), options.predictor)
     if store := store_of(source):
-        own = {} if is_store_url(source) else _place(source)[1]
-        return _read_store(store, _page(str(source), own))
+        part = _store_url if is_store_url(source) else _place
+        return _read_store(store, _page(without_credentials(str(source)), part(str(source))[1]))
     path, own = _place(source)
     if path.is_dir() or not path.exists():
         raise _not_there(source, path)
@@ -188,6 +188,14 @@ def _place(source: str | Path) -> tuple[Path, dict[str, str]]:
         if key in mapping and not mapping[key].startswith(":"):
             mapping[key] = ":" + mapping[key]
     return Path(name), mapping
+
+
+def _store_url(source: str) -> tuple[str, dict[str, str]]:
+    """Part a database's URL from which results are meant; other options are the connection's."""
+    name, _, own = source.rpartition("?")
+    if own.partition("=")[0] not in STORE_OPTIONS:
+        return source, {}
+    return name, parse_mapping(own, FILE_OPTIONS)
 
 
 def _not_there(source: SourceLike, path: Path) -> TableError:
