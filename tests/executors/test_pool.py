@@ -57,6 +57,14 @@ def test_what_a_trial_asks_for_later_comes_before_newer_trials():
     assert taken(schedule, 0) == 9
 
 
+def test_what_is_remembered_of_trials_is_bounded(monkeypatch):
+    monkeypatch.setattr("headstart.executors.pool.REMEMBERED", 2)
+    schedule = schedule_of(("a", "1"), ("b", "2"), ("c", "3"), ("b", "2"))
+    assert len(schedule.begun) == 2
+    # Those that wait are in order all the same.
+    assert [taken(schedule, worker) for worker in range(4)] == [0, 1, 2, 3]
+
+
 def die_once(mark: Path, send) -> str:
     send(f"{mark.name} begins")
     if not mark.exists():

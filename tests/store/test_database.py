@@ -209,6 +209,19 @@ def test_results_of_some_trials_read_no_other_record(six, monkeypatch):
     assert len(parsed) == 3
 
 
+def test_results_in_an_order_are_read_when_asked_for_and_stay(six, monkeypatch):
+    monkeypatch.setattr("headstart.store.reading.VALUES", 2)
+    every = six.results()
+    keys = [result.trial.key for result in reversed(every)]
+    ordered = six.in_order([*keys, "0" * 64])
+    six.supersede(keys[0])
+    assert (len(ordered), list(ordered)) == (6, every[::-1])
+    assert (ordered[-1], list(ordered[1:3])) == (every[0], every[4:2:-1])
+    assert list(six.in_order(keys)) == every[-2::-1]
+    with pytest.raises(IndexError):
+        ordered[6]
+
+
 def test_a_store_arrives_in_another_process(store, opened):
     store.add(make_result())
     there = pickle.loads(pickle.dumps(store))
