@@ -1,8 +1,12 @@
 """`python -m headstart` is `headstart`."""
 
+import signal
 import sys
 
-__all__ = ["interrupt_is_handled", "main"]
+__all__ = ["INTERRUPTED", "interrupt_is_handled", "main"]
+
+# Exit code of a command that Ctrl-C ended.
+INTERRUPTED = 130
 
 
 def interrupt_is_handled() -> None:
@@ -15,7 +19,19 @@ def interrupt_is_handled() -> None:
 
 
 def main() -> None:
-    """Run a command. Ctrl-C while its modules are being imported ends it like any other time."""
+    """Run a command. Ctrl-C while its modules are being imported ends it like any other time.
+
+    Python then takes seconds to end: a second Ctrl-C ends it at once, without a traceback.
+    """
+    try:
+        _run()
+    except SystemExit as exit_:
+        if exit_.code == INTERRUPTED:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        raise
+
+
+def _run() -> None:
     try:
         from headstart.threads import configure_threads
 
@@ -25,7 +41,7 @@ def main() -> None:
         if sys.stderr is not None:
             sys.stderr.write("interrupted\n")
         interrupt_is_handled()
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     run()
 
 

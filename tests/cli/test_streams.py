@@ -1,6 +1,7 @@
 """Outputs that are full, closed, broken or lack letters; interrupts; a cache that cannot be one."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -134,6 +135,20 @@ def test_an_early_interrupt_is_one_line(store, tmp_path, arguments, event):
     )  # fmt: skip
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize("event", ["headstart.cli.main", "sqlite3.connect"])
+def test_a_second_interrupt_ends_it_at_once(store, tmp_path, event):
+    """While Python ends; a shell reports 130 then, too."""
+    again = "\nimport atexit\natexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING + again)
+    process = headstart_process(
+        "results", "--store", store, cwd=tmp_path,
+        env=os.environ | {"INTERRUPT_AT": event, "PYTHONPATH": os.pathsep.join(
+            [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])},
+    )  # fmt: skip
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (-signal.SIGINT, "", "interrupted\n")
 
 
 @pytest.mark.parametrize("what", ["file", "below a file", "broken symlink", "below a symlink"])

@@ -1,6 +1,8 @@
+import os
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,6 +156,34 @@ def test_what_openvino_gets_wrong_is_left_to_torch(openvino_there, network, word
     # A network like them that it takes.
     made = make_runtime("openvino", Small().eval(), SMALL, "fp32", CPU, notes.append)
     assert (made.name, notes) == ("openvino", [])
+
+
+INTERRUPTED = """
+import os, signal, time, torch
+from features.test_runtime import CPU, SMALL, Small, random_pixels
+from headstart.features.extract import make_runtime
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+made = make_runtime("openvino", Small().eval(), SMALL, "fp32", CPU, print)
+made(random_pixels(1, size=32))
+del made
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_is_heard_after_the_last_network_is_gone(openvino_there):
+    """OpenVINO's plug-in frees the stack of signals when it goes, where the processor has AMX."""
+    tests = Path(__file__).parents[1]
+    path = os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], env=os.environ | {"PYTHONPATH": path},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (0, "interrupted\n"), ended.stderr
 
 
 def extract(monkeypatch, folder, asked: str, network=Small):

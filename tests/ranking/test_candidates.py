@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from headstart import models
-from headstart.errors import UnknownNameError
+from headstart.errors import HeadstartError, UnknownNameError
 from headstart.ranking.candidates import default_models, find_candidates
 from refusals import refused
 
@@ -65,8 +65,38 @@ def test_names_and_patterns(no_hub, own_cache, text, expected):
 
 def test_a_file_of_names(no_hub, own_cache, tmp_path):
     file = tmp_path / "nets.txt"
-    file.write_text("# small ones\nefficientnet_lite0  # the smallest\n\nefficientnet_lite2\n")
-    assert sorted(names(find_candidates(str(file)))) == ["efficientnet_lite0", "efficientnet_lite2"]
+    for content in (
+        b"# small ones\nefficientnet_lite0  # the smallest\n\nefficientnet_lite2\n",
+        b"\xef\xbb\xbfefficientnet_lite0, efficientnet_lite2\r\nefficientnet_lite0\r\n",
+    ):
+        file.write_bytes(content)
+        found = sorted(names(find_candidates(str(file))))
+        assert found == ["efficientnet_lite0", "efficientnet_lite2"]
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"", "study.missing"),
+        (b"# nothing\n", "study.missing"),
+        (b"\xff\xfe\x00", "model.list_text"),
+        (b"efficientnet_lite0\n{file}\n", "model.list_nested"),
+        (b"other.list", "model.list_nested"),
+        (b"efficientnet_lite9", "name.unknown"),
+    ],
+)
+def test_invalid_files_of_names(own_cache, tmp_path, content, code):
+    file = tmp_path / "nets.txt"
+    file.write_bytes(content.replace(b"{file}", bytes(file)))
+    with refused(code):
+        find_candidates(str(file))
+
+
+def test_a_file_of_python_is_no_list(own_cache, tmp_path):
+    file = tmp_path / "net.py"
+    file.write_text("efficientnet_lite0\n")
+    with pytest.raises(HeadstartError):
+        find_candidates(str(file))
 
 
 def test_too_many_parameters(own_cache):

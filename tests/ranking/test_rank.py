@@ -12,6 +12,7 @@ import small_network
 from conftest import write_folder
 from headstart import datasets
 from headstart.artifacts import ArtifactFolder
+from headstart.cli.rank_command import COUNTS, LATENCY, SECONDS, quantity
 from headstart.context import ProgressReporter, RunContext
 from headstart.deploy.card import model_card
 from headstart.deploy.final_network import final_network
@@ -227,6 +228,25 @@ def test_images_that_are_all_broken_are_refused(tmp_path, skip_broken):
         hs.rank(str(folder), models=MODELS, store=tmp_path / "r.db", skip_broken=skip_broken)
 
 
+@pytest.mark.parametrize("harm", ["broken symlink", "empty", "cut off"])
+def test_an_image_that_cannot_be_used_is_refused_before_the_race(tmp_path, own_cache, harm):
+    """Also one of the test part, which no model is measured on."""
+    folder = write_folder(tmp_path / "photos", {"all": {"dark": 20, "light": 20}}) / "all"
+    found = datasets.find(str(folder))
+    test = datasets.load(found, 0, own_cache).test
+    file = Path(test.images.where(0))
+    content = file.read_bytes()
+    file.unlink()
+    if harm == "broken symlink":
+        file.symlink_to(tmp_path / "nowhere.png")
+    else:
+        file.write_bytes(b"" if harm == "empty" else content[: len(content) // 2])
+    reporter = Watching()
+    with refused("dataset.images_broken", found=1):
+        hs.rank(str(folder), models=MODELS, store=tmp_path / "r.db", reporter=reporter)
+    assert reporter.titles == []
+
+
 def test_broken_images_are_counted_in_all_that_is_written(cli, tmp_path, own_cache):
     folder = broken_folder(tmp_path / "photos", {"dark": 40, "light": 40}, 12)
     common = ["rank", folder, "--models", MODELS, "--budget", "10m", "--store", tmp_path / "r.db",
@@ -355,6 +375,12 @@ def test_wrong_options_are_refused_before_the_images_are_read(tmp_path, own_cach
         ("--budget 0m", "command.value", {"name": "budget"}),
         ("--max-latency 20MB", "command.value", {"name": "max-latency"}),
         ("--budget 1ms", "command.value", {"name": "budget"}),
+        ("--budget -5m", "command.value", {"value": "-5m"}),
+        ("--budget 1h30", "command.value", {"value": "1h30"}),
+        ("--budget 1.5.5m", "command.value", {"name": "budget"}),
+        ("--budget 1e999s", "command.value", {"name": "budget"}),
+        ("--max-params 1M500K", "command.value", {"name": "max-params"}),
+        ("--max-params 0", "command.value", {"name": "max-params"}),
         ("--limit 0", "command.value", {"name": "--limit", "expected": "1 or more"}),
         ("--limit -3", "command.value", {"name": "--limit"}),
         ("--seed -1", "command.value", {"name": "--seed"}),
@@ -376,6 +402,19 @@ def test_a_wrong_command_is_refused_before_the_images_are_read(
     outcome = cli("rank", "nowhere", "--models", MODELS, "--store", tmp_path / "r.db", *words)
     ended(outcome, code, **values)
     assert not (tmp_path / "r.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "units", "expected"),
+    [
+        ("90", SECONDS, 5400), ("90s", SECONDS, 90), ("1h30m", SECONDS, 5400),
+        (" 1 H 30 min 10s", SECONDS, 5410), ("1.5h", SECONDS, 5400), (".5h", SECONDS, 1800),
+        ("5", LATENCY, 0.005), ("5 ms", LATENCY, 0.005), ("250us", LATENCY, 0.00025),
+        ("5e6", COUNTS, 5e6), ("5M", COUNTS, 5e6), ("5m", COUNTS, 5e6), ("2.5B", COUNTS, 2.5e9),
+    ],
+)  # fmt: skip
+def test_quantities_have_units(text, units, expected):
+    assert quantity("x", text, units, "") == pytest.approx(expected)
 
 
 def test_a_limit_over_all_splits_is_none(tmp_path, own_cache):

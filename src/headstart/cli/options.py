@@ -17,7 +17,6 @@ from headstart.errors import CommandError
 __all__ = [
     "BAD_INPUT",
     "DEFAULT_STORE",
-    "INTERRUPTED",
     "AnalysisFlags",
     "CsvFlag",
     "DeviceOption",
@@ -40,8 +39,6 @@ __all__ = [
 
 # Exit code of a command that could not do all that it was asked for.
 BAD_INPUT = 2
-# Exit code of a command that Ctrl-C ended.
-INTERRUPTED = 130
 DEFAULT_STORE = "headstart.db"
 OBJECT_STORAGE = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write them to ~/.aws/credentials"
 

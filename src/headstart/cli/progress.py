@@ -158,8 +158,9 @@ class Display(ProgressReporter):
                 self.screen.progress.advance(task, int(self._counts))
 
     def note(self, message: str) -> None:
-        """Print a line above the bars."""
-        if not self.screen.quiet:
+        """Print a line above the bars, once: two parts of a command may find the same."""
+        if not self.screen.quiet and message not in self.screen.noted:
+            self.screen.noted.add(message)
             # A style of the whole print would be that of the bars, too.
             self.screen.print(Text(one_line(message), "yellow"))
 
@@ -230,6 +231,7 @@ class ProgressScreen:
         # Drawn by a thread of its own; trials are in threads of theirs.
         self.lock = RLock()
         self.open: list[Display] = []
+        self.noted: set[str] = set()
         self.quiet = verbosity() == Verbosity.QUIET
         self.verbose = verbosity() == Verbosity.VERBOSE
         self._drawing = console.is_terminal and not self.quiet

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["quantity", "rank"]
 
-NUMBER = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([A-Za-z]*)\s*")
+# A number, perhaps with an exponent, and a unit.
+PART = re.compile(r"(?<![-+0-9.])([0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)")
 SECONDS = {"": 60.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 LATENCY = {"": 1e-3, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 COUNTS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
@@ -68,7 +69,7 @@ class _Options:
         ),
     ] = "default"
     budget: Annotated[
-        str, typer.Option(help="Time for race and test: 90s, 30m, 2h.", metavar="TIME")
+        str, typer.Option(help="Time for race and test: 90s, 30m, 1h30m.", metavar="TIME")
     ] = "30m"
     max_params: Annotated[
         str | None,
@@ -129,7 +130,7 @@ class _Options:
         params, latency = self.max_params, self.max_latency
         return {
             "models": self.models,
-            "budget": quantity("budget", self.budget, SECONDS, "30m, 90s or 2h"),
+            "budget": quantity("budget", self.budget, SECONDS, "30m, 90s or 1h30m"),
             "max_params": quantity("max-params", params, COUNTS, "30M") if params else None,
             "max_latency": quantity("max-latency", latency, LATENCY, "20ms") if latency else None,
             "tolerance": self.tolerance / 100,
@@ -220,7 +221,7 @@ def _print_data(answer: "RankAnswer", *, csv: bool) -> None:
 
 
 def quantity(name: str, text: str, units: dict[str, float], example: str) -> float:
-    """Read a number with a unit.
+    """Read a number with a unit; a time may be several of them, each with its unit.
 
     Raises
     ------
@@ -229,16 +230,18 @@ def quantity(name: str, text: str, units: dict[str, float], example: str) -> flo
 
     Examples
     --------
-    >>> quantity("budget", "30m", SECONDS, "30m"), quantity("max-params", "30M", COUNTS, "30M")
-    (1800.0, 30000000.0)
+    >>> quantity("budget", "1h30m", SECONDS, "30m"), quantity("max-params", "5e6", COUNTS, "30M")
+    (5400.0, 5000000.0)
     """
-    found = NUMBER.fullmatch(text)
-    unit = found[2] if found else ""
-    if unit not in units and units is COUNTS:
-        unit = unit.upper()
-    elif unit not in units:
-        unit = unit.lower()
-    if not found or unit not in units or not float(found[1]):
+    parts = PART.findall(text) if PART.sub("", text).strip() == "" else []
+    total = 0.0
+    for number, unit in parts:
+        known = unit.upper() if units is COUNTS else unit.lower()
+        if known not in units or (len(parts) > 1 and (units is COUNTS or not unit)):
+            total = 0.0
+            break
+        total += float(number) * units[known]
+    if not 0 < total < float("inf"):
         raise CommandError(
             f"invalid --{name} '{text}': expected a positive number with its unit, for example "
             f"{example}",
@@ -246,7 +249,7 @@ def quantity(name: str, text: str, units: dict[str, float], example: str) -> flo
             name=name,
             value=text,
         )
-    return float(found[1]) * units[unit]
+    return total
 
 
 def _show_choice(answer: "RankAnswer", page: Path | None, *, silent: bool) -> None:

@@ -232,7 +232,7 @@ def check_examples(
 ) -> None:
     """Raise DatasetError unless every split has images, labels fit, and train has every class."""
     if len(classes) < 2:
-        found = "1 class" if classes else "no classes"
+        found = f"1 class ('{classes[0]}')" if classes else "no classes"
         raise DatasetError(
             f"dataset '{name}' has {found}: at least 2 are needed",
             code="dataset.one_class",

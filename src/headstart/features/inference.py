@@ -9,6 +9,7 @@ AVX2. Its features depend neither on the batch size nor on the number of threads
 import ctypes
 import sys
 import warnings
+from functools import cache
 from importlib.metadata import version
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -225,7 +226,7 @@ class OpenVino:
                 # Pinned threads would wait for the decoder and other processes on their cores.
                 "ENABLE_CPU_PINNING": False,
             }
-            compiled = openvino.Core().compile_model(self._graph, "CPU", options)
+            compiled = _core().compile_model(self._graph, "CPU", options)
             self._queues[channels] = openvino.AsyncInferQueue(
                 compiled, READY_PER_THREAD * self._threads
             )
@@ -294,6 +295,16 @@ def _graph(extractor: "Extractor", pixels: npt.NDArray[np.uint8]) -> Any:
         module = _Pixels(extractor).eval()
         trace = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
         return openvino.convert_model(trace, example_input=example)
+
+
+@cache
+def _core() -> Any:
+    """Return OpenVINO's core, which has to live as long as the process.
+
+    Its processor plug-in gives this thread a stack for signals, and frees it when the last network
+    of the last core goes: a Ctrl-C after that would be a segmentation fault.
+    """
+    return _import_openvino().Core()
 
 
 def _import_openvino() -> Any:

@@ -133,7 +133,7 @@ def _expand(part: str, cache: Path) -> list[str]:
         return [name for name in models.catalogue() if name not in models.EMBEDDED]
     if part in models.catalogue():
         return [part]
-    if Path(part).suffix in LISTS or (":" not in part and Path(part).is_file()):
+    if _is_list(part):
         return list(_read_list(Path(part), cache))
     # An option of a name may hold what else would be a pattern.
     if not PATTERN & set(part.partition("?")[0]) or Path(part.partition(":")[0]).suffix == ".py":
@@ -152,6 +152,12 @@ def _expand(part: str, cache: Path) -> list[str]:
     return fitting
 
 
+def _is_list(part: str) -> bool:
+    # A file of Python is one whose function is missing.
+    file = Path(part)
+    return file.suffix in LISTS or (":" not in part and file.suffix != ".py" and file.is_file())
+
+
 def _read_list(file: Path, cache: Path) -> Iterator[str]:
     if not file.is_file():
         raise StudyError(
@@ -159,10 +165,21 @@ def _read_list(file: Path, cache: Path) -> Iterator[str]:
             code="model.list_missing", file=str(file),
         )  # fmt: skip
     with storage_errors(file, reading=True):
-        lines = file.read_text(encoding="utf-8").splitlines()
+        content = file.read_bytes()
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise StudyError(
+            f"list of models {file} is no text in UTF-8: expected one name per line",
+            code="model.list_text", file=str(file),
+        ) from error  # fmt: skip
     for line in lines:
-        name = line.partition("#")[0].strip()
-        if name:
+        for name in split_names(line.partition("#")[0]):
+            if _is_list(name):
+                raise StudyError(
+                    f"list of models {file} names a file, {name}: expected names of models",
+                    code="model.list_nested", file=str(file), name=name,
+                )  # fmt: skip
             yield from _expand(name, cache)
 
 

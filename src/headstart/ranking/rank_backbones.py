@@ -184,6 +184,8 @@ def rank(
     results, keep = _checked_places(store, keep_models, context, chosen.precision)
     found, images = _images(dataset, chosen, context)
     check_classes(found, images, reporter.note)
+    # Now, as an image that cannot be used would end the test, after the race.
+    datasets.check_images(found, context.cache, reporter)
     own = {**(executor_options or {}), "note": reporter.note}
     with executor_of(workers, device, executor, **own) as opened:
         job = CrossValidation(found, chosen.seed, context, chosen.precision, chosen.max_latency)
