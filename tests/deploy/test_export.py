@@ -169,6 +169,9 @@ def test_an_example_refuses_what_it_would_clip(exported, tmp_path):
         ("model.safetensors", "cut", "export.file_changed"),
         ("model.safetensors", None, "export.file_missing"),
         ("model.onnx", "cut", "export.file_changed"),
+        ("headstart.json", '{"format": 2}', "export.format"),
+        ("headstart.json", "[]", "export.folder_unknown"),
+        ("headstart.json", "cut", "export.folder_unknown"),
     ],
 )
 def test_an_edited_export_is_refused(name, content, code, exported, tmp_path):
@@ -199,6 +202,7 @@ def test_the_card_has_the_numbers(run, exported):
     done = exported("linear", "onnx")
     result = run[1]["linear"]
     card = ModelCard.load(done.folder / "README.md")
+    assert card.data.library_name == "onnx"
     numbers = {each.metric_name: each.metric_value for each in card.data.eval_results}
     assert numbers == pytest.approx(result.metrics)
     assert f"top-1 {100 * result.accuracy:.2f} % (95 % interval" in card.text

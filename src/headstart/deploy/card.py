@@ -21,6 +21,8 @@ PACKAGES = {
     "torch": ("torch",),
     "timm": ("torch", "timm"),
 }
+# As the Hugging Face hub names what loads a folder.
+LIBRARIES = {"onnx": "onnx", "torch": "pytorch", "timm": "timm"}
 NEEDS = {
     "onnx": "onnxruntime, NumPy and Pillow",
     "torch": "torch, NumPy and Pillow",
@@ -54,7 +56,7 @@ def model_card(
         "Versions": _versions(result, form),
     }
     body = "\n\n".join(f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items())
-    front = card_front_matter(result, name, licence_of(trial.model))
+    front = card_front_matter(result, name, licence_of(trial.model), LIBRARIES[form])
     return f"{front}\n\n# {markdown(name)}\n\n{body}\n"
 
 

@@ -346,8 +346,9 @@ def load(
     Raises
     ------
     ExportError
-        The folder holds no classifier (``export.folder_unknown``), the result's network was not
-        kept (``export.not_kept``), or it has none (``export.no_network``).
+        The folder holds no classifier (``export.folder_unknown``), one that another release wrote
+        (``export.format``) or that was changed (``export.file_changed``); the result's network was
+        not kept (``export.not_kept``), or it has none (``export.no_network``).
     StoreError
         No such store or result, or several.
     """
@@ -386,6 +387,7 @@ def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
 
     try:
         facts = json.loads(folder.get(FACTS).read_text(encoding="utf-8"))
+        _check_format(folder, int(facts["format"]))
         preprocessing = ImageInput.from_record(facts["input"])
         form, several, title = facts["form"], facts["multilabel"], str(facts["title"])
         n_classes, digests = int(facts["n_classes"]), dict(facts["sha256"])
@@ -409,6 +411,17 @@ def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
         run = NetworkRunner(final, context.device)
     decoding = preprocessing.decoding
     return Classifier(run, classes, several=several, decoding=decoding, title=title)
+
+
+def _check_format(folder: ArtifactFolder, written: int) -> None:
+    if written != FORMAT:
+        raise ExportError(
+            f"{folder.shown} was exported in format {written}, and this release reads {FORMAT}: "
+            "use the release of headstart that wrote it, or export it again",
+            code="export.format",
+            path=folder.shown,
+            format=written,
+        )
 
 
 def _refuse_device(form: str, context: RunContext) -> None:

@@ -226,11 +226,20 @@ def _card(result: Result) -> str:
     return f"{card_front_matter(result, name)}\n\n# {markdown(name)}\n\n{_text(result)}"
 
 
-def card_front_matter(result: Result, name: str, licence: str | None = None) -> str:
-    """Return the numbers of a result as the Hugging Face hub reads them from a card (YAML)."""
+def card_front_matter(
+    result: Result, name: str, licence: str | None = None, library: str = "headstart"
+) -> str:
+    """Return the numbers of a result as the Hugging Face hub reads them from a card (YAML).
+
+    Parameters
+    ----------
+    library
+        What loads the folder: the hub shows how by it.
+    """
     from huggingface_hub import EvalResult, ModelCardData
 
     trial = result.trial
+    scheme, _, repository = trial.model.weights.locator.partition(":")
     numbers = [
         EvalResult(
             task_type="image-classification",
@@ -247,7 +256,8 @@ def card_front_matter(result: Result, name: str, licence: str | None = None) -> 
     data = ModelCardData(
         model_name=name,
         eval_results=numbers,
-        library_name="headstart",
+        library_name=library,
+        base_model=repository if scheme == "hf" else None,
         pipeline_tag="image-classification",
         tags=["image-classification", trial.setting.name],
         license=licence,
