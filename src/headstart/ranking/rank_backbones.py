@@ -183,9 +183,7 @@ def rank(
     context = RunContext(device=device, reporter=reporter, trust=trust)
     results, keep = _checked_places(store, keep_models, context, chosen.precision)
     found, images = _images(dataset, chosen, context)
-    check_classes(found, images, reporter.note)
-    # Now, as an image that cannot be used would end the test, after the race.
-    datasets.check_images(found, context.cache, reporter)
+    _check(found, images, context)
     own = {**(executor_options or {}), "note": reporter.note}
     with executor_of(workers, device, executor, **own) as opened:
         job = CrossValidation(found, chosen.seed, context, chosen.precision, chosen.max_latency)
@@ -264,6 +262,12 @@ def _images(name: str, options: RankOptions, context: RunContext) -> tuple[Datas
             code="ranking.class_small",
             folds=FOLDS,
         ) from error
+
+
+def _check(dataset: Dataset, images: RankImages, context: RunContext) -> None:
+    """Refuse small classes, and now images that would end the test, after the race."""
+    check_classes(dataset, images, context.reporter.note)
+    datasets.check_images(dataset, context.cache, context.reporter)
 
 
 def _dataset(name: str, options: RankOptions, reporter: ProgressReporter) -> Dataset:
