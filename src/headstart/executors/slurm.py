@@ -274,13 +274,17 @@ class SlurmWorker:
         with suppress(OSError):
             _write(self._folder / "end", b"")
         # Of a job on this machine, which is waited for.
-        if process := getattr(self._job, "_process", None):
+        process = getattr(self._job, "_process", None)
+        if process:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(END_SECONDS)
                 return
         with self._pool.lock, suppress(subprocess.SubprocessError, OSError):
             self._job.cancel(check=False)
+        if process:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
 
     def _looks(self, *, started: bool = True) -> Iterator[None]:
         """Wait a little longer each time, until the job is gone.
