@@ -149,13 +149,13 @@ def test_the_example_runs_outside_of_the_project(form, exported, tmp_path):
     assert float(first[0]) == pytest.approx(100 * expected.probabilities.max(), abs=0.02)
 
 
-def test_an_example_refuses_what_it_would_clip(exported, tmp_path):
+@pytest.mark.parametrize("names", [["deep.png"], [], ["deep.png", "deep.png"]])
+def test_an_example_refuses_what_it_would_clip_and_tells_how_to_call_it(names, exported, tmp_path):
     done = exported("linear", "onnx")
-    path = tmp_path / "deep.png"
-    Image.fromarray(np.array([[0, 65535]], np.uint16)).save(path)
+    Image.fromarray(np.array([[0, 65535]], np.uint16)).save(tmp_path / "deep.png")
     ran = subprocess.run(
-        [sys.executable, str(done.folder / "example.py"), str(path)],
-        capture_output=True, text=True, check=False,
+        [sys.executable, str(done.folder / "example.py"), *names],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
 

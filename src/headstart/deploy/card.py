@@ -188,6 +188,8 @@ from pathlib import Path
 import numpy as np, onnxruntime
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 folder = Path(__file__).resolve().parent
 {classes}{image}session = onnxruntime.InferenceSession(folder / "model.onnx", \
 providers=["CPUExecutionProvider"])
@@ -198,6 +200,8 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 folder = Path(__file__).resolve().parent
 {classes}{image}network = torch.export.load(folder / "model.pt2").module()
 probabilities = network(torch.from_numpy(np.array(image))[None])[0].detach().numpy()
@@ -207,6 +211,8 @@ from pathlib import Path
 import timm, torch
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
 folder = Path(__file__).resolve().parent
 network = timm.create_model(f"local-dir:{{folder}}", pretrained=True).eval()
 transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
