@@ -2,6 +2,7 @@
 
     python benchmarks/rank.py --extract        # pretrain, and compute features, into the cache
     python benchmarks/rank.py [--out FILE] [--images 5000] [--seeds 10] [--share 0.2]
+                              [--predictors NAME ...]
 
 Candidates are EfficientNet-Lite 0, 1 and 2 at several input sizes, the miniature's networks
 pretrained on characters in a quarter of its steps (some with two seeds), and two networks with
@@ -28,6 +29,7 @@ that of the chosen one, in points.
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -270,8 +272,10 @@ def halving(target: Target, order: Ints, seed: int, share: float) -> dict[str, A
     return {"chosen": left, "spent": spent / target.full}
 
 
-def ways(target: Target, seed: int, share: float, *, scored: bool) -> dict[str, dict[str, Any]]:
-    """Choose in every way; by transfer scores if `scored`."""
+def ways(
+    target: Target, seed: int, share: float, predictors: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Choose in every way, and by transfer scores."""
     n = len(target.labels)
     order = nested_order(target.labels, np.arange(n), seed)
     rows = np.sort(order[: int(share * n)])
@@ -283,7 +287,7 @@ def ways(target: Target, seed: int, share: float, *, scored: bool) -> dict[str, 
         "uniform": {"chosen": best(accuracy), "spent": share},
         "imagenet": {"chosen": best(target.upstream), "spent": 0.0},
     }
-    for name in PREDICTORS if scored else ():
+    for name in predictors:
         scores = [score(name, target, i, rows) for i in range(len(CANDIDATES))]
         found[name] = {"chosen": best(scores), "spent": share}
     return found
@@ -315,14 +319,17 @@ def best(values: Any) -> list[int]:
     return np.flatnonzero(array == array.max()).tolist()
 
 
-def summary(target: Target, seeds: int, shares: list[float]) -> dict[str, Any]:
+def summary(
+    target: Target, seeds: int, shares: list[float], predictors: Sequence[str]
+) -> dict[str, Any]:
     """Replay many times; return the regret, coverage and cost of each way, by share."""
     truth = target.truth()
     top, known = int(truth.argmax()), dict(target.seen)
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {f"{share:g}": {} for share in shares}
     for seed in range(seeds):
         for share in shares:
-            for name, found in ways(target, seed, share, scored=share == shares[0]).items():
+            scored = predictors if share == shares[0] else ()
+            for name, found in ways(target, seed, share, scored).items():
                 runs[f"{share:g}"].setdefault(name, []).append(found)
         target.seen = dict(known)
     return {
@@ -364,6 +371,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--share", type=float, nargs="+", default=[0.2])
+    parser.add_argument("--predictors", nargs="*", default=list(PREDICTORS))
     parser.add_argument("--extract", action="store_true")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
@@ -373,7 +381,7 @@ def main() -> None:
     targets = [read_target(name, chosen.images, context) for name in chosen.targets]
     if chosen.extract:
         return
-    of = {one.name: summary(one, chosen.seeds, chosen.share) for one in targets}
+    of = {one.name: summary(one, chosen.seeds, chosen.share, chosen.predictors) for one in targets}
     found = {
         share: overall([one["shares"][share] for one in of.values()])
         for share in (f"{one:g}" for one in chosen.share)

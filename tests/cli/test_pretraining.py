@@ -36,7 +36,7 @@ def test_it_is_listed_shown_and_found(cli, own_cache):
     cli("pretrain", *QUICK, "--name", "net", "--configuration", "plain")
     (row,) = [line for line in cli("models").out.splitlines() if "pretrained:net" in line]
     accuracy = models.find("pretrained:net").upstream_accuracy
-    assert f"{100 * accuracy:.2f} yes" in row
+    assert f" {100 * accuracy:.2f} yes " in " ".join(row.split())
     shown = cli("models", "show", "pretrained:net")
     assert shown.code == 0, shown.err
     assert f"{100 * accuracy:.2f} % top-1, digits test" in shown.out

@@ -83,7 +83,8 @@ def test_features_are_what_the_classifier_sees(built):
         alone = network.penultimate(both[1:])
     assert features.shape == (2, model.feature_dim)
     assert logits.shape == (2, 1000)
-    torch.testing.assert_close(features[1:], alone, rtol=1e-3, atol=1e-4)
+    # Random weights give features of any size, and other sums for another batch.
+    assert (features[1:] - alone).norm() <= 1e-3 * alone.norm()
 
 
 def test_a_fresh_head_trains_on_the_same_backbone(built):
