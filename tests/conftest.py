@@ -125,8 +125,11 @@ def worker_path() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(worker_path) -> Iterator[object]:
-    """A Ray cluster of two nodes, to which `engines.open_executor` connects."""
+def ray_cluster(worker_path, storage_server) -> Iterator[object]:
+    """A Ray cluster of two nodes, to which `engines.open_executor` connects.
+
+    Its workers have the environment of this moment: that of the storage server, too.
+    """
     require(find_spec("ray") is not None, "ray")
     with engines.ray_cluster() as cluster, pytest.MonkeyPatch.context() as patch:
         patch.setenv("TEST_RAY_ADDRESS", cluster.address)
