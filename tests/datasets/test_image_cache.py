@@ -378,7 +378,7 @@ def test_a_broken_image_stops_unless_it_is_left_out(tmp_path):
     found = prepare(images, forms, skip_broken=True)
     assert list(found.broken) == [23]
     assert list(found.take(np.array([40, 23, 22])).broken) == [1]
-    # It is told as the file itself would have it told.
+    # The message is the one that the file itself would give.
     for read in (images.decode, found.pixels, found.decode):
         with pytest.raises(BrokenImageError) as told:
             read(23)
