@@ -128,6 +128,7 @@ def child(work: str, way: str) -> None:
     """Do the work each time a line arrives; answer with its wall and CPU seconds."""
     from headstart import threads
 
+    assert "torch" not in sys.modules
     if way != "plain":
         threads.configure_threads()
     else:
@@ -224,10 +225,6 @@ def measured(work: str, rounds: int, cpus: int) -> dict[str, dict[str, object]]:
 
 def main() -> None:
     """Measure, print, and write."""
-    import torch
-
-    from features import machine
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
@@ -236,8 +233,13 @@ def main() -> None:
     parser.add_argument("--child", nargs=2)
     options = parser.parse_args()
     if options.child:
+        # Before torch: OpenMP reads how threads wait when it is loaded.
         child(*options.child)
         return
+    import torch
+
+    from features import machine
+
     if options.cpus:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cpus])
     cpus = len(os.sched_getaffinity(0))

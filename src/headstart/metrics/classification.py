@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtrc, expit, log_softmax
+import scipy
 
 from headstart.metrics.average_precision import voc_map_11point
 
@@ -105,7 +105,7 @@ def log_loss(labels: Labels, scores: Scores) -> float:
     if labels.ndim == 2:
         judged = labels != 0
         return float(np.mean(np.logaddexp(0, -labels[judged] * scores[judged])))
-    return float(-log_softmax(scores, axis=1)[np.arange(len(labels)), labels].mean())
+    return float(-scipy.special.log_softmax(scores, axis=1)[np.arange(len(labels)), labels].mean())
 
 
 def expected_calibration_error(labels: Labels, scores: Scores) -> float:
@@ -139,10 +139,10 @@ def _confidence_of(labels: Labels, scores: Scores) -> tuple[Floats, npt.NDArray[
     scores = np.asarray(scores, dtype=np.float64)
     if labels.ndim == 2:
         judged = labels != 0
-        probability = expit(scores[judged])
+        probability = scipy.special.expit(scores[judged])
         confidence = np.maximum(probability, 1 - probability)
         return confidence, (scores[judged] > 0) == (labels[judged] > 0)
-    confidence = np.exp(log_softmax(scores, axis=1)).max(axis=1)
+    confidence = np.exp(scipy.special.log_softmax(scores, axis=1)).max(axis=1)
     return confidence, scores.argmax(axis=1) == labels
 
 
@@ -249,7 +249,7 @@ def beats_chance(accuracy: float, n: int, chance: float, level: float = LEVEL) -
     """
     right = round(accuracy * n)
     # P(X >= right) for X ~ binomial(n, chance); bdtrc(k, n, p) is P(X > k).
-    return right > 0 and float(bdtrc(right - 1, n, chance)) <= level
+    return right > 0 and float(scipy.special.bdtrc(right - 1, n, chance)) <= level
 
 
 class CalibrationBin(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
+import scipy
 
 __all__ = [
     "CORRELATIONS",
@@ -85,14 +85,14 @@ def correlation_interval(
     z = np.arctanh(np.clip(estimate, -limit, limit))
     without = np.arctanh(np.clip(left_out, -limit, limit))
     se = np.sqrt((units - 1) / units * ((without - without.mean(axis=0)) ** 2).sum(axis=0))
-    half = stdtrit(units - 1, (1 + level) / 2) * se
+    half = scipy.special.stdtrit(units - 1, (1 + level) / 2) * se
     if units < FEWEST_UNITS:
         half = np.full_like(half, np.nan)
     elif name == "pearson":
         half = np.where(exact, np.nan, half)
     else:
         normal = _normal_rank_se(name, z, np.where(se > 0, len(x), units))
-        half = np.maximum(half, ndtri((1 + level) / 2) * normal)
+        half = np.maximum(half, scipy.special.ndtri((1 + level) / 2) * normal)
     low, high = np.tanh(z - half), np.tanh(z + half)
     known = np.isfinite(half)
     high = np.where(known & exact & (estimate > 0), 1.0, high)

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import fdtrc, stdtrit
+import scipy
 
 __all__ = [
     "PolynomialFit",
@@ -44,10 +44,8 @@ class PolynomialFit(NamedTuple):
     def half_width(self, x: npt.ArrayLike, level: float) -> Floats:
         """(k,) half the width of the prediction interval of one new y at x, by Student's t."""
         leverage = ((self._powers(x) @ self.inverse_r) ** 2).sum(axis=1)
-        return np.asarray(
-            stdtrit(self.df, (1 + level) / 2) * self.residual_sd * np.sqrt(1 + leverage)
-            + self.rounding
-        )
+        t = scipy.special.stdtrit(self.df, (1 + level) / 2)
+        return np.asarray(t * self.residual_sd * np.sqrt(1 + leverage) + self.rounding)
 
     def _powers(self, x: npt.ArrayLike) -> Floats:
         z = (np.atleast_1d(np.asarray(x, dtype=np.float64)) - self.centre) / self.spread
@@ -96,7 +94,7 @@ def lack_of_fit(x: Floats, y: Floats) -> tuple[float, float]:
         return 0.0, 1.0
     with np.errstate(divide="ignore"):
         f = max(line.residual_sd**2 * line.df - sse, 0.0) / np.float64(sse / curve.df)
-    return float(f), float(fdtrc(1, curve.df, f))
+    return float(f), float(scipy.special.fdtrc(1, curve.df, f))
 
 
 def leave_one_out_ratio(x: Floats, y: Floats, degree: int, level: float) -> Floats:
@@ -114,7 +112,7 @@ def leave_one_out_ratio(x: Floats, y: Floats, degree: int, level: float) -> Floa
     left = np.where(left > NO_FIT, left, np.nan)
     residual = y - fit.mean(x)
     sse = np.maximum(fit.residual_sd**2 * fit.df - residual**2 / left, 0)
-    half = stdtrit(fit.df - 1, (1 + level) / 2) * np.sqrt(sse / (fit.df - 1) / left)
+    half = scipy.special.stdtrit(fit.df - 1, (1 + level) / 2) * np.sqrt(sse / (fit.df - 1) / left)
     return np.asarray(np.abs(residual / left) / (half + fit.rounding))
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import fdtrc
+import scipy
 
 from headstart.stats.two_way import CrossedMean, additive_fit, sum_of_squares_interval
 
@@ -99,7 +99,7 @@ def mixed_model(scores: npt.ArrayLike, upstream: npt.ArrayLike, level: float = 0
     else:
         found, variances, converged = _by_likelihood(y, x, level, random_slopes)
     sd = [float(np.sqrt(one)) for one in variances]
-    f_p = float(fdtrc(freedom, left, f)) if left > 0 and freedom > 0 else np.nan
+    f_p = float(scipy.special.fdtrc(freedom, left, f)) if left > 0 and freedom > 0 else np.nan
     return MixedModel(
         *found, random_slopes, sd[0], sd[1], sd[2], sd[3], f, freedom, left, f_p, converged
     )

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import digamma, polygamma, stdtr, stdtrit
+import scipy
 
 from headstart.stats.two_way import AdditiveFit
 
@@ -150,7 +150,7 @@ class _Errors:
         shared = np.arange(n_datasets + 1)
         total = np.minimum(self.prior_df + shared - 1.0, max(fit.df, 1))
         self.df = np.where(shared >= FEWEST_DATASETS, total, np.nan)
-        self.critical = -stdtrit(self.df, (1 - level) / (2 * max(self.n_tests, 1)))
+        self.critical = -scipy.special.stdtrit(self.df, (1 - level) / (2 * max(self.n_tests, 1)))
 
     def blocks(self) -> Iterator[tuple[Integers, Floats, Floats, Floats, Integers]]:
         """Yield rows, and (rows, M) standard errors, critical values, df and shared datasets."""
@@ -220,9 +220,9 @@ class _Errors:
             use = (np.arange(len(self.fit.mean)) > rows[:, None]) & (n >= FEWEST_DATASETS)
             use &= variance > 0
             half = (n[use] - 1) / 2
-            e = np.log(variance[use]) - digamma(half) + np.log(half)
+            e = np.log(variance[use]) - scipy.special.digamma(half) + np.log(half)
             count, total, squares = count + len(e), total + e.sum(), squares + (e**2).sum()
-            within += polygamma(1, half).sum()
+            within += scipy.special.polygamma(1, half).sum()
         if count < 2:
             return 0.0, 0.0
         centre = total / count
@@ -230,22 +230,22 @@ class _Errors:
         if excess <= 0:
             return np.inf, self.fit.variance
         d0 = 2 * _inverse_trigamma(excess)
-        return d0, float(np.exp(centre + digamma(d0 / 2) - np.log(d0 / 2)))
+        return d0, float(np.exp(centre + scipy.special.digamma(d0 / 2) - np.log(d0 / 2)))
 
 
 def _p_value(difference: Floats, se: Floats, df: Floats) -> Floats:
     """Two-sided p-value of a t statistic; a difference without any variance is certain."""
     with np.errstate(invalid="ignore", divide="ignore"):
         t = np.where(np.abs(difference) < SAME, 0.0, np.abs(difference) / se)
-    return np.where(np.isfinite(df), 2 * stdtr(df, -t), np.nan)
+    return np.where(np.isfinite(df), 2 * scipy.special.stdtr(df, -t), np.nan)
 
 
 def _inverse_trigamma(value: float) -> float:
     """Solve trigamma(x) = value by Newton's method (Smyth 2004, appendix)."""
     x = 0.5 + 1 / value
     for _ in range(50):
-        trigamma = float(polygamma(1, x))
-        step = trigamma * (1 - trigamma / value) / float(polygamma(2, x))
+        trigamma = float(scipy.special.polygamma(1, x))
+        step = trigamma * (1 - trigamma / value) / float(scipy.special.polygamma(2, x))
         x += step
         if -step / x < 1e-8:
             break

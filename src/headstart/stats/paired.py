@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+import scipy
 
 from headstart.metrics.average_precision import interpolated_precision
 
@@ -80,7 +80,7 @@ def paired_proportions(
     level
         Coverage of the interval.
     """
-    z = float(ndtri((1 + level) / 2))
+    z = float(scipy.special.ndtri((1 + level) / 2))
     neither = n - both - only_first - only_second
     p = np.array([both + only_first, both + only_second]) / n
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)

@@ -1,8 +1,10 @@
 """Accuracy on the scale on which differences multiply the odds, and intervals for a proportion."""
 
+from statistics import NormalDist
+
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit, ndtri
+import scipy
 
 from headstart.spec import Estimate
 
@@ -58,11 +60,12 @@ def log_odds(
     counted = edge & (n > 0)
     if not np.all(distance[edge & ~counted] > 0):
         raise ValueError("the log odds of an accuracy of exactly 0 or 1 need the test-set size")
-    values = logit(np.where(edge, 0.5, p))
+    values = scipy.special.logit(np.where(edge, 0.5, p))
     right = p * n
     with np.errstate(divide="ignore", invalid="ignore"):
         empirical = np.log((right + 0.5) / (n - right + 0.5))
-    guessed = np.where(p == 1, -1, 1) * logit(np.where(edge & ~counted, distance, 0.5))
+    beyond = scipy.special.logit(np.where(edge & ~counted, distance, 0.5))
+    guessed = np.where(p == 1, -1, 1) * beyond
     return np.asarray(np.where(counted, empirical, np.where(edge, guessed, values)))
 
 
@@ -103,7 +106,7 @@ def edge_distance(accuracy: npt.ArrayLike) -> float:
 
 def accuracy_of(log_odds: npt.ArrayLike) -> Floats:
     """Invert the logit: the proportion with these log odds, any shape."""
-    return np.asarray(expit(np.asarray(log_odds, dtype=np.float64)))
+    return np.asarray(scipy.special.expit(np.asarray(log_odds, dtype=np.float64)))
 
 
 def wilson_interval(accuracy: float, n: int, level: float = 0.95) -> Estimate:
@@ -123,9 +126,9 @@ def wilson_interval(accuracy: float, n: int, level: float = 0.95) -> Estimate:
     level
         Coverage in (0, 1).
     """
-    # In closed form: scipy.stats, which has it too, takes most of a second to import, and a table
-    # of results needs nothing else of it.
-    p, z = round(accuracy * n) / n, float(ndtri((1 + level) / 2))
+    # In closed form: scipy.stats, which has it too, takes most of a second to import, and
+    # scipy.special a tenth; a table of results needs nothing else of them.
+    p, z = round(accuracy * n) / n, NormalDist().inv_cdf((1 + level) / 2)
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * float(np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)))
     # Of all right and none right one end is known, which rounding would miss.

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
+import scipy
 
 __all__ = [
     "AdditiveFit",
@@ -217,7 +217,7 @@ def within_means(
     se = np.sqrt(spread * fit.unscaled_variance())
     if error_bars == "cousineau" and n_models > 1:
         se = se * np.sqrt((n_models - 1) / n_models)
-    half = stdtrit(np.maximum(fit.n - 1, 1), (1 + level) / 2) * se
+    half = scipy.special.stdtrit(np.maximum(fit.n - 1, 1), (1 + level) / 2) * se
     return WithinMeans(fit.mean, se, fit.mean - half, fit.mean + half)
 
 
@@ -305,5 +305,5 @@ def sum_of_squares_interval(
     if se == 0:
         return CrossedMean(estimate, 0.0, float(df.max()), estimate, estimate)
     total = float(parts.sum() ** 2 / (parts**2 / df).sum())
-    half = float(stdtrit(total, (1 + level) / 2)) * se
+    half = float(scipy.special.stdtrit(total, (1 + level) / 2)) * se
     return CrossedMean(estimate, se, total, estimate - half, estimate + half)
