@@ -234,8 +234,18 @@ class StoredResults:
 
     def count(self) -> int:
         """Return the number of stored results."""
-        query = sa.select(sa.func.count()).select_from(schema.results)
-        return sum(self._rows(query, schema.results))
+        stored, old = schema.results, schema.superseded
+
+        def query(version: int) -> sa.Select[Any]:
+            """Take few superseded ones from all: to look each result up costs ten times as much."""
+            every = sa.select(sa.func.count()).select_from(stored).scalar_subquery()
+            if version < 4:
+                return sa.select(every)
+            ends = sa.and_(old.c.trial == stored.c.key, old.c.generation == stored.c.generation)
+            ended = sa.select(sa.func.count()).select_from(old.join(stored, ends))
+            return sa.select(every - ended.scalar_subquery())
+
+        return sum(self._rows(query))
 
     def superseded(self, key: str) -> list[Result]:
         """Return the results of a trial that count no longer, the oldest first."""
