@@ -13,8 +13,8 @@ from headstart.figures.encodings import domain, percent_ticks
 from headstart.figures.figure_data import flags, log_odds
 from headstart.figures.point_labels import overlaps, place
 from headstart.figures.style import class_styles, marker_styles, residual_steps, setting_styles
-from headstart.figures.text_fitting import elided, estimate_text, fitted, text_width, wrapped
-from headstart.spec.display_names import correlation_label
+from headstart.figures.text_fitting import elided, fitted, text_width, wrapped
+from headstart.spec.formatting import coefficient, r_of
 
 
 class TestPercentTicks:
@@ -115,14 +115,12 @@ class TestText:
         assert wrapped("-BN scale +dropout", 9) == "-BN scale\n+dropout"
         assert wrapped("one two three four", 5, most=2) == "one\ntwo…"
 
-    def test_estimate_without_interval(self):
-        assert estimate_text("r", 0.5, float("nan"), float("nan")) == "r = 0.500"
-
-    def test_correlation_label(self):
+    def test_correlations(self):
         minus = "\N{MINUS SIGN}"
-        said = [correlation_label(r) for r in (0.9994, 0.9996, -0.9996, 1.0, -1.0, 1 - 1e-15)]
-        assert said == ["0.999", "> 0.999", f"< {minus}0.999", "1.000", f"{minus}1.000", "1.000"]
-        assert correlation_label(-0.0004) == "0.000"
+        found = [coefficient(r) for r in (0.9994, 0.9996, -0.9996, 1.0, -1.0, 1 - 1e-15)]
+        expected = ["0.999", "> 0.999", f"< {minus}0.999", "1.000", f"{minus}1.000", "1.000"]
+        assert found == expected
+        assert r_of(0.5, np.nan, np.nan) == "r = 0.500"
 
 
 class TestFitting:

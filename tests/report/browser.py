@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import axe_core_python
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -36,3 +37,26 @@ def count(browser: webdriver.Chrome, selector: str) -> int:
     script = """return [...document.querySelectorAll(arguments[0])]
         .filter((e) => e.getClientRects().length).length"""
     return browser.execute_script(script, selector)
+
+
+def complaints(browser: webdriver.Chrome) -> list[tuple[str, str, str]]:
+    """What axe-core finds wrong for those who cannot see the page, or use no mouse."""
+    script = Path(axe_core_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+    # The protocol of the developer tools is not held to the page's policy.
+    browser.execute_cdp_cmd("Runtime.evaluate", {"expression": script})
+    found = browser.execute_async_script(
+        "const done = arguments[0]; axe.run().then((r) => done(r.violations), (e) => done([e]))"
+    )
+    return [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found]
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """The ratio of luminances of two colours, red, green and blue from 0 to 255 (WCAG 2)."""
+    dim, bright = sorted((luminance(one), luminance(other)))
+    return (bright + 0.05) / (dim + 0.05)
+
+
+def luminance(colour: tuple[float, ...]) -> float:
+    parts = [part / 255 for part in colour]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

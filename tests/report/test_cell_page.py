@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import axe_core_python
 import pytest
 
 from headstart.deploy.result_details import Surface, details_of
 from headstart.report.cell_page import MistakePicture, cell_html, curve_figure
 from headstart.spec.formatting import SmallPicture
-from report.browser import count, visit
+from report.browser import complaints, count, visit
 from stores import add_result, make_store
 
 
@@ -42,12 +41,7 @@ def page(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_to_complain_of(browser, page, scheme):
     visit(browser, page, scheme=scheme)
-    script = Path(axe_core_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
-    browser.execute_cdp_cmd("Runtime.evaluate", {"expression": script})
-    found = browser.execute_async_script(
-        "const done = arguments[0]; axe.run().then((r) => done(r.violations), (e) => done([e]))"
-    )
-    assert [(one["id"], one["impact"], one["nodes"][0]["html"][:200]) for one in found] == []
+    assert complaints(browser) == []
 
 
 @pytest.mark.parametrize("width", [1280, 400])

@@ -49,30 +49,20 @@ class FigureKind(NamedTuple):
     says_something: Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], bool] = lambda *_: True
 
 
-def several_models(selected: pd.DataFrame, _: Any = None) -> bool:
-    """Return whether there are models to compare."""
-    return bool(selected["model"].nunique() > 1)
+def at_least(models: int, datasets: int = 1) -> Callable[[pd.DataFrame, Any], bool]:
+    """Return what tests for so many models in one setting, and so many datasets."""
 
+    def enough(selected: pd.DataFrame, _: Any) -> bool:
+        n = selected.groupby("setting")["model"].nunique().max()
+        return bool(n >= models and (datasets < 2 or selected["dataset"].nunique() >= datasets))
 
-def three_models(selected: pd.DataFrame, _: Any) -> bool:
-    """Return whether a setting has a line."""
-    return bool(selected.groupby("setting")["model"].nunique().max() >= FEWEST_MODELS)
-
-
-def three_models_on_datasets(selected: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> bool:
-    """Return whether there are several panels: the line of one dataset is that of the means."""
-    return three_models(selected, tables) and bool(selected["dataset"].nunique() > 1)
+    return enough
 
 
 def several_rows(selected: pd.DataFrame, _: Any) -> bool:
     """Return whether there are several datasets, or settings that no figure has by model."""
-    n = selected[["dataset", "setting"]].nunique()
-    return bool(n["dataset"] > 1 or (n["setting"] > 1 and not several_models(selected)))
-
-
-def several_cells(selected: pd.DataFrame, _: Any) -> bool:
-    """Return whether the residuals have several rows and several columns."""
-    return several_models(selected) and bool(selected["dataset"].nunique() > 1)
+    n = selected[["dataset", "setting", "model"]].nunique()
+    return bool(n["dataset"] > 1 or (n["setting"] > 1 and n["model"] == 1))
 
 
 def tested_ranks(ranks: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> bool:
@@ -82,7 +72,7 @@ def tested_ranks(ranks: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> boo
         return True
     means = optional(tables, "model_means", ["best", "not_different"])
     tested = means["not_different"].notna() & ~flags(means["best"])
-    return several_models(ranks) and bool(tested.any())
+    return bool(last.max() > 1 and tested.any())
 
 
 MODEL = ("setting", "model", "family")
@@ -90,15 +80,15 @@ CELL = ("setting", "model", "dataset")
 FIGURES: Mapping[str, FigureKind] = {
     "correlation": FigureKind(
         Needs("model_means", (*MODEL, PREDICTOR, "mean", "se", "low", "high"), (PREDICTOR, "mean")),
-        scatter_charts.draw_correlation, three_models,
+        scatter_charts.draw_correlation, at_least(FEWEST_MODELS),
     ),
     "datasets": FigureKind(
         Needs("cells", (*CELL, "family", PREDICTOR, "log_odds"), (PREDICTOR, "log_odds")),
-        scatter_charts.draw_datasets, three_models_on_datasets,
+        scatter_charts.draw_datasets, at_least(FEWEST_MODELS, datasets=2),
     ),
     "models": FigureKind(
         Needs("model_means", (*MODEL, "mean", "se", "low", "high"), ("mean",)),
-        row_charts.draw_models, several_models,
+        row_charts.draw_models, at_least(2),
     ),
     "settings": FigureKind(
         Needs("cells", (*CELL, "log_odds"), ("log_odds",)),
@@ -114,7 +104,7 @@ FIGURES: Mapping[str, FigureKind] = {
     ),
     "heatmap": FigureKind(
         Needs("cells", (*CELL, PREDICTOR, "residual"), ("residual",)),
-        row_charts.draw_heatmap, several_cells,
+        row_charts.draw_heatmap, at_least(2, datasets=2),
     ),
     "ablation": FigureKind(
         Needs("ablation",
@@ -186,13 +176,15 @@ def available(
 ) -> list[str]:
     """Return the names of the figures that these tables suffice for.
 
-    A figure that would say nothing is not among them: a line through two models, ranks of models
-    that could not be tested against each other.
+    A figure that would say nothing is not among them: a line through two models, or through models
+    that are all alike to the predictor; ranks of models that were not tested against each other.
     """
 
     def possible(name: str, kind: FigureKind) -> bool:
         try:
-            return kind.says_something(rows(tables, name, kind.needs, predictor), tables)
+            found = rows(tables, name, kind.needs, predictor)
+            alike = PREDICTOR in kind.needs.finite and found[predictor.column].nunique() < 2
+            return not alike and kind.says_something(found, tables)
         except AnalysisError:
             return False
 

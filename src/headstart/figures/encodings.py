@@ -23,6 +23,7 @@ from headstart.spec.formatting import capitalized
 __all__ = [
     "ACCURACY",
     "WHOLE",
+    "accuracy_axis",
     "aria_label",
     "domain",
     "equal",
@@ -204,6 +205,12 @@ def odds_axis(title: str | None, ends: tuple[float, float], length: float, **mor
             **more,
         }
     )
+
+
+def accuracy_axis(ends: tuple[float, float], place: PlotArea) -> Any:
+    """Return the vertical axis of accuracies."""
+    title = ACCURACY if place.left else None
+    return odds_axis(title, ends, place.height, upright=True, grid=True)
 
 
 def predictor_axis(data: FigureData, x: ArrayLike, place: PlotArea) -> Any:

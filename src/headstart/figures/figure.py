@@ -34,7 +34,6 @@ __all__ = [
     "abreast",
     "chart_spec",
     "legend_of",
-    "others_caption",
     "page_params",
     "rows_shown",
     "self_contained",
@@ -200,11 +199,20 @@ class Figure:
         return f"figure-{self.name}"
 
     @property
+    def others(self) -> str:
+        """Which families share the last style of the legend, if any do."""
+        shared = Counter(self.data.family_styles.values())
+        other = {name: s.label for name, s in self.data.family_styles.items() if shared[s] > 1}
+        labels = {entry.style.label for entry in self.legend}
+        names = [name for name, label in other.items() if label in labels]
+        return f"{other[names[0]]}: {listed(names, 12)}." if names else ""
+
+    @property
     def full_caption(self) -> str:
         """The caption of print: how to read the figure, what is left out, the source."""
         drawn, of = self.rows or (0, 0)
         left_out = f"The {of - drawn} lowest of {of} models are not shown." if of > drawn else ""
-        return " ".join(filter(None, [self.caption, left_out, self.source]))
+        return " ".join(filter(None, [self.caption, self.others, left_out, self.source]))
 
     def page(self) -> "Figure":
         """Return the figure for a page, whose charts have filters and colours of its theme."""
@@ -300,20 +308,6 @@ def legend_of(styles: Mapping[str, Style], mark: str = "symbol") -> list[LegendE
     """Return one entry per style, if there are several."""
     own = list(dict.fromkeys(styles.values()))
     return [LegendEntry(style, mark) for style in own] if len(own) > 1 else []
-
-
-def others_caption(styles: Mapping[str, Style]) -> str:
-    """Return which names share the last style of a legend, if any do.
-
-    Examples
-    --------
-    >>> from headstart.figures.style import marker_styles
-    >>> others_caption(marker_styles("abcdefghi", "other families"))
-    '2 other families: h and i.'
-    """
-    shared = Counter(styles.values())
-    other = [name for name, style in styles.items() if shared[style] > 1]
-    return f"{styles[other[0]].label}: {listed(other, 12)}." if other else ""
 
 
 def setting_legend(

@@ -21,7 +21,7 @@ from scipy.special import expit, logit
 from headstart.errors import AnalysisError
 from headstart.figures.style import Style, marker_styles, setting_styles
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
-from headstart.spec.display_names import in_order, role, setting_label
+from headstart.spec.display_names import Names, role, setting_label
 from headstart.spec.formatting import interval, known, number
 
 __all__ = ["PREDICTOR", "FigureData", "Needs", "Tables", "flags", "log_odds", "optional", "rows"]
@@ -147,31 +147,15 @@ class FigureData:
     predictor: Predictor = UPSTREAM_ACCURACY
     interactive: bool = False
 
-    def names(self, column: str) -> list[str]:
-        """Return the names of settings, datasets or models in the order of the tables' rows."""
-        tables = ("cells", "model_means", "ranks", "ablation", "convergence", "dataset_size")
-        own = [self.tables[name] for name in tables if name in self.tables]
-        found = [str(name) for table in own if column in table for name in table[column]]
-        return list(dict.fromkeys(found))
-
     @cached_property
-    def settings(self) -> list[str]:
-        """The settings in the paper's order."""
-        return in_order(self.names("setting"))
+    def names(self) -> Names:
+        """The settings, datasets and models, in their order."""
+        return Names.of(self.tables)
 
-    @cached_property
-    def datasets(self) -> list[str]:
-        """The datasets in the order of the table of results."""
-        return self.names("dataset")
-
-    @cached_property
-    def models(self) -> list[str]:
-        """The models by their mean in the first setting, those without a mean last, by name."""
-        means = optional(self.tables, "model_means", ["setting", "model", "mean"])
-        means = means[means["setting"].isin(self.settings[:1])].sort_values(
-            ["mean", "model"], ascending=[False, True]
-        )
-        return list(dict.fromkeys([*map(str, means["model"]), *sorted(self.names("model"))]))
+    def names_in(self, table: pd.DataFrame, kind: str) -> list[str]:
+        """Return the settings, datasets or models of a table, by `kind` its column, in order."""
+        there = set(table[kind].astype(str))
+        return [name for name in self.names.places[kind] if name in there]
 
     @cached_property
     def model_prefix(self) -> str:
@@ -184,13 +168,14 @@ class FigureData:
         >>> FigureData({"cells": models}).model_prefix
         'timm/'
         """
-        folders = {name[: name.rfind("/") + 1] for name in self.models}
-        return folders.pop() if len(folders) == 1 and len(self.models) > 1 else ""
+        models = self.names.models
+        folders = {name[: name.rfind("/") + 1] for name in models}
+        return folders.pop() if len(folders) == 1 and len(models) > 1 else ""
 
     @cached_property
     def setting_styles(self) -> dict[str, Style]:
         """The style of each setting, the same in all figures."""
-        return setting_styles(self.settings)
+        return setting_styles(self.names.settings)
 
     @cached_property
     def family_styles(self) -> dict[str, Style]:
@@ -207,7 +192,7 @@ class FigureData:
 
     def styled(self, table: pd.DataFrame) -> pd.DataFrame:
         """Sort rows by model, and add label, colour and shape of their setting and family."""
-        models = {name: place for place, name in enumerate(self.models)}
+        models = self.names.places["model"]
         table = table.assign(model_place=[models[str(name)] for name in table["model"]])
         table = table.sort_values("model_place", kind="stable", ignore_index=True)
         table = table.assign(setting_label=[setting_label(name) for name in table["setting"]])

@@ -30,7 +30,7 @@ ON_LINE, LEADER_ON_LABEL, LEADER_ON_MARK, LEADER_ON_LINE = 14.0, 30.0, 25.0, 8.0
 NEARER_TO_ANOTHER = 10.0  # than to its own point: whose is it?
 PER_PIXEL = 0.25
 SWEEPS = 30
-PLACES = 80  # of a label that are compared with those of others
+THICK = np.array([-2.4, -2.4, 2.4, 2.4])  # a leader this near to a line is not seen
 NO_BOXES: Floats = np.empty((0, 4))
 
 
@@ -87,63 +87,49 @@ def place(
     if not len(anchors):
         return []
     dearest = STRAYED if strict else TAKEN
-    marks = np.column_stack([anchors - radius, anchors + radius])
     boxes, distances = candidates(anchors, sizes, radius)
-    count = len(anchors)
-    solid = [np.vstack([np.delete(marks, i, axis=0), obstacles]) for i in range(count)]
-    fixed = np.stack(
-        [
-            PER_PIXEL * distances
-            + ON_LINE * overlaps(boxes[i], lines).sum(axis=1)
-            + LEADER_ON_LINE * np.minimum(distances / 8, 1) * share(anchors[i], boxes[i], lines)
-            + NEARER_TO_ANOTHER * strays(boxes[i], anchors, i)
-            + TAKEN * taken(boxes[i], area, np.vstack([solid[i], *[lines] * strict]))
-            + LEADER_ON_MARK * crossed(anchors[i], boxes[i], solid[i])
-            for i in range(count)
-        ]
-    )
+    fixed = np.stack([
+        alone(anchors, own, i, distances, area, obstacles, radius, lines, strict)
+        for i, own in enumerate(boxes)
+    ])  # fmt: skip
     # A label without a free place is in no other's way.
-    if not (free := fixed.min(axis=1) < dearest).all():
-        rest = iter(placed(anchors[free], boxes[free], fixed[free], dearest))
-        return [next(rest) if one else None for one in free]
-    return placed(anchors, boxes, fixed, dearest)
-
-
-def placed(anchors: Floats, boxes: Floats, fixed: Floats, dearest: float) -> list[Floats | None]:
-    """Choose among the places (n, c, 4) of each label, by what they cost (n, c) and each other."""
-    count = len(anchors)
-    if not count:
-        return []
-    # The dearest places are never taken: they need not be compared.
-    cheap = np.argsort(fixed, axis=1, kind="stable")[:, :PLACES]
-    boxes = np.take_along_axis(boxes, cheap[..., None], axis=1)
-    fixed = np.take_along_axis(fixed, cheap, axis=1)
-    # Where labels end depends on who moves first: from four sides, the cheapest end counts.
-    ends = [
-        descended(anchors, boxes, fixed, np.argsort(key, kind="stable"))
-        for key in (anchors[:, 0], -anchors[:, 0], anchors[:, 1], -anchors[:, 1])
-    ]
-    chosen, _ = min(ends, key=lambda end: end[1])
-    return without_overlaps(
-        boxes[np.arange(count), chosen], fixed[np.arange(count), chosen], dearest
-    )
-
-
-def descended(
-    anchors: Floats, boxes: Floats, fixed: Floats, order: NDArray[np.intp]
-) -> tuple[NDArray[np.intp], float]:
-    """Move labels to their cheapest places in turn: the places chosen (n,), what they cost."""
+    order = [i for i in np.argsort(anchors[:, 0], kind="stable") if fixed[i].min() < dearest]
     chosen = fixed.argmin(axis=1)
-    total = np.inf
     for _ in range(SWEEPS):
-        before, total = chosen.copy(), 0.0
+        before = chosen.copy()
         for i in order:
-            cost = fixed[i] + meeting(anchors, boxes, chosen, i, order[order != i])
-            chosen[i] = cost.argmin()
-            total += float(cost.min())
+            rest = [j for j in order if j != i]
+            there = boxes[rest, chosen[rest]]
+            chosen[i] = (fixed[i] + meeting(anchors[i], boxes[i], anchors[rest], there)).argmin()
         if (chosen == before).all():
             break
-    return chosen, total
+    # Of any two that still overlap the costlier is left out.
+    found: list[Floats | None] = [None] * len(anchors)
+    kept = NO_BOXES
+    for i in sorted(order, key=lambda i: fixed[i, chosen[i]]):
+        box = boxes[i, chosen[i]]
+        if fixed[i, chosen[i]] < dearest and not overlaps(box[None], kept).any():
+            kept = np.vstack([kept, box])
+            found[i] = box
+    return found
+
+
+def alone(
+    anchors: Floats, boxes: Floats, i: int, distances: Floats, area: Floats, obstacles: Floats,
+    radius: float, lines: Floats, strict: bool,
+) -> Floats:  # fmt: skip
+    """Return what each place (c, 4) of label i costs where there is no other label; see `place`."""
+    marks = np.delete(np.column_stack([anchors - radius, anchors + radius]), i, axis=0)
+    solid = np.vstack([marks, obstacles])
+    along = np.minimum(hidden(anchors[i], boxes, lines + THICK).sum(axis=1), 1)
+    return np.asarray(
+        PER_PIXEL * distances
+        + ON_LINE * overlaps(boxes, lines).sum(axis=1)
+        + LEADER_ON_LINE * np.minimum(distances / 8, 1) * along
+        + NEARER_TO_ANOTHER * strays(boxes, anchors, i)
+        + TAKEN * taken(boxes, area, np.vstack([solid, *[lines] * strict]))
+        + LEADER_ON_MARK * crossed(anchors[i], boxes, solid)
+    )
 
 
 def taken(boxes: Floats, area: Floats, obstacles: Floats) -> NDArray[np.bool_]:
@@ -166,38 +152,29 @@ def candidates(anchors: Floats, sizes: Floats, radius: float) -> tuple[Floats, F
     return np.concatenate([centres - half, centres + half], axis=-1), distances
 
 
-def meeting(
-    anchors: Floats, boxes: Floats, chosen: NDArray[np.intp], i: int, rest: NDArray[np.intp]
-) -> Floats:
-    """Return the cost (c,) of each place of label i for the places that the `rest` have chosen."""
-    others = boxes[rest, chosen[rest]]
-    cost = ON_LABEL * overlaps(boxes[i], others).sum(axis=1)
-    cost = cost + LEADER_ON_LABEL * crossed(anchors[i], boxes[i], others)
-    # And the other way round: their leaders through this label.
-    along = leader(anchors[rest], others)
-    inside = (along > boxes[i][:, None, None, :2]) & (along < boxes[i][:, None, None, 2:])
-    return np.asarray(cost + LEADER_ON_LABEL * inside.all(axis=-1).any(axis=-1).sum(axis=-1))
+def meeting(anchor: Floats, boxes: Floats, anchors: Floats, others: Floats) -> Floats:
+    """Return what each place (c, 4) of a label costs beside the other labels, chosen already.
 
-
-def leader(anchors: Floats, boxes: Floats) -> Floats:
-    """Return points (c, 10, 2) from an anchor (2,), or from one each (c, 2), to each box."""
-    nearest = np.clip(anchors, boxes[:, :2], boxes[:, 2:])
-    start = np.broadcast_to(anchors, nearest.shape)[:, None]
-    return np.asarray(start + np.linspace(0, 1, 10)[:, None] * (nearest[:, None] - start))
+    These are `others` (m, 4) at their `anchors` (m, 2); leaders count in both directions.
+    """
+    cost = ON_LABEL * overlaps(boxes, others).sum(axis=1)
+    cost = cost + LEADER_ON_LABEL * crossed(anchor, boxes, others)
+    for point, other in zip(anchors, others, strict=True):
+        cost = cost + LEADER_ON_LABEL * (hidden(point, other[None], boxes)[0] > 0)
+    return np.asarray(cost)
 
 
 def crossed(anchor: Floats, boxes: Floats, others: Floats) -> NDArray[np.intp]:
     """Count, for each box (c,), the others that the leader from the anchor runs through."""
-    along = leader(anchor, boxes)[:, :, None]
-    inside = np.all((along > others[:, :2]) & (along < others[:, 2:]), axis=-1)
-    return np.asarray(inside.any(axis=1).sum(axis=-1))
+    return np.asarray((hidden(anchor, boxes, others) > 0).sum(axis=1))
 
 
-def share(anchor: Floats, boxes: Floats, lines: Floats) -> Floats:
-    """Return the share of the leader to each box (c,) that a line hides."""
-    along = leader(anchor, boxes)[:, :, None]
-    inside = (along > lines[:, :2] - 2.4) & (along < lines[:, 2:] + 2.4)
-    return np.asarray(inside.all(axis=-1).any(axis=-1).mean(axis=-1))
+def hidden(anchor: Floats, boxes: Floats, others: Floats) -> Floats:
+    """Return the share (c, m) of the leader from an anchor to each box that the others hide."""
+    nearest = np.clip(anchor, boxes[:, :2], boxes[:, 2:])
+    along = anchor + np.linspace(0, 1, 10)[:, None, None] * (nearest - anchor)
+    along = along.transpose(1, 0, 2)[:, :, None]
+    return np.asarray(((along > others[:, :2]) & (along < others[:, 2:])).all(axis=-1).mean(axis=1))
 
 
 def strays(boxes: Floats, anchors: Floats, i: int) -> NDArray[np.bool_]:
@@ -206,16 +183,6 @@ def strays(boxes: Floats, anchors: Floats, i: int) -> NDArray[np.bool_]:
     distances = np.hypot(apart[..., 0], apart[..., 1])
     others = np.delete(distances, i, axis=1).min(axis=1, initial=np.inf)
     return np.asarray(others < distances[:, i] + 5)
-
-
-def without_overlaps(boxes: Floats, costs: Floats, dearest: float) -> list[Floats | None]:
-    """Remove the costlier of any two labels that still overlap, and those that cost too much."""
-    kept: list[int] = []
-    for i in np.argsort(costs, kind="stable"):
-        free = not kept or not overlaps(boxes[[i]], boxes[kept]).any()
-        if free and costs[i] < dearest:
-            kept.append(int(i))
-    return [boxes[i] if i in kept else None for i in range(len(boxes))]
 
 
 def label_layers(

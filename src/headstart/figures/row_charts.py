@@ -21,7 +21,6 @@ from headstart.figures.figure import (
     Panel,
     PlotArea,
     legend_of,
-    others_caption,
     rows_shown,
     setting_legend,
 )
@@ -53,8 +52,8 @@ def first_rows(points: Any, field: str = "model_place") -> Any:
 
 def draw_models(data: FigureData) -> Figure:
     """Draw the mean log odds of every model in every setting."""
-    settings = in_order(data.means["setting"])
-    models = [name for name in data.models if name in set(data.means["model"])]
+    settings = data.names_in(data.means, "setting")
+    models = data.names_in(data.means, "model")
     several = len(settings) > 1
     bars = ", with 95 % confidence intervals" if data.means["low"].notna().any() else (
         ", with one standard error" if data.means["se"].notna().any() else "; no intervals"
@@ -118,7 +117,7 @@ def draw_settings(data: FigureData, references: pd.DataFrame | None = None) -> F
     """
     cells = data.cells
     settings = in_order(cells["setting"])
-    datasets = [name for name in data.datasets if name in set(cells["dataset"])]
+    datasets = data.names_in(cells, "dataset")
     lines = reference_lines(references, datasets)
     styles = {
         label: Style(str(label), "var(--ink)", "", "", DASHES[i % len(DASHES)])
@@ -163,7 +162,7 @@ def settings_chart(
         return alt.X(f"{field}:Q", scale=places, axis=percents)
 
     axis = enc.name_axis(grid=False)
-    y = alt.Y("dataset:N", sort=data.datasets, axis=axis, scale=alt.Scale(paddingInner=0.12))
+    y = alt.Y("dataset:N", sort=data.names.datasets, axis=axis, scale=alt.Scale(paddingInner=0.12))
     row = alt.YOffset("setting:N", sort=settings, scale=alt.Scale(domain=settings))
     colour = from_row(alt.Color, "setting_colour")
     cells = enc.named(data, "cells", "setting", "dataset", "model")
@@ -204,7 +203,7 @@ def reference_layers(
         rules = alt.Chart(alt.InlineData(values=own.to_dict("records"))).mark_rule(
             color=style.colour, strokeWidth=1.5, strokeDash=list(style.dashes) or [1, 0]
         )
-        top = alt.Y("dataset:N", sort=data.datasets, bandPosition=0)
+        top = alt.Y("dataset:N", sort=data.names.datasets, bandPosition=0)
         layers.append(rules.encode(x, top, y2=alt.Y2("dataset:N", bandPosition=1)))
     return layers
 
@@ -242,14 +241,12 @@ def draw_ranks(data: FigureData) -> Figure:
     """Draw each model's rank with its simultaneous confidence interval."""
     ranks = data.ranks
     settings = in_order(ranks["setting"])
-    styles = data.styles_in(ranks)
     most = int(ranks.groupby("setting").size().max())
     return Figure(
         "ranks",
         "How certain are the ranks?",
         "Points: rank by mean log odds. Lines: 95 % simultaneous confidence interval of the rank. "
-        "Filled: not significantly different from the best (the interval includes rank 1). "
-        + others_caption(styles),
+        "Filled: not significantly different from the best (the interval includes rank 1).",
         [
             Panel(
                 partial(ranks_chart, data, setting),
@@ -262,7 +259,7 @@ def draw_ranks(data: FigureData) -> Figure:
             for setting in settings
         ],
         data,
-        legend_of(styles),
+        legend_of(data.styles_in(ranks)),
         columns=min(len(settings), 3),
         table="ranks",
         rows=rows_shown(most),
@@ -327,7 +324,7 @@ def draw_heatmap(data: FigureData) -> Figure:
     """Draw the residuals from each dataset's line, one panel per setting."""
     cells = data.cells[data.cells["residual"].notna()]
     settings = in_order(cells["setting"])
-    models = [name for name in data.models if name in set(cells["model"])]
+    models = data.names_in(cells, "model")
     # The largest 2 % would leave all others pale.
     limits, colours = residual_steps(cells["residual"].astype(float).abs().quantile(0.98))
     height = CELL * min(len(models), MOST_ROWS)
@@ -346,7 +343,7 @@ def draw_heatmap(data: FigureData) -> Figure:
                 height=height,
                 setting=setting,
                 y_labels=short_names(data, models),
-                x_labels=[n for n in data.datasets if n in set(cells["dataset"])],
+                x_labels=data.names_in(cells, "dataset"),
                 widest=180 + WIDEST * cells["dataset"].nunique(),
             )
             for setting in settings
@@ -385,7 +382,7 @@ def residuals_chart(
 ) -> Any:  # fmt: skip
     """Draw one row per model, one column per dataset; wide cells have their number in print."""
     cells = data.cells[data.cells["residual"].notna()]
-    datasets = [name for name in data.datasets if name in set(cells["dataset"])]
+    datasets = data.names_in(cells, "dataset")
     own = cells[cells["setting"] == setting]
     axis = enc.name_axis(labelAngle=-90, labels=place.lowest)
     x = alt.X("dataset:N", sort=datasets, axis=axis)
@@ -410,7 +407,7 @@ def residuals_chart(
     there = set(zip(own["model"], own["dataset"], strict=True))
     missing = [
         {"model": model, "dataset": dataset, "model_place": row}
-        for row, model in enumerate(data.models)
+        for row, model in enumerate(data.names.models)
         if model in models and (data.interactive or row < MOST_ROWS)
         for dataset in datasets
         if (model, dataset) not in there

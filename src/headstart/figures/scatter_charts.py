@@ -21,15 +21,13 @@ from headstart.figures.figure import (
     PlotArea,
     abreast,
     legend_of,
-    others_caption,
 )
 from headstart.figures.figure_data import FigureData, in_styles, optional
 from headstart.figures.point_labels import label_layers
 from headstart.figures.style import Style, class_styles, marker_styles
-from headstart.figures.text_fitting import elided, estimate_text
-from headstart.predictors import Predictor
+from headstart.figures.text_fitting import elided
 from headstart.spec.display_names import in_order, role, setting_label
-from headstart.spec.formatting import joined, number
+from headstart.spec.formatting import joined, number, r_of
 
 __all__ = [
     "draw_correlation",
@@ -46,11 +44,10 @@ MOST_LABELS = 25  # beyond that only extremes and outliers are named
 MOST_SETTINGS = 4  # whose combinations have ticks of their own
 LABELLED = 12  # so many of them
 RADIUS, RINGED = 5.5, 7.5  # pixels, of marks and of rings
-METHODS = {"morey": "Morey, 2008", "cousineau": "Cousineau, 2005"}
+METHODS = {"morey": " (Morey, 2008)", "cousineau": " (Cousineau, 2005)"}
 RING = Style("not significantly different from the best", "var(--ink)", "circle", "")
 MEANS_TEST = "simultaneous 95 % intervals of the difference over datasets"
 NO_SIZES = "No intervals: test-set sizes missing (add a column n_test)."
-LINE_CAPTION = "Line: least squares; band: 95 % bootstrap interval (models resampled)."
 
 
 def draw_correlation(data: FigureData) -> Figure:
@@ -64,9 +61,7 @@ def draw_correlation(data: FigureData) -> Figure:
         ends[setting] = enc.domain(own)
     # All panels span the same log odds, so that slopes can be compared.
     span = max(high - low for low, high in ends.values())
-    ringed = bool(means["mean_near"].any())
     crowded = len(settings) == 1 and len(means) > MOST_LABELS
-    styles = data.styles_in(means)
     return Figure(
         "correlation",
         f"Does {data.predictor.label} predict transfer accuracy?",
@@ -78,14 +73,17 @@ def draw_correlation(data: FigureData) -> Figure:
                 f"{setting_label(setting)}: mean log odds of transfer against "
                 f"{data.predictor.label}, one point per model",
                 height=400 if crowded else 270,
-                notes=[Note(r) for r in r_of(data, setting, "all")],
+                notes=[Note(r) for r in r_notes(data, setting, "all")],
                 setting=setting,
                 right=0.0 if data.one_dataset else 58.0,
             )
             for setting in settings
         ],
         data,
-        [*legend_of(styles), *[LegendEntry(RING, "ring")] * ringed],
+        [
+            *legend_of(data.styles_in(means)),
+            *[LegendEntry(RING, "ring")] * bool(means["mean_near"].any()),
+        ],
         wide=crowded,
         table="means",
     )
@@ -96,11 +94,9 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
     means = data.means[np.isfinite(data.means["x"])]
     ends = (low, low + span)
     x = enc.predictor_axis(data, means["x"], place)
-    axis, about = alt.Axis(title="Mean log odds of transfer"), "mean log odds"
-    if data.one_dataset:
-        axis = enc.odds_axis(enc.ACCURACY, ends, place.height, upright=True, grid=True)
-        about = "accuracy"
-    axis.title = axis.title if place.left else None
+    axis = alt.Axis(title="Mean log odds of transfer" if place.left else None)
+    axis = enc.accuracy_axis(ends, place) if data.one_dataset else axis
+    about = "accuracy" if data.one_dataset else "mean log odds"
     y = alt.Y("mean:Q", axis=axis, scale=enc.scale(data, ends))
     points = enc.mean_points(data).transform_filter(equal("setting", setting))
     points = points.transform_filter("isValid(datum.x)")
@@ -170,43 +166,48 @@ def labelled(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]
 
 def correlation_caption(data: FigureData, means: pd.DataFrame) -> str:
     """Return how to read the figure; name only what is drawn in it."""
-    known = bool(means["low"].notna().any())
-    kinds = sorted(set(means["error_bars"].dropna()))
-    methods = "; ".join(METHODS.get(kind, str(kind)) for kind in kinds)
-    source = f", of means without differences between datasets ({methods})" if methods else ""
-    source = " from the test-set size" if data.one_dataset else source
-    line = means.groupby("setting")["model"].nunique().max() >= FEWEST_MODELS
+    known, one = bool(means["low"].notna().any()), data.one_dataset
+    methods = "".join(METHODS.get(kind, "") for kind in sorted(set(means["error_bars"].dropna())))
+    source = " from the test-set size" if one else methods
+    bars = f"Error bars: 95 % confidence intervals{source}." if known else NO_SIZES if one else ""
+    if not bars and means["se"].notna().any():
+        bars = "Error bars: one standard error."
     bands = bool((data.bands["group"] == "all").any())
-    bars = known or bool(means["se"].notna().any())
-    marks = ["error bars"] * bars + ["band"] * bands + ["rings"] * bool(means["mean_near"].any())
     some_named = not data.interactive and means.groupby("setting").size().max() > MOST_LABELS
-    ringed = tests_caption(data) if data.one_dataset else MEANS_TEST
-    parts = [
-        "Each point is one model." if data.one_dataset else
+    ringed = bool(means["mean_near"].any())
+    marks = ["error bars"] * bars.startswith("Error") + ["band"] * bands + ["rings"] * ringed
+    proportion = data.predictor.scale.name == "proportion"
+    return sentences(
+        "Each point is one model." if one else
         "Each point is one model: its mean log odds of a correct prediction over the datasets "
         "(0.1 more multiplies the odds by 1.1).",
-        f"Error bars: 95 % confidence intervals{source}." if known else
-        NO_SIZES if data.one_dataset else
-        "The means have no intervals" + ("; error bars: one standard error." if bars else "."),
-        LINE_CAPTION if bands else "Line: least squares." if line else "",
-        "" if line else "A line needs at least three models.",
-        f"r: Pearson correlation {of_what(data.predictor)}." if len(data.correlations) else "",
-        ring_caption(ringed) if means["mean_near"].any() else "",
+        bars or "No intervals.",
+        line_caption(data, bands),
+        ring_caption(tests_caption(data) if one else MEANS_TEST) if ringed else "",
         "Named where space permits: extremes and the models farthest from the line."
         if some_named else "",
-        axes_caption(data),
-        others_caption(data.styles_in(means)),
+        "Both axes are on a logit scale (log odds)." if proportion else
+        f"The vertical axis is {'on a logit scale' if one else 'in log odds'}.",
         f"Not drawn while datasets or models are hidden: {joined(marks)}."
         if data.interactive and marks else "",
-    ]  # fmt: skip
+    )  # fmt: skip
+
+
+def sentences(*parts: str) -> str:
+    """Join those sentences that are not empty."""
     return " ".join(filter(None, parts))
 
 
-def axes_caption(data: FigureData) -> str:
-    """Return on which scales the axes are."""
-    if data.predictor.scale.name == "proportion":
-        return "Both axes are on a logit scale (log odds)."
-    return f"The vertical axis is {'on a logit scale' if data.one_dataset else 'in log odds'}."
+def line_caption(data: FigureData, bands: bool, order: str = "") -> str:
+    """Return what lines, bands and r are."""
+    band = "; band: 95 % bootstrap interval over models" if bands else ""
+    lines = f"Line: least squares{band}."
+    if not len(data.correlations):
+        return lines
+    scale = data.predictor.scale
+    what = f"of log odds with {scale.label(data.predictor.label)}"
+    what = "in log odds" if scale.name == "proportion" else what
+    return f"{lines} r: Pearson correlation {what}{order}."
 
 
 def tests_caption(data: FigureData) -> str:
@@ -219,19 +220,12 @@ def ring_caption(test: str) -> str:
     return f"Ringed: not significantly different from the best ({test})."
 
 
-def of_what(predictor: Predictor) -> str:
-    """Return in which coordinates r is computed."""
-    if predictor.scale.name == "proportion":
-        return "in log odds"
-    return f"of log odds with {predictor.scale.label(predictor.label)}"
-
-
-def r_of(data: FigureData, setting: str, group: str) -> list[str]:
+def r_notes(data: FigureData, setting: str, group: str) -> list[str]:
     """Return r of a group of datasets, if it is known; of all of them with its interval."""
     own = data.correlations
     own = own[(own["setting"] == setting) & (own["group"] == group)].head(1)
     own = own if group == "all" else own.assign(low=np.nan, high=np.nan)
-    return [estimate_text("r", row.estimate, row.low, row.high) for row in own.itertuples()]
+    return [r_of(row.estimate, row.low, row.high) for row in own.itertuples()]
 
 
 def band(data: FigureData, setting: str, group: str) -> list[Any]:
@@ -274,8 +268,7 @@ def draw_datasets(data: FigureData) -> Figure:
     cells = data.cells[np.isfinite(data.cells["x"])]
     settings = in_order(cells["setting"])
     several = len(settings) > 1
-    datasets = [name for name in data.datasets if name in set(cells["dataset"])]
-    ringed = bool(cells["near"].any())
+    datasets = data.names_in(cells, "dataset")
     legend = legend_of(data.styles_in(cells))
     if several:
         shapes = [LegendEntry(one.style._replace(colour="var(--soft)")) for one in legend]
@@ -284,7 +277,7 @@ def draw_datasets(data: FigureData) -> Figure:
     return Figure(
         "datasets",
         "Results per dataset",
-        datasets_caption(data, cells, ringed, settings),
+        datasets_caption(data, cells, several),
         [
             Panel(
                 partial(dataset_chart, data, name, several),
@@ -294,14 +287,14 @@ def draw_datasets(data: FigureData) -> Figure:
                 height=210 if len(datasets) <= 4 else 150,
                 notes=[
                     Note(r, data.setting_styles[one].colour if several else "", one)
-                    for one in settings for r in r_of(data, one, name)
+                    for one in settings for r in r_notes(data, one, name)
                 ],
                 dataset=name,
             )
             for name in datasets
         ],
         data,
-        [*legend, *[LegendEntry(RING, "ring")] * ringed],
+        [*legend, *[LegendEntry(RING, "ring")] * bool(cells["near"].any())],
         columns=abreast(len(datasets)),
         narrow=True,
         table="accuracy",
@@ -323,8 +316,7 @@ def dataset_chart(data: FigureData, dataset: str, several: bool, place: PlotArea
     crowded = own["model"].nunique() > CROWD
     drawn = ["log_odds"] if crowded else ["log_odds", "low_odds", "high_odds"]
     ends = enc.domain(own[drawn])
-    title = "Accuracy (logit scale)" if place.left else None
-    axis = enc.odds_axis(title, ends, place.height, upright=True, grid=True)
+    axis = enc.accuracy_axis(ends, place)
     if data.interactive and 1 < own["setting"].nunique() <= MOST_SETTINGS:
         axis.values, axis.tickCount = enc.shown_ticks(own, drawn, place.height), enc.MOST_TICKS
     y = alt.Y("log_odds:Q", scale=enc.scale(data, ends), axis=axis)
@@ -348,32 +340,21 @@ def dataset_chart(data: FigureData, dataset: str, several: bool, place: PlotArea
     )
 
 
-def datasets_caption(
-    data: FigureData, cells: pd.DataFrame, ringed: bool, settings: list[str]
-) -> str:
+def datasets_caption(data: FigureData, cells: pd.DataFrame, several: bool) -> str:
     """Return how to read the figure."""
-    several = len(settings) > 1
     bands = not several and bool(data.bands["group"].isin(cells["dataset"]).any())
-    if not cells["low"].notna().any():
-        bars = NO_SIZES
-    else:
-        few = (cells.groupby("dataset")["model"].nunique() <= CROWD).any()
-        some = "" if cells["low"].notna().all() else ", where known"
-        drawn = "Error bars:" if few or not data.interactive else "Hover to see"
-        bars = f"{drawn} 95 % confidence intervals from the test-set size{some}."
-    parts = [
+    few = (cells.groupby("dataset")["model"].nunique() <= CROWD).any()
+    drawn = "Error bars:" if few or not data.interactive else "Hover to see"
+    some = "" if cells["low"].notna().all() else ", where known"
+    bars = f"{drawn} 95 % confidence intervals from the test-set size{some}."
+    return sentences(
         "Each point is one model.",
-        bars,
-        LINE_CAPTION if bands else "Lines: least squares.",
-        f"r: Pearson correlation {of_what(data.predictor)}"
-        + (", settings in the order of the legend" if several else "") + "."
-        if len(data.correlations) else "",
-        ring_caption(tests_caption(data)) if ringed else "",
+        bars if cells["low"].notna().any() else NO_SIZES,
+        line_caption(data, bands, ", settings in the order of the legend" if several else ""),
+        ring_caption(tests_caption(data)) if cells["near"].any() else "",
         "Each panel has its own vertical axis, on a logit scale labelled in percent.",
-        others_caption(data.styles_in(cells)),
         "Not drawn while models are hidden: band." if data.interactive and bands else "",
-    ]  # fmt: skip
-    return " ".join(filter(None, parts))
+    )
 
 
 def scratch_pairs(cells: pd.DataFrame) -> pd.DataFrame:

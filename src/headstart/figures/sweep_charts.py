@@ -229,7 +229,7 @@ def convergence_chart(data: FigureData, model: str, place: PlotArea) -> Any:
 def draw_sizes(data: FigureData) -> Figure:
     """Draw accuracy against examples per class, one panel per dataset, one line per setting."""
     table = data.dataset_size
-    datasets = [name for name in data.datasets if name in set(table["dataset"])]
+    datasets = data.names_in(table, "dataset")
     settings = in_order(table["setting"])
     few = len(datasets) < 3
     return Figure(
@@ -273,8 +273,7 @@ def size_chart(data: FigureData, dataset: str, place: PlotArea) -> Any:
     title = "Examples per class" if place.lowest else None
     x = alt.X("examples_per_class:Q", scale=sizes, axis=alt.Axis(
         title=title, format="~s", grid=False, labelOverlap="greedy"))  # fmt: skip
-    title = "Accuracy (logit scale)" if place.left else None
-    axis = enc.odds_axis(title, ends, place.height, upright=True, grid=True)
+    axis = enc.accuracy_axis(ends, place)
     y = alt.Y("mean:Q", scale=enc.scale(data, ends), axis=axis)
     hover = {**ABOUT, "dataset": "dataset", "examples_per_class": "examples per class",
              "mean_text": "log odds", "interval": "one standard error"}  # fmt: skip

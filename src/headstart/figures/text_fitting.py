@@ -1,15 +1,13 @@
 """Text in figures: names cut or broken to the room that there is, by the widths of Helvetica."""
 
-import math
 import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 
 from headstart.figures.style import FONT_SIZE
-from headstart.spec.display_names import correlation_label
 
-__all__ = ["elided", "estimate_text", "fitted", "text_width", "wrapped"]
+__all__ = ["elided", "fitted", "text_width", "wrapped"]
 
 # Widths in thousandths of an em, of Helvetica and all fonts that are made to its measure (Arial,
 # Liberation Sans): Adobe's font metrics, 1997.
@@ -141,20 +139,3 @@ def fitted(
     # No letter is narrower than a fifth of the size.
     lengths = range(4, min(len(text), int(5 * most * room / size) + 4) + 1)
     return lines(3 + bisect_left(lengths, True, key=too_long))
-
-
-def estimate_text(symbol: str, estimate: float, low: float, high: float) -> str:
-    """Return a correlation with its interval, if it has one.
-
-    Examples
-    --------
-    >>> estimate_text("r", 0.986, 0.951, 0.9996)
-    'r = 0.986 (95 % interval 0.951 to > 0.999)'
-    >>> estimate_text("r", 0.9998, float("nan"), float("nan"))
-    'r > 0.999'
-    """
-    text = correlation_label(estimate)
-    text = f"{symbol} {text}" if text[0] in "<>" else f"{symbol} = {text}"
-    if math.isfinite(low) and math.isfinite(high):
-        text += f" (95 % interval {correlation_label(low)} to {correlation_label(high)})"
-    return text

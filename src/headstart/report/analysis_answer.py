@@ -9,7 +9,7 @@ terminal.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
@@ -21,15 +21,12 @@ from headstart.report.sentences import (
     ablation_sentence,
     best_sentence,
     best_table,
-    correlation_sentence,
     effects_sentence,
-    family_sentence,
     level_used,
     no_correlation_sentence,
-    other_settings,
     pearson_rows,
+    predictor_sentences,
     setting_pairs,
-    slope_sentence,
     speed_sentences,
     study_sentences,
     wins_clause,
@@ -49,7 +46,7 @@ from headstart.spec.formatting import (
     uncertain,
 )
 
-__all__ = ["Answer", "answer_of"]
+__all__ = ["Answer", "answer_of", "comes_first"]
 
 # From so many models on, how a predictor goes with transfer says more than a list of them.
 MANY_MODELS = 8
@@ -67,6 +64,14 @@ Case = Literal[
 ]
 # A file of results is named by its folder if it has a name that says nothing.
 PLAIN_NAMES = {"headstart", "results", "result", "store", "table", "data"}
+
+
+# The figures that answer a question; they come first.
+SWEEPS, MODELS = ("ablation", "convergence", "dataset-size"), ("models", "settings", "ranks")
+FIRST: dict[Case, Sequence[str]] = {
+    "configurations": SWEEPS, "sweep": SWEEPS, "best": MODELS, "settings": MODELS,
+    "correlation": ("correlation",), "own models": ("correlation",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,11 @@ def answer_of(analysis: Analysis) -> Answer:
     title = f"{name}: {question}" if name else capitalized(question)
     headline, *supporting = [line for line in dict.fromkeys(lines) if line]
     return Answer(case, title, headline, supporting)
+
+
+def comes_first(figure: str, answer: Answer) -> bool:
+    """Return whether a figure, by its name, shows the answer."""
+    return figure in FIRST.get(answer.case, ())
 
 
 def case_of(subject: Analysis) -> Case:
@@ -182,20 +192,7 @@ def best(subject: Analysis) -> Lines:
     first = [best_sentence(one) for one in tables[:MOST_NAMED]]
     differences = differences_sentence(tables[0]) or single_datasets(subject, tables[0])
     lines = [first[0], differences, *wins(subject), *first[1:]]
-    return scope(subject), [*lines, *predictor_lines(subject), *study_sentences(subject)]
-
-
-def predictor_lines(subject: Analysis) -> list[str]:
-    """State how the predictor and transfer correlate, where models suffice for an interval."""
-    rows = pearson_rows(subject)
-    if not rows or not known(rows[0].low):
-        return []
-    return [
-        correlation_sentence(subject),
-        other_settings(subject, rows),
-        family_sentence(rows),
-        slope_sentence(subject),
-    ]
+    return scope(subject), [*lines, *predictor_sentences(subject), *study_sentences(subject)]
 
 
 def wins(subject: Analysis) -> list[str]:
@@ -242,7 +239,7 @@ def correlation(subject: Analysis) -> Lines:
     """State how the predictor and transfer correlate, and what fine-tuning adds."""
     pairs = setting_pairs(subject)
     clauses = [wins_clause(pair) for pair in pairs[:1]]
-    headline, *more = predictor_lines(subject)
+    headline, *more = predictor_sentences(subject)
     lines = [
         "; ".join([headline.removesuffix("."), *clauses]) + ".",
         *more,
@@ -259,7 +256,7 @@ def settings(subject: Analysis) -> Lines:
     lines = [
         *wins(subject),
         *([best_sentence(found), differences_sentence(found)] if found else []),
-        *(predictor_lines(subject) or [no_correlation_sentence(subject)]),
+        *(predictor_sentences(subject) or [no_correlation_sentence(subject)]),
         *study_sentences(subject),
     ]
     pair = setting_pairs(subject)[0]
@@ -327,7 +324,7 @@ def own_models(subject: Analysis) -> Lines:
         if len(by_model) > MOST_NAMED
         else "",
         *([best_sentence(found)] if found else []),
-        *predictor_lines(subject),
+        *predictor_sentences(subject),
         *study_sentences(subject),
     ]
     names = listed([str(name) for name in by_model.index], 2)

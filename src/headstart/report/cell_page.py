@@ -18,7 +18,6 @@ from headstart.deploy.result_details import (
 from headstart.figures import encodings as enc
 from headstart.figures.figure import Figure, Panel
 from headstart.figures.figure_data import FigureData
-from headstart.figures.style import CONFIG
 from headstart.metrics import CalibrationBin
 from headstart.report.page_model import Column, PageTable, filled
 from headstart.report.page_templates import render_page
@@ -62,11 +61,11 @@ def cell_html(details: ResultDetails, pictures: Sequence[MistakePicture]) -> str
     surfaces = validation_surfaces(result)
     curves = [curve_figure(one, i) for i, one in enumerate(surfaces) if not one.column]
     calibration = calibration_figure(details.calibration)
-    charts = {f"{figure.key}-0": figure.specs()[0] for figure in (*curves, calibration)}
     return render_page(
         "cell.html",
         result.trial.title,
-        {"charts": charts, "config": CONFIG},
+        {},
+        figures=[*curves, calibration],
         tables=tables,
         description=f"One result: {result.trial.title}",
         numbers=headline_numbers(result),

@@ -8,8 +8,9 @@ import altair as alt
 import pandas as pd
 
 from headstart.figures.encodings import aria_label, from_row, quoted, tooltips
+from headstart.figures.figure import chart_spec
 from headstart.figures.scatter_charts import embedded, numbers_label
-from headstart.figures.style import CONFIG, Style, class_styles
+from headstart.figures.style import Style, class_styles
 from headstart.report.page_model import Column, PageTable, filled, named
 from headstart.report.page_templates import render_page, write_html
 from headstart.spec.formatting import decimals, number
@@ -51,13 +52,12 @@ def embedding_html(tables: Tables, title: str, source: str) -> str:
     content = {
         "points": rows(images, networks, styles),
         "charts": {f"network-{i}": chart(own, i, names[i]) for i, own in enumerate(networks)},
-        "config": CONFIG,
     }
     return render_page(
         "embedding.html",
         title,
         content,
-        "embedding.js",
+        script="embedding.js",
         description=source,
         source=source,
         panels=[*zip(names, map(numbers_label, separation), strict=True)],
@@ -99,7 +99,7 @@ def chart(own: pd.DataFrame, position: int, name: str) -> dict[str, Any]:
         size=190, fill="none", stroke="var(--ink)", strokeWidth=1.6, aria=False
     )
     params = [alt.param(name="lit", value=""), alt.param(name="picked", value=-1)]
-    spec: dict[str, Any] = (
+    spec = (
         alt.layer(ring, points)
         .add_params(*params)
         .properties(
@@ -107,11 +107,8 @@ def chart(own: pd.DataFrame, position: int, name: str) -> dict[str, Any]:
             height="container",
             description=f"{name}: t-SNE of {len(own)} images",
         )
-        .to_dict()
     )
-    for key in ("config", "$schema"):
-        spec.pop(key, None)
-    return {**spec, "autosize": {"type": "fit", "contains": "padding"}}
+    return {**chart_spec(spec), "autosize": {"type": "fit", "contains": "padding"}}
 
 
 def separation_table(separation: pd.DataFrame) -> PageTable:

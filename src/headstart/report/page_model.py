@@ -8,11 +8,10 @@ text out. Files of data (`data_files`) hold the tidy tables themselves, under th
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from headstart.spec.display_names import in_order, setting_label
+from headstart.spec.display_names import WITH_NAMES, Names, setting_label
 from headstart.spec.formatting import UNKNOWN, decimals, known, number, ranged
 
 if TYPE_CHECKING:
@@ -45,53 +44,12 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Names:
-    """Every setting, dataset and model of any table, in the order of the page.
-
-    Attributes
-    ----------
-    settings
-        In the paper's order.
-    datasets
-        In the order of the table of results.
-    models
-        Sorted by the mean of the first setting, those without a mean last.
-    """
-
-    settings: tuple[str, ...]
-    datasets: tuple[str, ...]
-    models: tuple[str, ...]
-
-    @cached_property
-    def places(self) -> dict[str, dict[str, int]]:
-        """The place of each name by the letter of its filter attribute, ``data-d`` for datasets."""
-        kinds = {"s": self.settings, "d": self.datasets, "m": self.models}
-        found = {kind: {n: i for i, n in enumerate(names)} for kind, names in kinds.items()}
-        return {**found, "o": found["m"], "v": found["s"]}
-
-
-NO_NAMES = Names((), (), ())
+NO_NAMES = Names()
 
 
 def names_of(subject: "Analysis") -> Names:
-    """Collect the names from the cells and the sweeps."""
-    tables = [subject.cells, subject.ablation, subject.convergence, subject.dataset_size]
-
-    def all_of(column: str) -> list[str]:
-        found = [str(name) for table in tables if column in table for name in table[column]]
-        return list(dict.fromkeys(found))
-
-    settings = in_order(all_of("setting"))
-    means = subject.model_means
-    if len(means) and settings:
-        means = means[means.setting == settings[0]].sort_values(
-            ["mean", "model"], ascending=[False, True]
-        )
-    ranked = [str(name) for name in means["model"]] if len(means) else []
-    known = all_of("model")
-    models = dict.fromkeys([name for name in ranked if name in set(known)] + known)
-    return Names(tuple(settings), tuple(all_of("dataset")), tuple(models))
+    """Return the names in the tables of an analysis."""
+    return Names.of({name: getattr(subject, name) for name in WITH_NAMES})
 
 
 @dataclass(frozen=True)
@@ -339,7 +297,7 @@ def digits_wide(text: str) -> float:
 
 def records(table: Any, names: Names, by: str = "") -> list[dict[str, Any]]:
     """Return a table's rows by setting in the order of the page, the highest `by` first."""
-    place = {name: i for i, name in enumerate(names.settings)}
+    place = names.places["setting"]
     rows: list[dict[str, Any]] = table.to_dict("records") if len(table) else []
     if by:
         rows.sort(key=lambda row: -row[by] if known(row[by]) else 0)
@@ -377,8 +335,9 @@ def filter_keys(names: Names, **what: Any) -> dict[str, Any]:
     >>> filter_keys(Names(("linear",), ("food", "pets"), ("a",)), dataset="pets", model="a")
     {'data-d': 1, 'data-m': 0}
     """
-    places = names.places
-    found = {kind[0]: places[kind[0]].get(str(name)) for kind, name in what.items()}
+    second = {"other": "model", "versus": "setting"}
+    found = {kind[0]: names.places[second.get(kind, kind)].get(str(name))
+             for kind, name in what.items()}  # fmt: skip
     return {f"data-{short}": place for short, place in found.items() if place is not None}
 
 

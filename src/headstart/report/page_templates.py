@@ -20,10 +20,12 @@ import vl_convert
 from markupsafe import Markup
 
 from headstart.errors import HeadstartError
+from headstart.figures.figure import Figure
 from headstart.figures.figure_data import packed_column
+from headstart.figures.style import CONFIG
 from headstart.files import replaced, writable_folder
 from headstart.local_cache import default_cache
-from headstart.report.page_model import PageTable
+from headstart.report.page_model import NO_NAMES, Names, PageTable, filter_keys
 from headstart.shown_names import CONTROLS
 
 __all__ = ["bundle", "render_page", "without_direction", "write_html"]
@@ -41,8 +43,11 @@ def render_page(
     template: str,
     title: str,
     payload: Mapping[str, Any],
-    script: str = "page.js",
+    *,
+    figures: Sequence[Figure] = (),
     tables: Sequence[PageTable] = (),
+    names: Names = NO_NAMES,
+    script: str = "page.js",
     **content: Any,
 ) -> str:
     """Render one self-contained page.
@@ -54,22 +59,30 @@ def render_page(
     title
         The page's heading.
     payload
-        What the page's script reads, as JSON.
-    script
-        The page's script, a file among the templates.
+        What the page's script reads, as JSON, beside charts and tables.
+    figures
+        All figures of the page, whose charts its script draws.
     tables
         All tables of the page, which its script sorts, searches and pages.
+    names
+        What the page's filter knows.
+    script
+        The page's script, a file among the templates.
     content
         What the template shows; `description` is the page's meta description.
     """
     templates = environment()
+    charts = {f"{one.key}-{i}": spec for one in figures for i, spec in enumerate(one.specs())}
+    data = {"charts": charts, "config": CONFIG, **payload}
     scripts = [bundle(), templates.get_template(script).render()]
     return templates.get_template(template).render(
         title=title,
         policy=policy(scripts),
         stylesheet=templates.get_template("page.css").render(),
         scripts=scripts,
-        payload=script_data({**payload, "grids": {one.key: table_data(one) for one in tables}}),
+        payload=script_data({**data, "grids": {one.key: table_data(one) for one in tables}}),
+        figures=figures,
+        names=names,
         most_rows=MOST_ROWS,
         version=version("headstart"),
         **content,
@@ -145,6 +158,7 @@ def environment() -> jinja2.Environment:
         finalize=without_direction,
     )
     environment.filters["unbroken"] = unbroken
+    environment.globals["filter_keys"] = filter_keys
     return environment
 
 

@@ -20,16 +20,15 @@ from headstart.report.page_model import (
 )
 from headstart.report.result_tables import correction_sentence
 from headstart.spec.display_names import setting_label
-from headstart.spec.formatting import ERROR_BARS, UNKNOWN, count, decimals, known, listed, number
+from headstart.spec.formatting import ERROR_BARS, UNKNOWN, count, decimals, known, listed
 
 __all__ = [
     "alarms",
-    "data_warnings",
+    "by_dataset",
     "datasets_table",
     "facts",
     "measured",
     "missing_tables",
-    "seeds_sentence",
     "skipped",
     "sources",
     "trials_table",
@@ -82,17 +81,6 @@ def measured(subject: Analysis) -> int:
     lacking = sum(int(source.get("without_accuracy") or 0) for source in subject.sources)
     total = sum(int(n) for n in rows if n) - lacking if rows and all(rows) else 0
     return max(total, len(subject.cells))
-
-
-def seeds_sentence(subject: Analysis) -> str:
-    """Return the number of seeds per cell and their spread; empty if each cell has one."""
-    cells = subject.cells
-    if not (cells.n_seeds > 1).any():
-        return ""
-    few, most = int(cells.n_seeds.min()), int(cells.n_seeds.max())
-    spread = cells.seed_sd[cells.n_seeds > 1].astype(float).median()
-    many = f"{most}" if few == most else f"{few} to {most}"
-    return f"{many} seeds per cell (median SD {number(spread, 3)} in log odds)"
 
 
 def facts(subject: Analysis) -> list[tuple[str, str]]:
@@ -160,44 +148,31 @@ def values_text(column: Iterable[Any]) -> str:
 def alarms(subject: Analysis) -> list[str]:
     """Return warnings: fits that did not converge, images that could not be decoded."""
     found, trials = [], subject.trials
-    if "unconverged" in trials:
-        counts = [int(n) for n in trials.unconverged if known(n) and n > 0]
-        if counts:
-            number = count(sum(counts), "fit")
-            found.append(f"{number} did not converge (in {count(len(counts), 'trial')}).")
-    if "left_out" in trials:
-        lists = [images for images in trials.left_out if isinstance(images, list) and images]
-        if lists:
-            # An image that several trials skipped counts once.
-            number = count(len({image for images in lists for image in images}), "image")
-            found.append(f"{number} could not be decoded (in {count(len(lists), 'trial')}).")
+    counts = [int(n) for n in trials.get("unconverged", ()) if known(n) and n > 0]
+    if counts:
+        fits = count(sum(counts), "fit")
+        found.append(f"{fits} did not converge (in {count(len(counts), 'trial')}).")
+    lists = [images for images in trials.get("left_out", ()) if isinstance(images, list) and images]
+    if lists:
+        # An image that several trials skipped counts once.
+        images = count(len({image for one in lists for image in one}), "image")
+        found.append(f"{images} could not be decoded (in {count(len(lists), 'trial')}).")
     return found
 
 
-def data_warnings(subject: Analysis) -> dict[str, list[str]]:
-    """Return the data warnings per dataset, each once."""
-    trials, found = subject.trials, dict[str, list[str]]()
-    if "data_warnings" not in trials:
-        return found
-    for dataset, lines in zip(trials.dataset, trials.data_warnings, strict=True):
-        for line in lines if isinstance(lines, list) else ():
-            of_dataset = found.setdefault(str(dataset), [])
-            if line not in of_dataset:
-                of_dataset.append(line)
-    return found
+def by_dataset(subject: Analysis, column: str) -> dict[str, list[Any]]:
+    """Return what a column of lists of the trials holds for each dataset, each once."""
+    trials, found = subject.trials, dict[str, dict[Any, None]]()
+    for dataset, items in zip(trials.get("dataset", ()), trials.get(column, ()), strict=False):
+        if isinstance(items, list) and items:
+            found.setdefault(str(dataset), {}).update(dict.fromkeys(items))
+    return {dataset: list(items) for dataset, items in found.items()}
 
 
-def skipped(subject: Analysis) -> list[tuple[str, list[str]]]:
+def skipped(subject: Analysis) -> dict[str, list[str]]:
     """Return the images that could not be decoded, by dataset."""
-    trials, found = subject.trials, dict[str, list[str]]()
-    if "left_out" not in trials:
-        return []
-    for dataset, images in zip(trials.dataset, trials.left_out, strict=True):
-        of_dataset = found.setdefault(str(dataset), [])
-        for _, name in images if isinstance(images, list) else ():
-            if name not in of_dataset:
-                of_dataset.append(name)
-    return [(dataset, names) for dataset, names in found.items() if names]
+    images = by_dataset(subject, "left_out")
+    return {name: [*dict.fromkeys(file for _, file in of)] for name, of in images.items()}
 
 
 def datasets_table(subject: Analysis, names: Names) -> PageTable:
@@ -205,7 +180,7 @@ def datasets_table(subject: Analysis, names: Names) -> PageTable:
     trials, cells = subject.trials, subject.cells
     source = trials if len(trials) else cells
     known_of = source.groupby("dataset", sort=False).first() if len(source) else source
-    warned = data_warnings(subject)
+    warned = by_dataset(subject, "data_warnings")
     rows = [
         {"dataset": name, **known_of.loc[name], "warnings": len(warned.get(name, ()))}
         for name in names.datasets

@@ -6,10 +6,10 @@ from typing import Any
 
 import altair as alt
 
-from headstart.figures.encodings import aria_label, domain, tooltips
+from headstart.figures import encodings as enc
 from headstart.figures.figure import Figure, Panel
 from headstart.figures.figure_data import FigureData
-from headstart.figures.style import CONFIG
+from headstart.figures.text_fitting import elided
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
 from headstart.report.leaderboard import affix_note, affixes
 from headstart.report.page_model import NEVER, Column, PageTable, filled, named
@@ -51,7 +51,6 @@ def write_rank_page(answer: RankAnswer, out: Path) -> Path:
 def rank_html(answer: RankAnswer) -> str:
     """Return the page as HTML, as `write_rank_page` writes it."""
     front = front_figure(answer)
-    key = f"{front.key}-0"
     held_out = answer.held_out
     ranking = rank_table(answer)
     finetuned = finetuned_table(answer) if answer.finetuned else None
@@ -60,14 +59,14 @@ def rank_html(answer: RankAnswer) -> str:
     return render_page(
         "rank.html",
         f"Which backbone for {answer.dataset}?",
-        {"charts": {key: front.specs()[0]}, "config": CONFIG},
+        {},
+        figures=[front],
         tables=[one for one in (ranking, finetuned, classes, not_tried) if one],
         description=answer.sentence,
         answer=answer,
         supporting=supporting(answer),
         numbers=headline_numbers(answer),
         front=front,
-        front_charts=[(key, front.panels[0], {})],
         held_out=held_out,
         tested=test_sentence(held_out) if held_out else "",
         facts=facts(answer),
@@ -249,26 +248,26 @@ def not_tried_table(answer: RankAnswer) -> PageTable:
 
 def front_rows(answer: RankAnswer) -> list[dict[str, Any]]:
     """Return the points of the front; those on fewer images than the best are hollow."""
-    rows = [
-        {
+    rows = []
+    for model in answer.models:
+        partial = model.images < answer.models[0].images
+        colour = "var(--blue)" if model.tied else "var(--grey)"
+        rows.append({
             "model": model.name,
+            "label": elided(model.name),
             "latency": 1e3 * model.cost.latency,
-            "accuracy": 100 * model.accuracy,
-            "low": 100 * model.low,
-            "high": 100 * model.high,
+            **{of: 100 * getattr(model, of) for of in ("accuracy", "low", "high")},
             "front": model.pareto,
             "taken": model.name == answer.recommended,
-            "colour": "var(--blue)" if model.tied else "var(--grey)",
-            "partial": model.images < answer.models[0].images,
+            "partial": partial,
+            "shape": "circle",
+            "colour": colour,
+            "fill": "var(--paper)" if partial else colour,
             "images_text": f"{model.images:,} images",
             "accuracy_text": f"{percent(model.accuracy)} %",
             "interval": ranged(model.low, model.high, IN_PERCENT),
             "latency_text": f"{MILLISECONDS(model.cost.latency)} ms",
-        }
-        for model in answer.models
-    ]
-    for row in rows:
-        row["fill"] = "var(--paper)" if row["partial"] else row["colour"]
+        })  # fmt: skip
     return rows
 
 
@@ -290,59 +289,43 @@ def front_figure(answer: RankAnswer) -> Figure:
 
 def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
     """Return the chart of the front."""
-    data = alt.Data(values=list(rows))
+    points = alt.Chart(alt.InlineData(values=list(rows)))
     x = alt.X(
         "latency:Q",
         title="Latency of one image (ms)",
         scale=alt.Scale(type="log", nice=False, padding=24),
         axis=alt.Axis(grid=False, tickCount=6, format="~r"),
     )
-    reach = domain([row[end] for row in rows for end in ("low", "high")])
+    reach = enc.domain([row[end] for row in rows for end in ("low", "high")])
     y = alt.Y("accuracy:Q", title="Accuracy (%)", scale=alt.Scale(domain=list(reach), nice=False))
-    base = alt.Chart(data)
-    colour = alt.Color("colour:N", scale=None, legend=None)
-    bars = base.mark_rule(strokeWidth=1.2, opacity=0.5).encode(
-        x=x, y=alt.Y("low:Q", title="Accuracy (%)"), y2="high:Q", color=colour
+    hover = {"model": "model", "accuracy_text": "accuracy", "images_text": "measured on",
+             "interval": "95 % interval", "latency_text": "latency"}  # fmt: skip
+    label = ["model", "accuracy_text", "images_text", "latency_text"]
+    marks = enc.symbols(points, x, y, label=label, hover=hover, filled=False, size=80,
+                        strokeWidth=1.6)  # fmt: skip
+    line = points.transform_filter("datum.front").mark_line(
+        interpolate="step-after", stroke="var(--rule)", strokeWidth=1.4, aria=False, tooltip=None
     )
-    front = base.transform_filter("datum.front")
-    line = front.mark_line(
-        interpolate="step-after", stroke="var(--rule)", strokeWidth=1.4, aria=False
-    ).encode(x=x, y=y)
-    hover = tooltips(
-        model="model",
-        accuracy_text="accuracy",
-        images_text="measured on",
-        interval="95 % interval",
-        latency_text="latency",
+    ring = points.transform_filter("datum.taken").mark_point(
+        size=240, fill="none", stroke="var(--ink)", strokeWidth=1.6, aria=False, tooltip=None
     )
-    points = base.mark_point(
-        size=80, opacity=1, strokeWidth=1.6
-    ).encode(
-        x=x, y=y, tooltip=hover,
-        stroke=alt.Stroke("colour:N", scale=None, legend=None),
-        fill=alt.Fill("fill:N", scale=None, legend=None),
-        description=aria_label("model", "accuracy_text", "images_text", "latency_text"),
-    )  # fmt: skip
-    ring = base.transform_filter("datum.taken").mark_point(
-        size=240, fill="none", stroke="var(--ink)", strokeWidth=1.6, aria=False
-    ).encode(x=x, y=y)  # fmt: skip
-    layers = [line, bars, points, ring]
-    labelled = [row for row in rows if row["front"] or row["taken"]]
-    partial = base.transform_filter("datum.partial").mark_text(
-        align="left", baseline="top", dx=7, dy=5, fontSize=11, aria=False
-    ).encode(x=x, y=y, text="images_text:N")  # fmt: skip
-    if sum(row["partial"] for row in rows) <= MOST_LABELS:
-        layers.append(partial)
-    if len(labelled) <= MOST_LABELS:
-        cut = "length(datum.model) > 26 ? slice(datum.model, 0, 13) + '\u2026' + "
-        labels = (
-            base.transform_filter("datum.front || datum.taken")
-            .transform_calculate(label=f"{cut}slice(datum.model, -12) : datum.model")
-            .mark_text(align="left", baseline="bottom", dx=7, dy=-5, fontSize=11, aria=False)
-            .encode(x=x, y=y, text="label:N")
+
+    def texts(which: str, field: str, baseline: str, dy: int) -> list[Any]:
+        few = points.transform_filter(which).mark_text(
+            align="left", baseline=baseline, dx=7, dy=dy, fontSize=11, aria=False, tooltip=None
         )
-        layers.append(labels)
-    return alt.layer(*layers)
+        return [few.encode(x, y, text=f"{field}:N")]
+
+    return alt.layer(
+        line.encode(x, y),
+        enc.error_bars(points, ("low", "high"), x=x, width=1.2, opacity=0.5),
+        marks.encode(enc.from_row(alt.Fill, "fill")),
+        ring.encode(x, y),
+        *texts("datum.partial", "images_text", "top", 5)
+        * (sum(row["partial"] for row in rows) <= MOST_LABELS),
+        *texts("datum.front || datum.taken", "label", "bottom", -5)
+        * (sum(row["front"] or row["taken"] for row in rows) <= MOST_LABELS),
+    )
 
 
 def facts(answer: RankAnswer) -> list[tuple[str, str]]:

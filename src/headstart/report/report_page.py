@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headstart.analysis import Analysis
+from headstart.analysis import Analysis, seeds_said
 from headstart.figures import Figure, page_figures
-from headstart.figures.figure import Panel
 from headstart.figures.figure_data import FigureData
-from headstart.figures.style import CONFIG
 from headstart.report import provenance
-from headstart.report.analysis_answer import answer_of
+from headstart.report.analysis_answer import answer_of, comes_first
 from headstart.report.leaderboard import leaderboard
-from headstart.report.page_model import Names, filter_keys, names_of
+from headstart.report.page_model import Names, names_of
 from headstart.report.page_templates import render_page, without_direction, write_html
 from headstart.report.result_tables import (
     correction_sentence,
@@ -30,9 +28,6 @@ __all__ = ["HtmlPage", "page_html", "write_page"]
 
 Pictures = Mapping[str, Sequence[tuple[str, SmallPicture]]]
 NO_PICTURES: Pictures = {}
-# Which figures are first, by the question that the page answers.
-SWEEPS, MODELS = ("ablation", "convergence", "dataset-size"), ("models", "settings", "ranks")
-FIRST = {"configurations": SWEEPS, "sweep": SWEEPS, "best": MODELS, "settings": MODELS}
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ def page_html(
     answer = answer_of(analysis)
     names = names_of(analysis)
     figures = all_figures(analysis)
-    figures.sort(key=lambda figure: figure.name not in FIRST.get(answer.case, ()))
+    figures.sort(key=lambda figure: not comes_first(figure.name, answer))
     pairs, pairs_left_out = pairs_table(analysis, names)
     boards = leaderboard(analysis, names)
     datasets = provenance.datasets_table(analysis, names)
@@ -87,25 +82,25 @@ def page_html(
         "page.html",
         title or answer.title,
         payload(names, figures),
+        figures=figures,
+        names=names,
         tables=[*boards, datasets, *tests, *missing, pairs, effects, *studies.values(), trials],
         description=answer.headline,
         answer=answer,
-        names=names,
         n_datasets=datasets_meant(names),
-        filters=[(kind, len(of)) for kind, of in labels(names).items()],
-        figures=[(figure, placed(figure, names)) for figure in figures],
         # Where the numbers of a figure stand, for those in the leaderboard.
         links=dict.fromkeys(("accuracy", "ranks", "means"), boards[0].key) if boards else {},
         sources=provenance.sources(analysis),
         digitised=any(source.get("digitised") for source in analysis.sources),
         facts=provenance.facts(analysis),
         alarms=provenance.alarms(analysis),
-        pictures=test_images(pictures, analysis, names),
-        data_warnings=provenance.data_warnings(analysis),
+        pictures={name: pictures[name] for name in names.datasets if pictures.get(name)},
+        n_classes=analysis.trials.groupby("dataset")["n_classes"].max() if pictures else {},
+        data_warnings=provenance.by_dataset(analysis, "data_warnings"),
         skipped=provenance.skipped(analysis),
         n_cells=len(analysis.cells),
         n_measured=provenance.measured(analysis),
-        seeds=provenance.seeds_sentence(analysis),
+        seeds=seeds_said(analysis.cells),
         leaderboard=boards,
         datasets=datasets,
         tests=tests,
@@ -117,18 +112,6 @@ def page_html(
         pairs_left_out=pairs_left_out,
         trials=trials,
     )
-
-
-def test_images(
-    pictures: Pictures, analysis: Analysis, names: Names
-) -> list[tuple[str, Sequence[tuple[str, SmallPicture]], int, dict[str, Any]]]:
-    """Return each dataset with its images, its number of classes and its filter attributes."""
-    n_classes = analysis.trials.groupby("dataset")["n_classes"].max() if pictures else {}
-    return [
-        (name, pictures[name], n_classes.get(name, 0), filter_keys(names, dataset=name))
-        for name in names.datasets
-        if pictures.get(name)
-    ]
 
 
 def datasets_meant(names: Names) -> int:
@@ -149,15 +132,6 @@ def has_intervals(subject: Analysis) -> bool:
     return len(subject.pairwise) > 0 or any(one.difference_low.notna().any() for one in compared)
 
 
-def labels(names: Names) -> dict[str, list[str]]:
-    """Return what can be filtered: the labels of settings, datasets and models."""
-    return {
-        "settings": [setting_label(name) for name in names.settings],
-        "datasets": list(names.datasets),
-        "models": list(names.models),
-    }
-
-
 # The tables of an analysis that figures draw.
 DRAWN = (
     "cells", "model_means", "lines", "correlations", "ranks", "ablation", "convergence", "reached",
@@ -172,34 +146,16 @@ def all_figures(subject: Analysis) -> list[Figure]:
 
 
 def payload(names: Names, figures: list[Figure]) -> dict[str, Any]:
-    """Return the data of the report's script."""
+    """Return the data of the report's script; its labels are those of settings, without signs."""
+    of = {"settings": names.settings, "datasets": names.datasets, "models": names.models}
+    labels = {**of, "settings": [setting_label(name) for name in names.settings]}
     return {
-        "names": {
-            "settings": names.settings,
-            "datasets": names.datasets,
-            "models": names.models,
-        },
+        "names": of,
         # Where they are not the names.
         "labels": {
             kind: text
-            for kind, of in labels(names).items()
-            if (text := list(map(without_direction, of))) != list(getattr(names, kind))
+            for kind, some in labels.items()
+            if (text := list(map(without_direction, some))) != list(of[kind])
         },
         "tables": figures[0].data.page_tables() if figures else {},
-        "charts": {
-            f"{figure.key}-{i}": spec for figure in figures for i, spec in enumerate(figure.specs())
-        },
-        "config": CONFIG,
     }
-
-
-def placed(figure: Figure, names: Names) -> list[tuple[str, Panel, dict[str, Any]]]:
-    """Return each chart of a figure with its key on the page and its filter attributes."""
-    return [
-        (
-            f"{figure.key}-{i}",
-            panel,
-            filter_keys(names, setting=panel.setting, dataset=panel.dataset),
-        )
-        for i, panel in enumerate(figure.panels)
-    ]

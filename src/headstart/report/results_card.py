@@ -13,6 +13,7 @@ from headstart.errors import AnalysisError
 from headstart.figures import available, save
 from headstart.figures.text_fitting import text_width
 from headstart.files import replaced, storage_errors, writable_folder
+from headstart.report.analysis_answer import answer_of, comes_first
 from headstart.report.latex import labels
 from headstart.report.leaderboard import leaderboard
 from headstart.report.page_model import Column, PageCell, PageTable, names_of
@@ -25,8 +26,6 @@ __all__ = ["ResultsCard"]
 MOST_ROWS = 10
 WIDTH, SIZE, LINE, HEAD, GAP = 880.0, 13, 22, 16, 18
 SUFFIXES = ("pdf", "png", "svg")
-# The figure that says most, of those that the tables can give.
-FIGURES = ("correlation", "settings", "ranks", "datasets")
 STYLES = {"best": ' font-weight="bold"', "same": ' text-decoration="underline"'}
 INK, SOFT, RULE = "#1f2328", "#59636e", "#d1d9e0"
 
@@ -35,7 +34,7 @@ class ResultsCard:
     """The reporter of a folder with tables of the best models, and a figure.
 
     ``table`` is the leaderboard of the first setting, ``table-NAME`` that of each other one;
-    ``figure`` is the first of `FIGURES` that there is, none where there is none.
+    ``figure`` is the one that comes first on the page.
     """
 
     label = "Results card"
@@ -84,8 +83,8 @@ class ResultsCard:
             for suffix, content in contents.items():
                 with replaced(target / f"{name}.{suffix}") as temporary:
                     temporary.write_bytes(content)
-        given = available(analysis.tables(), analysis.predictor)
-        if shown := next((one for one in FIGURES if one in given), None):
+        answer, given = answer_of(analysis), available(analysis.tables(), analysis.predictor)
+        for shown in sorted(given, key=lambda name: not comes_first(name, answer))[:1]:
             save(analysis.figure(shown), target / "figure")
 
 

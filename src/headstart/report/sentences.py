@@ -12,7 +12,6 @@ from headstart.spec.display_names import in_order, role
 from headstart.spec.formatting import (
     by_setting,
     capitalized,
-    coefficient,
     coefficient_interval,
     count,
     interval,
@@ -21,6 +20,7 @@ from headstart.spec.formatting import (
     listed,
     number,
     percent,
+    r_of,
     setting_phrase,
     uncertain,
 )
@@ -30,17 +30,13 @@ __all__ = [
     "ablation_sentence",
     "best_sentence",
     "best_table",
-    "correlation_sentence",
     "effects_sentence",
-    "family_sentence",
     "level_used",
     "no_correlation_sentence",
-    "other_settings",
     "pearson_rows",
-    "r_of",
+    "predictor_sentences",
     "setting_pairs",
     "short_configuration",
-    "slope_sentence",
     "speed_sentences",
     "study_sentences",
     "wins_clause",
@@ -51,22 +47,20 @@ __all__ = [
 MOST_PAIRS = 3
 
 
-def correlation_sentence(subject: Analysis) -> str:
-    """State the correlation with the predictor in the first setting that has one; else empty."""
+def predictor_sentences(subject: Analysis) -> list[str]:
+    """State how the predictor and transfer correlate, where models suffice for an interval."""
     rows = pearson_rows(subject)
-    if not rows:
-        return ""
+    if not rows or not known(rows[0].low):
+        return []
     row = rows[0]
     models, datasets = count(int(row.n_models), "model"), count(int(row.n_datasets), "dataset")
     what = f"{subject.predictor.label} and transfer {by_setting(row.setting)}"
-    return f"Across {models} and {datasets}, {what} correlate at {correlation(row)}."
-
-
-def no_correlation_sentence(subject: Analysis) -> str:
-    """State why there is no correlation; empty where there is one."""
-    if pearson_rows(subject):
-        return ""
-    return f"No correlation with {subject.predictor.label}: {no_correlation_reason(subject)}."
+    return [
+        f"Across {models} and {datasets}, {what} correlate at {correlation(row)}.",
+        other_settings(subject, rows),
+        family_sentence(rows),
+        slope_sentence(subject),
+    ]
 
 
 def wins_sentence(pairs: list[Any]) -> str:
@@ -213,48 +207,27 @@ def scope_of(means: Any) -> str:
 def pearson_rows(subject: Analysis) -> list[Any]:
     """Return the defined correlations over all datasets, one row per setting, in order."""
     table = over_all(subject)
-    if not len(table):
-        return []
     table = table[table.estimate.notna() & (table.n_models >= FEWEST_MODELS)]
     by_setting = {row.setting: row for row in table.itertuples(index=False)}
     return [by_setting[setting] for setting in in_order(by_setting)]
 
 
 def over_all(subject: Analysis) -> Any:
+    """Return the Pearson correlations in log odds over all datasets."""
     table = subject.correlations
-    if not len(table):
-        return table
     return table[(table.group == "all") & (table.statistic == "pearson_logit")]
-
-
-def r_of(estimate: float) -> str:
-    """Return r with its sign of equality or inequality.
-
-    Examples
-    --------
-    >>> r_of(0.986), r_of(0.99981)
-    ('r = 0.986', 'r > 0.999')
-    """
-    text = coefficient(estimate)
-    return f"r {text}" if text[0] in "<>" else f"r = {text}"
 
 
 def correlation(row: Any, more: str = "") -> str:
     """Return r with its interval, or with the reason why it has none."""
-    text = r_of(row.estimate)
-    between = coefficient_interval(row.low, row.high)
-    if not between:
-        over = f" ({more})" if more else ""
-        return f"{text}{over}, {no_interval(row)}"
-    between = f"95 % interval {between}{uncertain(row.low, row.high)}"
-    return f"{text} ({'; '.join(filter(None, [between, more]))})"
-
-
-def no_interval(row: Any) -> str:
-    """Return why r has no interval."""
-    if row.n_models < FEWEST_FOR_INTERVAL:
-        return f"no interval: at least {FEWEST_FOR_INTERVAL} models are needed"
-    return "no interval: the correlation is exact, or undefined without one of the models"
+    text, between = r_of(row.estimate), coefficient_interval(row.low, row.high)
+    if between:
+        between = f"95 % interval {between}{uncertain(row.low, row.high)}"
+        return f"{text} ({'; '.join(filter(None, [between, more]))})"
+    few = row.n_models < FEWEST_FOR_INTERVAL
+    why = f"at least {FEWEST_FOR_INTERVAL} models are needed" if few else (
+        "the correlation is exact, or undefined without one of the models")  # fmt: skip
+    return f"{text}{f' ({more})' if more else ''}, no interval: {why}"
 
 
 def other_settings(subject: Analysis, rows: list[Any]) -> str:
@@ -269,24 +242,17 @@ def other_settings(subject: Analysis, rows: list[Any]) -> str:
 
 def scope_text(subject: Analysis, first: Any, row: Any) -> str:
     """Return the models and datasets of a correlation if they differ from those of the first."""
-    counts = count(int(row.n_models), "model"), count(int(row.n_datasets), "dataset")
-    scopes = (
-        names_in_correlation(subject, first.setting),
-        names_in_correlation(subject, row.setting),
-    )
+
+    def names(setting: str) -> tuple[set[str], set[str]]:
+        cells = subject.cells
+        cells = cells[(cells.setting == setting) & cells[subject.predictor.column].notna()]
+        return set(cells["model"]), set(cells["dataset"])
+
     as_many = (row.n_models, row.n_datasets) == (first.n_models, first.n_datasets)
-    if as_many and scopes[0] == scopes[1]:
+    if as_many and names(first.setting) == names(row.setting):
         return ""
-    return f"over {' and '.join(counts)}" + (", not all of them the same" if as_many else "")
-
-
-def names_in_correlation(subject: Analysis, setting: str) -> tuple[set[str], set[str]]:
-    """Return the models and datasets of the correlation over all datasets."""
-    cells = subject.cells
-    if not len(cells):
-        return set(), set()
-    cells = cells[(cells.setting == setting) & cells[subject.predictor.column].notna()]
-    return set(map(str, cells["model"])), set(map(str, cells["dataset"]))
+    over = f"over {count(int(row.n_models), 'model')} and {count(int(row.n_datasets), 'dataset')}"
+    return over + (", not all of them the same" if as_many else "")
 
 
 def family_sentence(rows: list[Any]) -> str:
@@ -334,22 +300,25 @@ def slope_sentence(subject: Analysis) -> str:
     )
 
 
-def no_correlation_reason(subject: Analysis) -> str:
-    """Return why no setting has a correlation: the reason that the analysis noted, if any."""
-    cells = subject.cells
-    if not len(cells) or not cells[subject.predictor.column].notna().any():
-        return f"the table has no {subject.predictor.label}"
-    models = cells[cells[subject.predictor.column].notna()].model.nunique()
-    if models < FEWEST_MODELS:
-        found = count(models, "model")
-        return f"{found} with known {subject.predictor.label}, at least {FEWEST_MODELS} are needed"
-    missing = subject.missing
-    noted = missing[missing.what.astype(str).str.startswith("correlations")].why
-    if len(noted):
-        return "; ".join(dict.fromkeys(str(why) for why in noted))
-    if len(over_all(subject)):
-        return "all models have the same mean"
-    return "means over datasets could not be computed"
+def no_correlation_sentence(subject: Analysis) -> str:
+    """State why no setting has a correlation: as the analysis noted, if it did; else empty."""
+    if pearson_rows(subject):
+        return ""
+    cells, label = subject.cells, subject.predictor.label
+    n = cells[cells[subject.predictor.column].notna()].model.nunique() if len(cells) else 0
+    noted = subject.missing
+    noted = noted[noted.what.astype(str).str.startswith("correlations")].why
+    if not n:
+        why = f"the table has no {label}"
+    elif n < FEWEST_MODELS:
+        why = f"{count(n, 'model')} with known {label}, at least {FEWEST_MODELS} are needed"
+    elif len(noted):
+        why = "; ".join(dict.fromkeys(map(str, noted)))
+    elif len(over_all(subject)):
+        why = "all models have the same mean"
+    else:
+        why = "means over datasets could not be computed"
+    return f"No correlation with {label}: {why}."
 
 
 # How the analysis notes which level of a sweep its other tables use.
@@ -398,7 +367,7 @@ def ends_sentence(table: Any, level: str, noun: str) -> str:
     each = " per class" if level == "examples_per_class" else ""
     many = table.model.nunique() > 1 or ("dataset" in table and table.dataset.nunique() > 1)
     mean = "the mean log odds of what was measured at both" if many else "the log odds"
-    return f"From {low:,g} to {count_text(high, noun)}{each}, {mean} change {joined(clauses)}."
+    return f"From {low:,g} to {high:,g} {noun}s{each}, {mean} change {joined(clauses)}."
 
 
 def speed_sentences(subject: Analysis) -> list[str]:
@@ -436,10 +405,6 @@ def both_ends(table: Any, level: str, low: Any, high: Any) -> Any:
     unit = [name for name in ("model", "dataset") if name in table]
     ends = table[table[level].isin([low, high])].pivot_table("mean", unit, level)
     return ends.dropna() if {low, high} <= set(ends.columns) else ends.iloc[:0]
-
-
-def count_text(n: Any, noun: str) -> str:
-    return count(int(n), noun) if float(n).is_integer() else f"{n:,g} {noun}s"
 
 
 def ablation_sentence(table: Any) -> str:

@@ -1,8 +1,11 @@
-"""Display names of settings in figures, tables and sentences, and their order."""
+"""Display names of settings in figures, tables and sentences; the order of all names."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
-__all__ = ["correlation_label", "in_order", "number_label", "role", "setting_label"]
+__all__ = ["Names", "correlation_label", "in_order", "number_label", "role", "setting_label"]
 
 # Roles in the order of the paper, each with the names that tables in the field give it.
 ROLES = {
@@ -89,3 +92,49 @@ def in_order(settings: Iterable[str]) -> list[str]:
         return roles.index(known) if known else len(roles)
 
     return sorted(dict.fromkeys(settings), key=place)
+
+
+# The tables of an analysis that have names, in the order in which names are collected.
+WITH_NAMES = ("cells", "model_means", "ranks", "ablation", "convergence", "dataset_size")
+
+
+@dataclass(frozen=True)
+class Names:
+    """Every setting, dataset and model of an analysis, in the order of figures and tables.
+
+    Attributes
+    ----------
+    settings
+        In the paper's order.
+    datasets
+        In the order of the table of results.
+    models
+        By their mean in the first setting, the best first; those without a mean last, by name.
+    """
+
+    settings: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, tables: Mapping[str, Any]) -> "Names":
+        """Collect the names of tables, data frames by their names in an analysis."""
+        own = [tables[name] for name in WITH_NAMES if name in tables]
+
+        def found(column: str) -> list[str]:
+            return [str(name) for table in own if column in table for name in table[column]]
+
+        settings, means = in_order(found("setting")), tables.get("model_means")
+        ranked: list[str] = []
+        if means is not None and {"setting", "model", "mean"} <= set(means):
+            means = means[means["setting"].isin(settings[:1])]
+            means = means.sort_values(["mean", "model"], ascending=[False, True])
+            ranked = [str(name) for name in means["model"]]
+        models = dict.fromkeys([*ranked, *sorted(found("model"))])
+        return cls(tuple(settings), tuple(dict.fromkeys(found("dataset"))), tuple(models))
+
+    @cached_property
+    def places(self) -> dict[str, dict[str, int]]:
+        """The place of each name, by kind: ``setting``, ``dataset``, ``model``."""
+        kinds = {"setting": self.settings, "dataset": self.datasets, "model": self.models}
+        return {kind: {n: i for i, n in enumerate(names)} for kind, names in kinds.items()}

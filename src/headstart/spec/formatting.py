@@ -29,6 +29,7 @@ __all__ = [
     "number",
     "p_value",
     "percent",
+    "r_of",
     "ranged",
     "setting_phrase",
     "uncertain",
@@ -125,6 +126,19 @@ def coefficient_interval(low: Any, high: Any) -> str:
     '0.971 to > 0.999'
     """
     return ranged(low, high, coefficient)
+
+
+def r_of(estimate: Any, low: Any = None, high: Any = None) -> str:
+    """Return r with its sign of equality or inequality, and its interval, if it has one.
+
+    Examples
+    --------
+    >>> r_of(0.99981), r_of(0.986, 0.951, 0.9996)
+    ('r > 0.999', 'r = 0.986 (95 % interval 0.951 to > 0.999)')
+    """
+    text, between = coefficient(estimate), coefficient_interval(low, high)
+    text = f"r {text}" if text[0] in "<>" else f"r = {text}"
+    return f"{text} (95 % interval {between})" if between else text
 
 
 def p_value(p: Any) -> str:
