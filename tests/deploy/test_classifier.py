@@ -34,6 +34,9 @@ GREY = np.full((4, 6), 204, np.uint8)
         (GREY, [0.8]),
         (np.stack([GREY] * 3, axis=2), [0.8]),
         (np.zeros((2, 5, 5, 3), np.uint8), [0, 0]),
+        (GREY[..., None], [0.8]),
+        (np.stack([GREY, GREY])[..., None], [0.8, 0.8]),
+        ((one for one in [GREY, GREY]), [0.8, 0.8]),
         # Transparent: shown on white.
         (np.zeros((5, 5, 4), np.uint8), [1]),
         (Image.fromarray(GREY), [0.8]),
@@ -50,6 +53,11 @@ def test_arrays_and_images_of_pillow(given, light):
 def test_files_folders_and_patterns(photos):
     folder = photos / "test"
     (folder / "notes.txt").write_text("no image")
+    # What systems put there.
+    for name in ("__MACOSX/._0.png", ".hidden.png", "dark/.thumbnails/0.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("no image")
+    (folder / "dark" / "again").symlink_to(folder)
     found = classifier()([folder, str(photos / "train" / "light" / "*.png")])
     assert found.predicted == ["dark"] * 3 + ["light"] * 6
     assert Path(found.names[0]).parent.name == "dark"
@@ -103,7 +111,10 @@ def test_several_classes_per_image():
         (np.zeros((2, 2, 2, 2, 3), np.uint8), "image.kind"),
         (np.zeros((0, 4, 3), np.uint8), "image.kind"),
         (np.zeros((8, 8, 5), np.uint8), "image.kind"),
-        (np.zeros((8, 8, 1), np.uint8), "image.kind"),
+        (np.zeros((8, 8, 2), np.uint8), "image.kind"),
+        (np.zeros((2, 8, 8), np.uint8), "image.kind"),
+        (b"a.jpg", "image.kind"),
+        (iter([]), "image.none"),
     ],
 )
 def test_what_is_no_image_is_refused(given, code):
@@ -121,6 +132,8 @@ def test_a_folder_without_images_and_a_pattern_without_match_are_refused(tmp_pat
     names = [str(tmp_path), str(tmp_path / "*.jpg")]
     with refused("image.none", names=names):
         find_images(names)
+    found = classifier()([*names, GREY])
+    assert (found.names, found.broken.keys()) == (("number 2",), set(names))
 
 
 def test_the_command_prints_each_form(cli, photos, monkeypatch, tmp_path):

@@ -1,6 +1,8 @@
 """`rank` from a dataset to an answer, by tiny networks; and its page."""
 
+import html
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,8 +179,11 @@ def test_fine_tuning_is_judged_by_an_interval(tmp_path, own_cache, monkeypatch):
         return find(name, **options)
 
     monkeypatch.setattr(rank_backbones.methods, "find", short)
-    found = ranked(tmp_path, finetune_top=1)
-    (one,) = found.finetuned
+    found = ranked(tmp_path, finetune_top=9)
+    (note,) = found.notes
+    assert f"--finetune-top 9: {len(found.tied)} model" in note
+    one, *others = found.finetuned
+    assert len(others) == len(found.tied) - 1
     assert one.name in {model.name for model in found.tied}
     assert one.difference == pytest.approx(one.accuracy - one.linear)
     assert one.low <= one.difference <= one.high
@@ -265,6 +270,31 @@ def test_broken_images_are_counted_in_all_that_is_written(cli, tmp_path, own_cac
     header, *rows = [line.split(",") for line in cli(*common, "--csv").out.splitlines()]
     (of_winner,) = [row for row in rows if row[0] == record["recommended"]]
     assert int(float(of_winner[header.index("test_left_out")])) == test["left_out"]
+
+
+def test_what_of_the_images_bears_on_the_answer_is_noted_in_all_that_is_written(
+    cli, tmp_path, own_cache
+):
+    """An image in train and test; one in two classes, of which a fold may learn the other."""
+    each = {"dark": 12, "light": 12, "rare": 4}
+    photos = write_folder(tmp_path / "photos", {"train": each, "test": {"dark": 5, "light": 5}})
+    shutil.copy(photos / "train/dark/0.png", photos / "test/dark/9.png")
+    shutil.copy(photos / "train/dark/1.png", photos / "train/light/99.png")
+    page = tmp_path / "rank.html"
+    common = ["rank", photos, "--models", MODELS, "--budget", "10m", "--store", tmp_path / "r.db",
+              "--device", "cpu"]  # fmt: skip
+    shown = " ".join(cli(*common, "--out", page).out.split())
+    notes = json.loads(cli(*common, "--json").out)["notes"]
+    parts = [
+        "fewer images outside the test part",
+        "1 image is in two splits (leakage)",
+        "1 of 3 classes has no test image: 'rare'",
+        "1 image of those that models are chosen on is a copy of another",
+    ]
+    for part in parts:
+        (note,) = [note for note in notes if part in note]
+        assert f"Note: {note[:60]}" in shown
+        assert part[5:] in html.unescape(page.read_text())
 
 
 def test_the_card_of_what_is_made_of_it_says_how_it_was_chosen(tmp_path, answer):

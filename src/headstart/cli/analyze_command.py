@@ -67,10 +67,6 @@ class _AnalyzeOptions:
             metavar="FILE",
         ),
     ] = None
-    pairs: Annotated[
-        bool,
-        typer.Option("--pairs", help="Write all pairs of models, even of more than 100 models."),
-    ] = False
 
 
 def analyze(options: AnalysisFlags, wanted: _AnalyzeOptions) -> None:
@@ -90,7 +86,7 @@ def analyze(options: AnalysisFlags, wanted: _AnalyzeOptions) -> None:
     if out is not None:
         writable_folder(out)
     lines = None if wanted.references is None else read_references(wanted.references)
-    analysis = _analysis(options, against=wanted.against, pairs=wanted.pairs)
+    analysis = _analysis(options, against=wanted.against)
     for part in analysis_tables.summary(analysis):
         console.print(part)
     if wanted.predict is not None:

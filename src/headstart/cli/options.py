@@ -414,11 +414,15 @@ class AnalysisFlags:
         ),
     ] = 10_000
     seed: Annotated[int, typer.Option(help="Random seed of the resamples.", metavar="INTEGER")] = 0
+    pairs: Annotated[
+        bool,
+        typer.Option("--pairs", help="Compare all pairs of models, even of more than 100 models."),
+    ] = False
 
     def keywords(self) -> dict[str, Any]:
         """Return keyword arguments of `headstart.analysis.analyze`, without those of reading."""
         names = ("predictor", "groups", "error_bars", "correction", "weights", "resamples",
-                 "seed")  # fmt: skip
+                 "seed", "pairs")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def reading(self) -> tuple[Any, ...]:

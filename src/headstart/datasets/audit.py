@@ -8,11 +8,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.decode import over_limit
 from headstart.datasets.file_index import Advance, FileIndex
 from headstart.datasets.image_info import ImageInfo
+from headstart.datasets.images import Images
 from headstart.datasets.loading import (
     LoadedDataset,
     clear_loaded,
@@ -40,6 +44,7 @@ __all__ = [
     "audit_images",
     "check_audit",
     "check_images",
+    "count_copies",
     "data_warnings",
     "decoding_notes",
     "published_note",
@@ -387,6 +392,28 @@ def check_images(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> N
     warned = [warning.text for warning in data_warnings(checked)]
     for line in (f"splits: {dataset.split_rule}", *checked.loaded.notes, *warned):
         reporter.note(f"{dataset.name}: {line}")
+
+
+def count_copies(
+    dataset: Dataset, images: Sequence[Images], groups: npt.NDArray[np.int64], cache: Path
+) -> int:
+    """Count the images whose very bytes an earlier image has, of another group.
+
+    Parameters
+    ----------
+    images, groups
+        Parts of the dataset, and the (n,) group of each of their n images.
+    """
+    if not SOURCES[dataset.source].looks:
+        return 0
+    file_index = open_file_index(cache)
+    seen = [one for part in images for one in part.info(file_index)]
+    first: dict[str, int] = {}
+    return sum(
+        first.setdefault(one.sha256, group) != group
+        for one, group in zip(seen, groups.tolist(), strict=True)
+        if not one.problem
+    )
 
 
 def warnings_of(dataset: Dataset, cache: Path) -> list[dict[str, str]]:

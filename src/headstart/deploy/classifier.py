@@ -6,7 +6,7 @@ meet the network as they did when it was measured.
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
@@ -20,6 +20,7 @@ from headstart.context import RunContext
 from headstart.datasets.decode import decode, from_pillow
 from headstart.datasets.images import map_ahead
 from headstart.datasets.samples import UnsupportedSamplesError
+from headstart.datasets.sources.own_files import images_in
 from headstart.deploy.final_network import (
     FinalNetwork,
     final_network,
@@ -71,8 +72,6 @@ FORMAT = 1
 CLASSES = "classes.json"
 ONNX, PROGRAM = "model.onnx", "model.pt2"
 BATCH = 32
-# Files of a folder that are taken for images.
-SUFFIXES = frozenset(Image.registered_extensions()) - {".pdf", ".eps", ".ps", ".mpg", ".mpeg"}
 
 
 @dataclass(frozen=True)
@@ -185,8 +184,9 @@ class Classifier:
         ----------
         images
             A path, a folder (all images in it), a pattern (``photos/*.jpg``), an image of Pillow,
-            an array, or a sequence of these. Arrays are uint8: (height, width) grey, (height,
-            width, 3) RGB, (height, width, 4) RGBA, or (n, height, width, 3 or 4).
+            an array, or several of these in any iterable. Arrays are uint8: (height, width) or
+            (height, width, 1) grey, (height, width, 3) RGB, (height, width, 4) RGBA, or (n,
+            height, width, 1, 3 or 4).
         on_progress
             Called after each batch with the number of images in it.
 
@@ -232,14 +232,16 @@ class ImageFile:
     name
         For a person.
     content
-        A path, or an image of Pillow.
+        A path, an image of Pillow, or why nothing of this name is there.
     """
 
     name: str
-    content: Path | Image.Image
+    content: Path | Image.Image | str
 
     def decode(self, decoding: Decoding) -> Image.Image:
         """Return the image in mode L or RGB; BrokenImageError if it does not decode."""
+        if isinstance(self.content, str):
+            raise BrokenImageError(self.name, self.content)
         if isinstance(self.content, Path):
             with storage_errors(self.content, reading=True):
                 content = self.content.read_bytes()
@@ -264,17 +266,21 @@ def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
 def find_images(images: Any) -> list[ImageFile]:
     """Return the images that a caller names, each once per mention, in the order given.
 
+    A folder without images, and a pattern without matches, count as an image that cannot be
+    decoded where there are others.
+
     Raises
     ------
     DatasetError
         As `Classifier.__call__`.
     """
-    several = isinstance(images, list | tuple)
+    alone = isinstance(images, str | bytes | Path | Image.Image | np.ndarray)
+    given = [images] if alone or not isinstance(images, Iterable) else list(images)
     found = list[ImageFile]()
-    for one in images if several else [images]:
+    for one in given:
         found += _found(one, len(found))
-    if not found:
-        named = [str(one) for one in (images if several else [images])]
+    if all(isinstance(one.content, str) for one in found):
+        named = [str(one) for one in given]
         raise DatasetError(
             f"no images in {', '.join(named)}: expected image files, folders of them, or patterns "
             "that match some"
@@ -293,16 +299,17 @@ def _found(image: Any, number: int) -> list[ImageFile]:
         return [ImageFile(f"number {number}", image)]
     if isinstance(image, np.ndarray):
         pixels = image if image.ndim == 4 else image[None]
-        coloured = image.ndim in (3, 4) and image.shape[-1] in (3, 4)
-        if image.dtype == np.uint8 and image.size and (image.ndim == 2 or coloured):
-            made = [Image.fromarray(one) for one in pixels]
+        banded = image.ndim in (3, 4) and image.shape[-1] in (1, 3, 4)
+        if image.dtype == np.uint8 and image.size and (image.ndim == 2 or banded):
+            grey = image.ndim > 2 and image.shape[-1] == 1
+            made = [Image.fromarray(one[..., 0] if grey else one) for one in pixels]
             return [ImageFile(f"number {number + i}", one) for i, one in enumerate(made)]
         shown = f"an array of {image.dtype}, shape {image.shape}"
     else:
         shown = type(image).__name__
     raise DatasetError(
         f"image number {number} is {shown}: expected a path, an image of Pillow, or uint8 pixels "
-        "(height, width), (height, width, 3 or 4) or (n, height, width, 3 or 4)",
+        "(height, width), (height, width, 1, 3 or 4) or (n, height, width, 1, 3 or 4)",
         code="image.kind",
         number=number,
         found=shown,
@@ -313,12 +320,13 @@ def _files(name: str) -> list[ImageFile]:
     """Return the file of this name, the images in the folder, or all that a pattern matches."""
     path = path_of(name)
     if path.is_dir():
-        with storage_errors(path, reading=True):
-            inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in SUFFIXES)
-        return [ImageFile(str(one), one) for one in inside if one.is_file()]
+        inside = [ImageFile(str(one), one) for one in images_in(path)]
+        return inside or [ImageFile(name, "a folder without images")]
     if not path.exists() and has_magic(name):
-        matches = sorted(glob(str(path), recursive=True))
-        return [each for one in matches for each in _files(one)]
+        matches = [_files(one) for one in sorted(glob(str(path), recursive=True))]
+        return [each for some in matches for each in some] or [
+            ImageFile(name, "no file matches this pattern")
+        ]
     return [ImageFile(name, path)]
 
 

@@ -41,7 +41,7 @@ from headstart.deploy.verify import (
     latency,
     tested_images,
 )
-from headstart.errors import CommandError, ExportError
+from headstart.errors import BrokenImageError, CommandError, ExportError, HeadstartError
 from headstart.files import replaced, sha256_file, storage_errors, writable_folder
 from headstart.models import licence_of
 from headstart.models.saved_networks import load_name
@@ -310,12 +310,13 @@ def _save_onnx(deployed: "DeployedNetwork", file: Path) -> None:
             )
         if written is None:
             raise RuntimeError("nothing was written")
-        written.save(str(file))
     # torch.onnx's errors are of many types, by release.
     except Exception as error:
         text = "\n".join(str(one) for one in (error, error.__cause__, error.__context__) if one)
         names = re.findall(r"(?:aten|torchvision|prims|timm)[.:][\w.:]+", text)
         raise lacking_operators("ONNX", names or [first_line(error)[:200]]) from error
+    with storage_errors(file):
+        written.save(str(file))
 
 
 def _quantize(job: _Job) -> None:
@@ -329,18 +330,28 @@ def _quantize(job: _Job) -> None:
     train = datasets.load(trial.dataset, trial.seed, job.context.cache).train.images
     rows = np.linspace(0, len(train) - 1, min(CALIBRATION_IMAGES, len(train))).astype(np.int64)
     reader = _reader(quantization.CalibrationDataReader, train.take(rows))
-    with _quiet():
-        quantization.quantize_static(
-            str(job.place / ONNX),
-            str(job.place / INT8),
-            reader,
-            quant_format=quantization.QuantFormat.QDQ,
-            # With signed ones five times as many predictions of an EfficientNet-Lite change.
-            activation_type=quantization.QuantType.QUInt8,
-            op_types_to_quantize=["Conv", "Gemm", "MatMul"],
-            nodes_to_exclude=_without_weights(job.place / ONNX),
-            per_channel=True,
-        )
+    try:
+        with _quiet(), storage_errors(job.place / INT8):
+            quantization.quantize_static(
+                str(job.place / ONNX),
+                str(job.place / INT8),
+                reader,
+                quant_format=quantization.QuantFormat.QDQ,
+                # With signed ones five times as many predictions of an EfficientNet-Lite change.
+                activation_type=quantization.QuantType.QUInt8,
+                op_types_to_quantize=["Conv", "Gemm", "MatMul"],
+                nodes_to_exclude=_without_weights(job.place / ONNX),
+                per_channel=True,
+            )
+    except HeadstartError:
+        raise
+    # onnxruntime's and onnx's errors are of many types.
+    except Exception as error:
+        raise ExportError(
+            f"onnxruntime cannot quantize the network ({first_line(error)[:200]}): omit --int8",
+            code="export.not_quantized",
+            reason=first_line(error),
+        ) from error
 
 
 def _without_weights(file: Path) -> list[str]:
@@ -361,10 +372,15 @@ def _reader(base: Any, images: datasets.Images) -> Any:
 
     class Reader(base):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.images = map_ahead(images.decode, range(len(images)))
+            self.images = map_ahead(self.decoded, range(len(images)))
+
+        def decoded(self, row: int) -> Any:
+            # Training images that are skipped for that are in the dataset all the same.
+            with suppress(BrokenImageError):
+                return images.decode(row)
 
         def get_next(self) -> dict[str, Any] | None:
-            image = next(self.images, None)
+            image = next((one for one in self.images if one is not None), None)
             return None if image is None else {"pixels": np.asarray(image.convert("RGB"))[None]}
 
     return Reader()
@@ -374,8 +390,9 @@ def _write_program(job: _Job) -> None:
     import torch
 
     job.context.reporter.stage("exporting to a torch program")
-    with _quiet():
-        torch.export.save(_program(_deployed(job)), str(job.place / PROGRAM))
+    program, file = _program(_deployed(job)), job.place / PROGRAM
+    with _quiet(), storage_errors(file), file.open("wb") as opened:
+        torch.export.save(program, opened)
     job.runners["torch program"] = ProgramRunner(job.place / PROGRAM)
     job.files["torch program"] = PROGRAM
 
@@ -386,7 +403,8 @@ def _write_timm(job: _Job) -> None:
 
     final = job.final
     config = timm_config(job.result.trial.model, final, licence_of(job.result.trial.model))
-    (job.place / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+    with replaced(job.place / "config.json") as temporary:
+        temporary.write_text(json.dumps(config, indent=1), encoding="utf-8")
     job.runners["timm"] = TimmRunner(job.place, final)
     side = final.preprocessing.side
     if side is not None:

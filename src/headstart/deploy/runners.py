@@ -131,7 +131,11 @@ class OnnxRunner:
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> Probabilities:
         """Return (n, K) float32 probabilities of (n, height, width, 3) uint8 pixels."""
-        (found,) = self._session.run(None, {"pixels": pixels})
+        try:
+            (found,) = self._session.run(None, {"pixels": pixels})
+        # An operator that fails on a size, or memory that ends: of many types.
+        except Exception as error:
+            raise _not_run("onnxruntime", pixels, error) from error
         return np.asarray(found, dtype=np.float32)
 
 
@@ -190,9 +194,25 @@ class ProgramRunner:
         """Return (n, K) float32 probabilities of (n, height, width, 3) uint8 pixels."""
         import torch
 
-        with torch.inference_mode():
-            found: Probabilities = self._program(torch.from_numpy(pixels)).numpy()
+        try:
+            with torch.inference_mode():
+                found: Probabilities = self._program(torch.from_numpy(pixels)).numpy()
+        except (RuntimeError, MemoryError) as error:
+            raise _not_run("torch", pixels, error) from error
         return found
+
+
+def _not_run(runtime: str, pixels: npt.NDArray[np.uint8], error: Exception) -> ExportError:
+    """Return the error for a program that fails on an image."""
+    _, height, width, _ = pixels.shape
+    other = "torch" if runtime == "onnxruntime" else "onnx"
+    return ExportError(
+        f"{runtime} fails on an image of {height} x {width} pixels ({first_line(error)[:200]}): "
+        f"export the network with --to {other}, or reduce such images",
+        code="export.not_run",
+        runtime=runtime,
+        size=(height, width),
+    )
 
 
 def _rgb(image: Image.Image) -> npt.NDArray[np.uint8]:

@@ -161,8 +161,8 @@ def rank_images(dataset: Dataset, seed: int, cache: Path) -> RankImages:
     return _cached(dataset.model_dump_json(), seed, cache)
 
 
-def check_classes(dataset: Dataset, images: RankImages, note: Callable[[str], None]) -> None:
-    """Refuse classes that cannot be cross-validated; note those that not all folds test.
+def check_classes(dataset: Dataset, images: RankImages) -> list[str]:
+    """Refuse classes that cannot be cross-validated; return a note of those not all folds test.
 
     Images of one group are in one fold: the groups of a class are what is divided. Where broken
     images are left out, those that decode count; as many are decoded as it takes to know.
@@ -201,11 +201,12 @@ def check_classes(dataset: Dataset, images: RankImages, note: Callable[[str], No
         )
     if few := [name for name, n in zip(dataset.classes, counts, strict=True) if n < FOLDS]:
         shown = ", ".join(few[:5]) + (" ..." if len(few) > 5 else "")
-        note(
-            f"warning: {len(few)} class{'es have' if len(few) > 1 else ' has'} fewer {kind}"
+        return [
+            f"{len(few)} class{'es have' if len(few) > 1 else ' has'} fewer {kind}"
             f"{decoded} outside the test part than the {FOLDS} folds, so not all folds test them: "
             f"{shown}"
-        )
+        ]
+    return []
 
 
 def _groups_per_class(dataset: Dataset, images: RankImages, pictures: Decodable | None) -> Labels:

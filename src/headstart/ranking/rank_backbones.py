@@ -56,6 +56,7 @@ from headstart.ranking.recommendation import (
     rounded_up,
 )
 from headstart.spec import Dataset, Model, Setting, Trial
+from headstart.spec.formatting import count
 from headstart.spec.noun import Noun, first_invalid
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
@@ -68,6 +69,10 @@ DEFAULT_BUDGET = 1800.0
 DEFAULT_TOLERANCE = 0.005
 # Probability that the best candidate is dropped.
 ERROR = 0.05
+# Warnings of the images that say how far the answer can be trusted.
+WARNINGS_OF_ANSWER = frozenset(
+    ("leakage", "label-conflicts", "untested-classes", "similar-classes", "missing-images")
+)
 # Increase it when a change of the code may change what is measured.
 IMPLEMENTATION = 6
 # Steps in the winner's lambdas from the one that the cross-validation prefers to those that are
@@ -183,11 +188,11 @@ def rank(
     context = RunContext(device=device, reporter=reporter, trust=trust)
     results, keep = _checked_places(store, keep_models, context, chosen.precision)
     found, images = _images(dataset, chosen, context)
-    _check(found, images, context)
+    notes = _check(found, images, context)
     own = {**(executor_options or {}), "note": reporter.note}
     with executor_of(workers, device, executor, **own) as opened:
         job = CrossValidation(found, chosen.seed, context, chosen.precision, chosen.max_latency)
-        contest = _Contest(job, images, candidates, budget, opened)
+        contest = _Contest(job, images, candidates, budget, opened, notes)
         contest.run()
         answer = contest.answered(chosen.tolerance)
         raced(answer)
@@ -211,7 +216,11 @@ def _fine_tuned(
     found = fine_tune_leaders(
         leaders, job.dataset, settings, job.seed, store, job.context, executor
     )
-    return replace(answer, finetuned=found)
+    notes = answer.notes
+    if len(leaders) < options.finetune_top:
+        few = f"--finetune-top {options.finetune_top}: {count(len(leaders), 'model')} fine-tuned"
+        notes = (*notes, f"{few}, as no other is tied with the best")
+    return replace(answer, finetuned=found, notes=notes)
 
 
 def _checked_places(
@@ -264,10 +273,26 @@ def _images(name: str, options: RankOptions, context: RunContext) -> tuple[Datas
         ) from error
 
 
-def _check(dataset: Dataset, images: RankImages, context: RunContext) -> None:
-    """Refuse small classes, and now images that would end the test, after the race."""
-    check_classes(dataset, images, context.reporter.note)
+def _check(dataset: Dataset, images: RankImages, context: RunContext) -> tuple[str, ...]:
+    """Refuse small classes, and now images that would end the test, after the race.
+
+    Return what of the images bears on the answer.
+    """
+    notes = check_classes(dataset, images)
+    for note in notes:
+        context.reporter.note(f"warning: {note}")
     datasets.check_images(dataset, context.cache, context.reporter)
+    warned = datasets.warnings_of(dataset, context.cache)
+    notes += [one["text"] for one in warned if one["code"] in WARNINGS_OF_ANSWER]
+    parts = [one.images for one in (images.splits.train, images.splits.validation) if len(one)]
+    if copies := datasets.count_copies(dataset, parts, images.groups, context.cache):
+        notes.append(
+            f"{count(copies, 'image')} of those that models are chosen on "
+            f"{'is a copy of another' if copies == 1 else 'are copies of others'} there, and may "
+            "be tested by a fold that was fitted to the other: accuracies by cross-validation may "
+            "be too high; remove copies"
+        )
+    return tuple(notes)
 
 
 def _dataset(name: str, options: RankOptions, reporter: ProgressReporter) -> Dataset:
@@ -315,7 +340,9 @@ class _Contest:
         candidates: Candidates,
         budget: Budget,
         executor: Executor | None,
+        notes: tuple[str, ...],
     ) -> None:
+        self._notes = notes
         self.job, self._images, self._candidates = job, images, candidates
         self._executor = executor
         self._by_name = {one.model.name: one for one in candidates.available}
@@ -400,7 +427,7 @@ class _Contest:
         top = len(race.levels) - 1
         complete = all(one.level == top for one in race.racers if one.status == "racing")
         sentence = recommendation_sentence(ranked, taken, race.sizes[-1])
-        notes = list[str]()
+        notes = list(self._notes)
         if broken := self._broken[taken.name]:
             notes.append(
                 f"{broken:,} of the {taken.images:,} images that {taken.name} was measured on "

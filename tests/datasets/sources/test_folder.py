@@ -240,6 +240,24 @@ def test_lists_of_splits_beside_class_folders_are_noted(tmp_path, wrapper, files
     assert all(", ".join(f"'{name}'" for name in said) in note for note in raw.notes)
 
 
+@pytest.mark.parametrize(("folders", "table", "told"), [
+    (["img"], "labels.csv", "img"), (["img"], "lists/metadata.jsonl", "img"),
+    (["images/all"], "t.parquet", "all"),
+    # Folders inside are likelier to be the classes.
+    (["pets/cat", "pets/dog"], "labels.csv", ""), (["img"], "notes.txt", ""),
+])  # fmt: skip
+def test_one_folder_of_images_beside_a_table_is_no_class(tmp_path, folders, table, told):
+    photos = tree(tmp_path, *folders)
+    (photos / table).parent.mkdir(exist_ok=True)
+    (photos / table).touch()
+    if not told and table == "notes.txt":
+        assert read(photos).classes == ("img",)
+        return
+    with refused("dataset.one_class", found=told or "pets") as error:
+        read(photos)
+    assert (str(photos / table) in str(error.value)) == bool(told)
+
+
 def test_images_that_icloud_has_are_counted(tmp_path):
     photos = tree(tmp_path, *ANIMALS)
     for name in ("cat/.a.jpg.icloud", "cat/.b.jpg.icloud", "dog/.c.HEIC.icloud", "dog/.DS_Store"):

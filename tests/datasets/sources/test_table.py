@@ -505,6 +505,49 @@ def test_tables_that_are_no_dataset(folder, rows, options, code, found):
     assert str(table) in str(error.value)
 
 
+@pytest.mark.parametrize(("name", "text"), [
+    # As the imagefolder of Hugging Face has it.
+    ("metadata.jsonl", '{"file_name": "0.png", "label": 7}\n\n{"label": 8, "file_name": "1.png"}'),
+    ("t.json", '[{"path": "0.png", "class": "7"}, {"path": "1.png", "class": 8, "more": {}}]'),
+    ("t.json", '{"0.png": "7", "1.png": "8"}'),
+    # Lines in a file called .json; a line separator of Unicode ends none.
+    ("t.json", '{"image": "0.png", "label": "7", "t": "\u2028"}\n{"image": "1.png", "label": "8"}'),
+])  # fmt: skip
+def test_json_tables(folder, name, text):
+    (folder / name).write_text(text, encoding="utf-8")
+    raw = read(folder / name)
+    assert raw.classes == ("7", "8")
+    assert names(raw) == ["0.png", "1.png"]
+
+
+def test_json_lists_are_several_labels(folder):
+    table = folder / "t.json"
+    table.write_text('{"0.png": ["a", "b"], "1.png": [], "2.png": "b"}')
+    raw = read(table)
+    assert raw.classes == ("a", "b")
+    assert raw.parts["all"].labels.tolist() == [[1, 1], [-1, -1], [-1, 1]]
+
+
+@pytest.mark.parametrize(("name", "text", "code"), [
+    ("t.jsonl", '{"path": "0.png", "label": "a"}\n{"path": ', "unreadable"),
+    ("t.jsonl", '["0.png", "a"]', "unreadable"),
+    ("t.json", "", "unreadable"), ("t.json", "3", "unreadable"), ("t.json", "[", "unreadable"),
+    ("t.json", "[" * 100_000, "unreadable"),
+    # COCO's annotations; classes with lists of their images.
+    ("t.json", '{"images": [], "annotations": []}', "unreadable"),
+    ("t.json", '{"a": ["0.png"], "b": ["1.png"]}', "unreadable"),
+    ("t.json", "<!doctype html>", "unreadable"),
+    ("t.json", "[]", "column_missing"), ("t.json", '[{"a": 1}]', "column_missing"),
+    ("t.json", '[{"path": "0.png", "label": {"a": 1}}]', "cell_type"),
+    ("t.json", '[{"path": "0.png", "label": "a"}, {"path": "1.png"}]', "cell_empty"),
+])  # fmt: skip
+def test_json_that_is_no_table(folder, name, text, code):
+    (folder / name).write_text(text)
+    with refused(f"dataset.{code}") as error:
+        read(folder / name)
+    assert str(folder / name) in str(error.value)
+
+
 def test_a_group_is_in_one_part(folder):
     table = write(folder / "t.csv", "path,label,split,g", "0.png,a,train,x", "1.png,b,test,x")
     with refused("dataset.group_split", group="x", parts=("train", "test")):
@@ -537,7 +580,7 @@ def test_a_table_that_is_not_there(tmp_path):
 
 def test_names_of_tables(tmp_path):
     (tmp_path / "odd.csv").mkdir()
-    recognised = ["t.csv", "a/b.TSV", "~/t.parquet", f"{tmp_path}/none.csv"]
+    recognised = ["t.csv", "a/b.TSV", "~/t.parquet", "t.json", "T.JSONL", f"{tmp_path}/none.csv"]
     assert [name for name in recognised if not TableSource().recognises(name)] == []
     others = ["photos", "t.xlsx", "csv", f"{tmp_path}/odd.csv", "data.py:csv"]
     assert [name for name in others if TableSource().recognises(name)] == []

@@ -226,7 +226,7 @@ def _layout(folder: Path) -> _Layout:
         return inside
     _check_not_alike(inner, filled)
     _check_class_folders(inner)
-    _check_not_around(inner, filled)
+    _check_not_around(folder, inner, filled)
     said = "" if inner == folder else f"class folders in {inner.relative_to(folder)}"
     notes = (*_pooled(inner, filled), *_lists_passed_over(folder, inner))
     return _Layout({"all": _classes_in([inner])}, (inner,), said, notes)
@@ -341,9 +341,19 @@ def _check_not_alike(folder: Path, filled: Sequence[str]) -> None:
         )
 
 
-def _check_not_around(folder: Path, filled: Sequence[str]) -> None:
-    """Raise DatasetError for one folder alone around what may be the class folders."""
-    inside = filled_folders(folder / filled[0]) if len(filled) == 1 else []
+def _check_not_around(whole: Path, folder: Path, filled: Sequence[str]) -> None:
+    """Raise DatasetError for one folder alone: around class folders, or beside a table."""
+    if len(filled) != 1:
+        return
+    inside = filled_folders(folder / filled[0])
+    tables = [one for one in _lists_beside(whole, folder) if one.suffix.lower() in SUFFIXES]
+    if len(inside) < 2 and tables:
+        raise DatasetError(
+            f"{folder} has its images in one folder, '{filled[0]}', which would be the only "
+            f"class: if {tables[0].name} says the classes, give {tables[0]}",
+            code="dataset.one_class",
+            found=filled[0],
+        )
     if len(inside) > 1:
         raise DatasetError(
             f"{folder} has one class folder, '{filled[0]}', and at least 2 are needed: if the "
@@ -351,6 +361,19 @@ def _check_not_around(folder: Path, filled: Sequence[str]) -> None:
             code="dataset.one_class",
             found=filled[0],
         )
+
+
+def _lists_beside(folder: Path, inner: Path) -> list[Path]:
+    """Return the lists around the class folders in `inner`, and in folders without images."""
+    around = [place for place in (inner, *inner.parents) if place.is_relative_to(folder)]
+    filled = filled_folders(folder)
+    beside = [folder / name for name in class_folders(folder) if name not in filled]
+    return [
+        path
+        for place in (*around, *beside)
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() in LISTS and is_users(path.name) and path.is_file()
+    ]
 
 
 def _pooled(folder: Path, filled: Sequence[str]) -> tuple[str, ...]:
@@ -364,15 +387,7 @@ def _pooled(folder: Path, filled: Sequence[str]) -> tuple[str, ...]:
 
 def _lists_passed_over(folder: Path, inner: Path) -> tuple[str, ...]:
     """Note files called like splits beside the class folders: somebody has divided the images."""
-    around = [place for place in (inner, *inner.parents) if place.is_relative_to(folder)]
-    filled = filled_folders(folder)
-    beside = [folder / name for name in class_folders(folder) if name not in filled]
-    stems = {
-        path.name: path.stem
-        for place in (*around, *beside)
-        for path in place.iterdir()
-        if path.suffix.lower() in LISTS and is_users(path.name)
-    }
+    stems = {path.name: path.stem for path in _lists_beside(folder, inner)}
     found = read_split_names(stems.values())
     named = {*found.parts.values(), *found.unclear}
     lists = sorted(name for name, stem in stems.items() if stem in named)

@@ -58,7 +58,7 @@ def is_table(stem: str) -> bool:
 
 
 class TableSource(Source):
-    """CSV, TSV and Parquet files. A row is an image."""
+    """CSV, TSV, Parquet and JSON files. A row is an image."""
 
     name = "table"
     options: ClassVar[Mapping[str, str]] = MappingProxyType(

@@ -1,6 +1,7 @@
 """The file of a user's table: columns and cells as text, and the use of each column."""
 
 import csv
+import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,8 +45,8 @@ __all__ = [
 Kind = Literal["value", "list", "image"]
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-PARQUET = ".parquet"
-SUFFIXES = (*SEPARATORS, PARQUET)
+PARQUET, JSON = ".parquet", (".json", ".jsonl")
+SUFFIXES = (*SEPARATORS, PARQUET, *JSON)
 # What stands between cells in files that are called CSV, the usual first.
 SEPARATORS_TRIED = (",", "\t", ";", "|")
 # Of a file, to find out how it is written.
@@ -83,7 +84,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV, TSV or Parquet file.
+    """A CSV, TSV, Parquet or JSON file.
 
     Parameters
     ----------
@@ -106,12 +107,14 @@ class Table:
         DatasetError
             A file of another kind.
         """
-        if not self._is_parquet:
-            return dict.fromkeys(self._frame.columns, "value")
-        return {field.name: _kind(field.type) for field in self._schema}
+        if self._is_parquet:
+            return {field.name: _kind(field.type) for field in self._schema}
+        if self._is_json:
+            return {name: _kind_of_cells(cells) for name, cells in self._records.items()}
+        return dict.fromkeys(self._frame.columns, "value")
 
     def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Read cells as they are in the file: text of CSV and TSV, any type of Parquet.
+        """Read cells as they are in the file: text of CSV and TSV, any type of Parquet and JSON.
 
         Raises
         ------
@@ -119,7 +122,9 @@ class Table:
             A file of another kind; one without rows; a column that is there twice.
         """
         self.check_once(names)
-        if not self._is_parquet:
+        if self._is_json:
+            cells = {name: self._records[name] for name in names}
+        elif not self._is_parquet:
             cells = {name: self._frame[name].tolist() for name in names}
         else:
             import pyarrow.parquet as pq
@@ -136,6 +141,8 @@ class Table:
 
     def check_once(self, names: Sequence[str]) -> None:
         """Raise DatasetError for a column that is there twice."""
+        if self._is_json:
+            return
         written = [self._schema.names] if self._is_parquet else [self._dialect.names, self._frame]
         for name in names:
             if any(list(some).count(name) > 1 for some in written):
@@ -161,6 +168,25 @@ class Table:
     @property
     def _is_parquet(self) -> bool:
         return self.path.suffix.lower() == PARQUET
+
+    @property
+    def _is_json(self) -> bool:
+        return self.path.suffix.lower() in JSON
+
+    @cached_property
+    def _records(self) -> dict[str, list[Any]]:
+        """The columns of a JSON file; what an object lacks is None."""
+        with self._unreadable():
+            content = self.path.read_bytes()
+            self._check_kind(content[:HEAD])
+            text = content.decode(text_encoding(content[:HEAD]))
+            rows = _json_rows(text, lines=self.path.suffix.lower() == ".jsonl")
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        for cells in columns.values():
+            if _kind_of_cells(cells) == "list":
+                cells[:] = [one if isinstance(one, list | None) else [one] for one in cells]
+        return columns
 
     @cached_property
     def _schema(self) -> Any:
@@ -199,7 +225,8 @@ class Table:
 
     def _check_kind(self, head: bytes) -> None:
         """Raise DatasetError for a download that failed, a pointer, an archive."""
-        if kind := kind_of_file(head):
+        kind = kind_of_file(head)
+        if kind and not (self._is_json and kind.startswith("JSON")):
             raise DatasetError(
                 f"{self.path} is no table but {kind}", code="dataset.unreadable", found=kind
             )
@@ -270,6 +297,47 @@ def _cells(text: str, separator: str) -> tuple[str, ...]:
     except csv.Error:
         found = []
     return tuple(name.strip() for name in found)
+
+
+def _json_rows(text: str, *, lines: bool) -> list[dict[str, Any]]:
+    """Read one object per row: a list of objects, one object per line, or one of path -> label.
+
+    Raises
+    ------
+    ValueError
+        Text that is none of these.
+    """
+    found: Any = None
+    if not lines:
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            # Lines of JSON are often called .json.
+            if not error.msg.startswith("Extra data"):
+                raise
+    if found is None:
+        found = [_json_line(line, i) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if isinstance(found, dict) and not any(isinstance(one, dict) for one in found.values()):
+        plain = [one for one in found.values() if not isinstance(one, list)]
+        found = [{"path": k, "label": one} for k, one in found.items()] if plain else found
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        names = f" with {join_names(list(found))}" if isinstance(found, dict) else ""
+        raise ValueError(
+            'expected objects, one per image ({"path": "1.jpg", "label": "cat"}), or one object '
+            f"of paths and labels; found {type(found).__name__}{names}"
+        )
+    return found
+
+
+def _json_line(line: str, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}: {error.msg}") from error
+
+
+def _kind_of_cells(cells: Sequence[Any]) -> Kind:
+    return "list" if any(isinstance(cell, list) for cell in cells) else "value"
 
 
 def _kind(kind: Any) -> Kind:
