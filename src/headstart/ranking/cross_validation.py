@@ -25,6 +25,7 @@ from headstart.methods.linear import KORNBLITH_LAMBDAS
 from headstart.ranking.answer import Cost
 from headstart.ranking.cost import measure_cost, timed_again
 from headstart.spec import Dataset, Model, digest
+from headstart.spec.formatting import count
 from headstart.spec.setting import Precision, Resize
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ __all__ = [
     "RankJob",
     "RankMeasurement",
     "check_classes",
+    "check_rank_images",
     "close_networks",
     "cross_validate",
     "nested_order",
@@ -57,6 +59,10 @@ TOLERANCE = 1e-3
 # The first level has at least so many images, and so many per class.
 FEWEST_IMAGES, FEWEST_PER_CLASS = 30, 2
 RESIZE: Resize = "whole"
+# Warnings of the images that say how far the answer can be trusted.
+WARNINGS_OF_ANSWER = frozenset(
+    ("leakage", "label-conflicts", "untested-classes", "similar-classes", "missing-images")
+)
 # A cross-validation is given up where it seems to take so many times what it may.
 SLACK = 1.2
 # Networks that stay loaded from step to step, and bytes of one that does.
@@ -159,6 +165,33 @@ def rank_images(dataset: Dataset, seed: int, cache: Path) -> RankImages:
             dataset=dataset.name,
         )
     return _cached(dataset.model_dump_json(), seed, cache)
+
+
+def check_rank_images(dataset: Dataset, images: RankImages, context: RunContext) -> tuple[str, ...]:
+    """Refuse small classes, and now images that would end the test, after the race.
+
+    Return notes of what bears on the answer.
+
+    Raises
+    ------
+    StudyError, DatasetError
+        As `check_classes` and `datasets.check_images`.
+    """
+    notes = check_classes(dataset, images)
+    for note in notes:
+        context.reporter.note(f"warning: {note}")
+    datasets.check_images(dataset, context.cache, context.reporter)
+    warned = datasets.warnings_of(dataset, context.cache)
+    notes += [one["text"] for one in warned if one["code"] in WARNINGS_OF_ANSWER]
+    parts = [one.images for one in (images.splits.train, images.splits.validation) if len(one)]
+    if copies := datasets.count_copies(dataset, parts, images.groups, context.cache):
+        notes.append(
+            f"{count(copies, 'image')} of those that models are chosen on "
+            f"{'is a copy of another' if copies == 1 else 'are copies of others'} there, and may "
+            "be tested by a fold that was fitted to the other: accuracies by cross-validation may "
+            "be too high; remove copies"
+        )
+    return tuple(notes)
 
 
 def check_classes(dataset: Dataset, images: RankImages) -> list[str]:

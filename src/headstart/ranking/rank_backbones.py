@@ -39,7 +39,7 @@ from headstart.ranking.cross_validation import (
     RankImages,
     RankJob,
     RankMeasurement,
-    check_classes,
+    check_rank_images,
     close_networks,
     rank_images,
 )
@@ -69,10 +69,6 @@ DEFAULT_BUDGET = 1800.0
 DEFAULT_TOLERANCE = 0.005
 # Probability that the best candidate is dropped.
 ERROR = 0.05
-# Warnings of the images that say how far the answer can be trusted.
-WARNINGS_OF_ANSWER = frozenset(
-    ("leakage", "label-conflicts", "untested-classes", "similar-classes", "missing-images")
-)
 # Increase it when a change of the code may change what is measured.
 IMPLEMENTATION = 6
 # Steps in the winner's lambdas from the one that the cross-validation prefers to those that are
@@ -188,7 +184,7 @@ def rank(
     context = RunContext(device=device, reporter=reporter, trust=trust)
     results, keep = _checked_places(store, keep_models, context, chosen.precision)
     found, images = _images(dataset, chosen, context)
-    notes = _check(found, images, context)
+    notes = check_rank_images(found, images, context)
     own = {**(executor_options or {}), "note": reporter.note}
     with executor_of(workers, device, executor, **own) as opened:
         job = CrossValidation(found, chosen.seed, context, chosen.precision, chosen.max_latency)
@@ -271,28 +267,6 @@ def _images(name: str, options: RankOptions, context: RunContext) -> tuple[Datas
             code="ranking.class_small",
             folds=FOLDS,
         ) from error
-
-
-def _check(dataset: Dataset, images: RankImages, context: RunContext) -> tuple[str, ...]:
-    """Refuse small classes, and now images that would end the test, after the race.
-
-    Return what of the images bears on the answer.
-    """
-    notes = check_classes(dataset, images)
-    for note in notes:
-        context.reporter.note(f"warning: {note}")
-    datasets.check_images(dataset, context.cache, context.reporter)
-    warned = datasets.warnings_of(dataset, context.cache)
-    notes += [one["text"] for one in warned if one["code"] in WARNINGS_OF_ANSWER]
-    parts = [one.images for one in (images.splits.train, images.splits.validation) if len(one)]
-    if copies := datasets.count_copies(dataset, parts, images.groups, context.cache):
-        notes.append(
-            f"{count(copies, 'image')} of those that models are chosen on "
-            f"{'is a copy of another' if copies == 1 else 'are copies of others'} there, and may "
-            "be tested by a fold that was fitted to the other: accuracies by cross-validation may "
-            "be too high; remove copies"
-        )
-    return tuple(notes)
 
 
 def _dataset(name: str, options: RankOptions, reporter: ProgressReporter) -> Dataset:

@@ -46,7 +46,7 @@ from headstart.datasets.sources.own_files import (
     remedy_for,
 )
 from headstart.datasets.sources.table import is_table
-from headstart.datasets.sources.table_columns import SUFFIXES
+from headstart.datasets.sources.table_file import SUFFIXES
 from headstart.datasets.splits import LOOSE, RawDataset, Split
 from headstart.errors import DatasetError
 from headstart.files import name_in_text, path_of, storage_errors

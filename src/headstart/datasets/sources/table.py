@@ -34,15 +34,12 @@ from headstart.datasets.sources.table_columns import (
     FLAGS,
     LABELS,
     PATHS,
-    SUFFIXES,
     Parts,
-    Table,
-    cell_text,
-    filled,
     flag_columns,
     one_of,
     parts_of_rows,
 )
+from headstart.datasets.sources.table_file import SUFFIXES, Table, cell_text, filled
 from headstart.datasets.splits import RawDataset, Split, encode_labels, number_groups
 from headstart.errors import DatasetError
 from headstart.files import name_in_text, path_of, unusable

@@ -1,0 +1,330 @@
+"""The file of a user's table (CSV, TSV, Parquet or JSON): columns and cells as text."""
+
+import csv
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from headstart.datasets.decode import kind_of_file
+from headstart.datasets.naming import column_key, join_names, shorten
+from headstart.errors import DatasetError
+from headstart.files import storage_errors, text_encoding
+
+__all__ = ["SUFFIXES", "Table", "cell_text", "filled"]
+
+Kind = Literal["value", "list", "image"]
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+PARQUET, JSON = ".parquet", (".json", ".jsonl")
+SUFFIXES = (*SEPARATORS, PARQUET, *JSON)
+# What stands between cells in files that are called CSV, the usual first.
+SEPARATORS_TRIED = (",", "\t", ";", "|")
+# Of a file, to find out how it is written.
+HEAD = 1 << 16
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV, TSV, Parquet or JSON file.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    known
+        Names of columns (as `column_key` gives them) by which the separator of a delimited file is
+        recognised.
+    """
+
+    path: Path
+    known: frozenset[str] = frozenset()
+
+    @cached_property
+    def header(self) -> dict[str, Kind]:
+        """The names of the columns, and what their cells are: values, lists, or encoded images.
+
+        Raises
+        ------
+        DatasetError
+            A file of another kind.
+        """
+        if self._is_parquet:
+            return {field.name: _kind(field.type) for field in self._schema}
+        if self._is_json:
+            return {name: _kind_of_cells(cells) for name, cells in self._records.items()}
+        return dict.fromkeys(self._frame.columns, "value")
+
+    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
+        """Read cells as they are in the file: text of CSV and TSV, any type of Parquet and JSON.
+
+        Raises
+        ------
+        DatasetError
+            A file of another kind; one without rows; a column that is there twice.
+        """
+        self.check_once(names)
+        if self._is_json:
+            cells = {name: self._records[name] for name in names}
+        elif not self._is_parquet:
+            cells = {name: self._frame[name].tolist() for name in names}
+        else:
+            import pyarrow.parquet as pq
+
+            # An open file: Arrow takes no name that is not UTF-8.
+            with self._unreadable(), self.path.open("rb") as file:
+                read = pq.ParquetFile(file).read(columns=list(names))
+                cells = {name: read.column(name).to_pylist() for name in names}
+        if names and not cells[names[0]]:
+            raise DatasetError(
+                f"{self.path} has no rows: expected one per image", code="dataset.empty"
+            )
+        return cells
+
+    def check_once(self, names: Sequence[str]) -> None:
+        """Raise DatasetError for a column that is there twice."""
+        if self._is_json:
+            return
+        written = [self._schema.names] if self._is_parquet else [self._dialect.names, self._frame]
+        for name in names:
+            if any(list(some).count(name) > 1 for some in written):
+                raise DatasetError(
+                    f"{self.path} has two columns '{shorten(name)}': rename one",
+                    code="dataset.column_twice",
+                    found=name,
+                )
+
+    def texts(self, name: str) -> list[str]:
+        """Read a column as text, "" where nothing is written."""
+        cells = self.columns([name])[name]
+        return [cell_text(self.path, name, row, cell) for row, cell in enumerate(cells)]
+
+    def filled(self, name: str, what: str) -> list[str]:
+        """Read a column as text, every cell of which has to be filled; `what` it holds."""
+        return filled(self.path, name, self.columns([name])[name], what)
+
+    def listed(self) -> str:
+        """Return the names of the columns for a message, the first of many."""
+        return join_names(list(self.header), most=SHOWN)
+
+    @property
+    def _is_parquet(self) -> bool:
+        return self.path.suffix.lower() == PARQUET
+
+    @property
+    def _is_json(self) -> bool:
+        return self.path.suffix.lower() in JSON
+
+    @cached_property
+    def _records(self) -> dict[str, list[Any]]:
+        """The columns of a JSON file; what an object lacks is None."""
+        with self._unreadable():
+            content = self.path.read_bytes()
+            self._check_kind(content[:HEAD])
+            text = content.decode(text_encoding(content[:HEAD]))
+            rows = _json_rows(text, lines=self.path.suffix.lower() == ".jsonl")
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        for cells in columns.values():
+            if _kind_of_cells(cells) == "list":
+                cells[:] = [one if isinstance(one, list | None) else [one] for one in cells]
+        return columns
+
+    @cached_property
+    def _schema(self) -> Any:
+        import pyarrow.parquet as pq
+
+        with self._unreadable(), self.path.open("rb") as file:
+            self._check_kind(file.read(HEAD))
+            return pq.read_schema(file)
+
+    @cached_property
+    def _dialect(self) -> "_Dialect":
+        with storage_errors(self.path, reading=True), self.path.open("rb") as file:
+            head = file.read(HEAD)
+        self._check_kind(head)
+        return _dialect(head, SEPARATORS[self.path.suffix.lower()], self.known)
+
+    @cached_property
+    def _frame(self) -> Any:
+        import pandas as pd
+
+        dialect = self._dialect
+        # Text as it is written: 'NA' is a country, '007' is not 7.
+        with self._unreadable():
+            frame = pd.read_csv(
+                self.path,
+                sep=dialect.separator,
+                dtype=str,
+                keep_default_na=False,
+                index_col=False,
+                encoding=dialect.encoding,
+                skiprows=dialect.skipped,
+            )
+        if len(dialect.names) == len(frame.columns):
+            frame.columns = pd.Index(dialect.names)
+        return frame.rename(columns=lambda name: str(name).strip())
+
+    def _check_kind(self, head: bytes) -> None:
+        """Raise DatasetError for a download that failed, a pointer, an archive."""
+        kind = kind_of_file(head)
+        if kind and not (self._is_json and kind.startswith("JSON")):
+            raise DatasetError(
+                f"{self.path} is no table but {kind}", code="dataset.unreadable", found=kind
+            )
+
+    @contextmanager
+    def _unreadable(self) -> Iterator[None]:
+        """Turn what pandas and pyarrow raise on a file of another kind into one line."""
+        import pandas as pd
+        import pyarrow as pa
+
+        kind = self.path.suffix[1:].upper()
+        try:
+            with storage_errors(self.path, reading=True), warnings.catch_warnings():
+                # That cells are lost is only a warning there.
+                warnings.simplefilter("error", pd.errors.ParserWarning)
+                yield
+        except UnicodeError as error:
+            raise DatasetError(
+                f"{self.path} cannot be read as {kind}: its text is not UTF-8 ({error}): save it "
+                "as UTF-8",
+                code="dataset.unreadable",
+            ) from error
+        except (
+            ValueError,
+            pa.ArrowException,
+            pd.errors.ParserWarning,
+            RecursionError,
+            OverflowError,
+        ) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise DatasetError(
+                f"{self.path} cannot be read as {kind}: {reason}", code="dataset.unreadable"
+            ) from error
+
+
+@dataclass(frozen=True)
+class _Dialect:
+    """How a delimited file is written: `skipped` lines, then the line of the columns' names."""
+
+    encoding: str
+    separator: str
+    skipped: int
+    names: tuple[str, ...]
+
+
+def _dialect(head: bytes, usual: str, known: frozenset[str]) -> _Dialect:
+    encoding = text_encoding(head)
+    lines = head.decode(encoding, errors="replace").splitlines()
+    # Spreadsheets name the separator in a line of its own: sep=;
+    if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == len("sep=") + 1:
+        separator = lines[0][-1]
+        return _Dialect(encoding, separator, 1, _cells("\n".join(lines[1:]), separator))
+    text = "\n".join(line for line in lines[:SHOWN] if line.strip())
+    order = dict.fromkeys((usual, *SEPARATORS_TRIED))
+
+    def rank(separator: str) -> tuple[int, bool]:
+        names = _cells(text, separator)
+        return len({column_key(name) for name in names} & known), len(names) > 1
+
+    separator = max(order, key=rank)
+    return _Dialect(encoding, separator, 0, _cells(text, separator))
+
+
+def _cells(text: str, separator: str) -> tuple[str, ...]:
+    """Take the first line apart."""
+    try:
+        found = next(csv.reader(text.splitlines(keepends=True), delimiter=separator), [])
+    except csv.Error:
+        found = []
+    return tuple(name.strip() for name in found)
+
+
+def _json_rows(text: str, *, lines: bool) -> list[dict[str, Any]]:
+    """Read one object per row: a list of objects, one object per line, or one of path -> label.
+
+    Raises
+    ------
+    ValueError
+        Text that is none of these.
+    """
+    found: Any = None
+    if not lines:
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            # Lines of JSON are often called .json.
+            if not error.msg.startswith("Extra data"):
+                raise
+    if found is None:
+        found = [_json_line(line, i) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if isinstance(found, dict) and not any(isinstance(one, dict) for one in found.values()):
+        plain = [one for one in found.values() if not isinstance(one, list)]
+        found = [{"path": k, "label": one} for k, one in found.items()] if plain else found
+    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+        names = f" with {join_names(list(found))}" if isinstance(found, dict) else ""
+        raise ValueError(
+            'expected objects, one per image ({"path": "1.jpg", "label": "cat"}), or one object '
+            f"of paths and labels; found {type(found).__name__}{names}"
+        )
+    return found
+
+
+def _json_line(line: str, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}: {error.msg}") from error
+
+
+def _kind_of_cells(cells: Sequence[Any]) -> Kind:
+    return "list" if any(isinstance(cell, list) for cell in cells) else "value"
+
+
+def _kind(kind: Any) -> Kind:
+    import pyarrow as pa
+
+    if any(is_list(kind) for is_list in (pa.types.is_list, pa.types.is_large_list)):
+        return "list"
+    if pa.types.is_fixed_size_list(kind):
+        return "list"
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return "image"
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return "image"
+    return "value"
+
+
+def cell_text(path: Path, column: str, row: int, value: Any) -> str:
+    """Return a cell's text without the blanks around it; "" where there is nothing."""
+    if value is None or value != value:  # NaN is not itself
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, str | int | float):
+        raise DatasetError(
+            f"{path}: column '{column}' holds a value of type {type(value).__name__} in data row "
+            f"{row + 1}: expected text or numbers",
+            code="dataset.cell_type",
+            found=type(value).__name__,
+        )
+    return str(value).strip()
+
+
+def filled(path: Path, column: str, cells: Sequence[Any], what: str) -> list[str]:
+    """Return the text of a column, every cell of which has to be filled."""
+    texts = [cell_text(path, column, row, cell) for row, cell in enumerate(cells)]
+    if "" in texts:
+        raise DatasetError(
+            f"{path}: data row {texts.index('') + 1} has no {what} (column '{column}'; "
+            f"{texts.count(''):,} of {len(texts):,} rows have none): fill it in or remove the row",
+            code="dataset.cell_empty",
+            found=texts.index("") + 1,
+        )
+    return texts
