@@ -103,12 +103,18 @@ def place(
             chosen[i] = (fixed[i] + meeting(anchors[i], boxes[i], anchors[rest], there)).argmin()
         if (chosen == before).all():
             break
-    # Of any two that still overlap the costlier is left out.
-    found: list[Floats | None] = [None] * len(anchors)
+    return without_overlaps(boxes, fixed, chosen, order, dearest)
+
+
+def without_overlaps(
+    boxes: Floats, costs: Floats, chosen: NDArray[np.intp], order: Sequence[int], dearest: float
+) -> list[Floats | None]:
+    """Return the box chosen for each label; of two that still overlap, the cheaper one."""
+    found: list[Floats | None] = [None] * len(boxes)
     kept = NO_BOXES
-    for i in sorted(order, key=lambda i: fixed[i, chosen[i]]):
+    for i in sorted(order, key=lambda i: costs[i, chosen[i]]):
         box = boxes[i, chosen[i]]
-        if fixed[i, chosen[i]] < dearest and not overlaps(box[None], kept).any():
+        if costs[i, chosen[i]] < dearest and not overlaps(box[None], kept).any():
             kept = np.vstack([kept, box])
             found[i] = box
     return found
