@@ -20,26 +20,11 @@ from filelock import SoftFileLease, Timeout
 from headstart.errors import DiskFullError, HeadstartError, NotWritableError, StorageError
 
 __all__ = [
-    "Appender",
-    "Lock",
-    "check_free_space",
-    "locked",
-    "md5_file",
-    "name_from_text",
-    "name_in_text",
-    "path_of",
-    "read_toml",
-    "refuse_folder",
-    "replaced",
-    "sha256_file",
-    "sha256_start",
-    "split_names",
-    "storage_errors",
-    "text_encoding",
-    "unusable",
-    "without_credentials",
-    "writable_folder",
-]
+    "Appender", "Lock", "check_free_space", "disk_full", "free_bytes", "locked", "md5_file",
+    "name_from_text", "name_in_text", "path_of", "read_toml", "refuse_folder", "replaced",
+    "sha256_file", "sha256_start", "split_names", "storage_errors", "text_encoding", "unusable",
+    "without_credentials", "writable_folder",
+]  # fmt: skip
 
 OPTION = re.compile(r"\?(?=[a-z_]+=)")
 SYNC_SECONDS = 5.0
@@ -193,10 +178,7 @@ def storage_error(path: Path, error: OSError, *, reading: bool = False) -> Stora
     """Name the StorageError that says what `error` means for `path`."""
     shown = name_in_text(str(path))
     if error.errno in FULL:
-        return DiskFullError(
-            f"no space left to write {shown}: free some space (or choose another folder) "
-            "and run the same command again to resume"
-        )
+        return disk_full(path)
     if error.errno in FORBIDDEN and reading:
         return StorageError(
             f"cannot read {shown} ({error.strerror}): ask its owner for permission to read it, or "
@@ -218,6 +200,24 @@ def storage_error(path: Path, error: OSError, *, reading: bool = False) -> Stora
     return StorageError(
         f"cannot use {shown}: {error.strerror or error}", code="storage.unusable", path=shown
     )
+
+
+def disk_full(path: Path) -> DiskFullError:
+    """Return the error for a file or folder that there is no space for."""
+    shown = name_in_text(str(path))
+    return DiskFullError(
+        f"no space left to write {shown} ({free_bytes(path) / 1e6:,.1f} MB free): free some space, "
+        "or choose another folder, and run the same command again to resume",
+        path=shown,
+    )
+
+
+def free_bytes(path: Path) -> int:
+    """Return the bytes that are free to us on the disk where a path is or will be."""
+    existing = path.absolute()
+    while not os.path.exists(existing):
+        existing = existing.parent
+    return shutil.disk_usage(existing).free
 
 
 def _no_file(path: Path, kind: str) -> StorageError:
@@ -253,10 +253,7 @@ def check_free_space(
 
     `what` says what they are needed for, `remedy` what to do if no space can be freed.
     """
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    free = shutil.disk_usage(existing).free
+    free = free_bytes(folder)
     if free < needed:
         raise DiskFullError(
             f"{folder} needs {needed / 1e6:,.0f} MB for {what}, {free / 1e6:,.0f} MB are free: "

@@ -135,11 +135,12 @@ def test_what_a_study_needs_and_how_far_it_is(tmp_path):
     harmless("\n".join(shown))
     trial = renamed(make_result().trial, model=HOSTILE, dataset=HOSTILE)
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    running = RunningTrial(trial, HOSTILE, 1, since, 0, 1)
+    running = RunningTrial(trial, HOSTILE, 1, since, 0, 1, 500, 3, 1)
     failed = (trial, Failure(error=HOSTILE))
     status = StudyStatus(3, 0, (running,), (failed,), 1, None, None, 0.0)
-    assert len(lines(status)) == 4
-    assert not [line for line in lines(status) if "\n" in line]
+    shown = lines(status, absent=HOSTILE)
+    assert len(shown) == 5
+    assert not [line for line in shown if "\n" in line]
 
 
 def test_the_cache(cli, own_cache):

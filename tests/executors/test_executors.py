@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -135,6 +136,25 @@ def test_stopping_ends_what_runs(executor_name, tmp_path):
 def test_a_worker_has_the_threads_that_are_asked_for(executor_name):
     with open_executor(executor_name, 1, cpus_per_worker=1) as executor:
         assert list(executor.map(engines.threads, [0])) == [(0, 1)]
+
+
+def test_where_items_of_a_group_run(executor_name, tmp_path):
+    places = []
+    with open_executor(executor_name, 1) as executor:
+
+        def look(_) -> None:
+            places.extend(executor.places("trial"))
+            assert executor.places("another") == []
+            (tmp_path / "go").touch()
+
+        mapped = executor.map(engines.hold, [str(tmp_path)], look, group=("data", "trial"))
+        ((_, worker),) = mapped
+        assert executor.places("trial") == []
+    (place,) = places
+    if executor_name == "slurm":
+        assert place.startswith("Slurm job ")
+    else:
+        assert place == f"{socket.gethostname()}, process {worker}"
 
 
 def test_a_worker_that_is_starting_does_not_end_by_ctrl_c():

@@ -1,14 +1,13 @@
 """Stores in a file: what SQLite's backend alone has to hold."""
 
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from headstart.errors import DiskFullError, NotWritableError
 from headstart.store import ResultStore, results, sqlite
 from headstart.store.check import check_store
 from processes import Forked, limit_file_size
@@ -103,11 +102,10 @@ def test_a_disk_that_fills_up_while_a_result_is_stored(tmp_path, request, n_byte
         preexec_fn=lambda: limit_file_size(n_bytes),
     )
     assert full.returncode == 1
-    # The first file of predictions does not fit, or the database.
-    said = (
-        r"(DiskFullError: no space left|StoreError: cannot use .*check that the disk .* has space)"
-    )
-    assert re.search(said, full.stderr), full.stderr
+    # The first file of predictions does not fit, or the database; the disk itself has space, which
+    # is said.
+    said = r"(DiskFullError: no space left|StoreError: cannot use .*results.db: disk I/O error)"
+    assert re.search(rf"{said}.*[\d.,]+ MB free\)", full.stderr), full.stderr
     # With space, the same work completes.
     again = Forked(WRITER, *arguments)
     assert (again.communicate(), again.returncode) == (("", ""), 0)
@@ -147,9 +145,29 @@ def test_a_folder_that_cannot_be_written_is_refused():
         ResultStore("/proc/headstart/results.db", create=True).make()
 
 
-@pytest.mark.parametrize(("cause", "kind"), [
-    ("database or disk is full", DiskFullError),
-    ("attempt to write a readonly database", NotWritableError),
+@pytest.mark.parametrize(("cause", "free", "code"), [
+    ("database or disk is full", 10**10, "storage.full"),
+    ("attempt to write a readonly database", 10**10, "storage.not_writable"),
+    # The log, or its index, cannot grow.
+    ("disk I/O error", 3000, "storage.full"),
+    ("disk I/O error", 32 * 10**9, "store.sqlite"),
 ])  # fmt: skip
-def test_what_sqlite_says_is_said_in_words(cause, kind):
-    assert isinstance(sqlite.storage_error(Path("x.db"), cause), kind)
+def test_what_sqlite_says_is_said_in_words(cause, free, code, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    # In a folder that is not there yet.
+    error = sqlite.storage_error(tmp_path / "new" / "x.db", cause, "SQLITE_IOERR_SHMSIZE")
+    assert error.code == code
+    if "disk" in cause:
+        assert f"{free / 1e6:,.1f} MB free" in str(error)
+
+
+def test_stores_share_what_is_compiled(tmp_path):
+    def claimed(name: str) -> int:
+        with ResultStore(tmp_path / name, create=True).claim("k", wait=False):
+            pass
+        return sqlite._compiled.cache_info().misses
+
+    compiled = claimed("first.db")
+    assert {claimed(f"{number}.db") for number in range(5)} == {compiled}
+    assert sqlite._compiled.cache_info().maxsize

@@ -1,10 +1,13 @@
 """How far a study is, from its store alone."""
 
+import socket
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from headstart import methods
+from headstart.cli.status_command import lines
 from headstart.errors import DatasetError
 from headstart.spec import Candidate, Failure, Measurement
 from headstart.store import ResultStore
@@ -110,12 +113,35 @@ def test_a_failure_has_its_code_or_its_place():
     assert found.pid
 
 
+def test_a_trial_that_takes_far_longer_than_its_like_is_shown_as_slow(cli, tmp_path, monkeypatch):
+    store = ResultStore(tmp_path / "r.db", create=True)
+    found = trials(5)
+    for result in found[:3]:
+        store.add(result.model_copy(update={"seconds": {"select": 0.001}}))
+    slow, key = found[3].trial, found[3].trial.key
+    asked = [result.trial for result in found]
+    with store.claim(key, wait=False), store.claim(found[4].trial.key, wait=False):
+        # A minute is given to any.
+        assert not any(one.is_late for one in study_status(asked, store).running)
+        monkeypatch.setenv("HEADSTART_SLOW_SECONDS", "0")
+        time.sleep(0.05)
+        status = study_status(asked, store)
+    assert [one.is_late for one in status.running] == [True, True]
+    (one, _) = status.running
+    assert (one.trial, one.n_alike, one.longest) == (slow, 3, 0.001)
+    assert 0.04 < one.elapsed < 60
+    said = lines(status)
+    assert "2 running (2 slow)" in said[0]
+    assert said[-2].startswith(f"slow     {slow.title}: {socket.gethostname()}, process ")
+    assert said[-2].endswith("; 3 trials of setting linear took 0:00:00 at most)")
+
+
 def test_the_command(cli, tmp_path):
     where = ("--store", tmp_path / "r.db", "--models", "efficientnet_lite0", "--datasets", "digits")
     outcome = cli("status", *where, "--limit", 100, "--settings", "linear,knn")
     assert outcome.out.splitlines() == [
         "0 of 2 trials done, 0 running, 0 failed, 2 waiting",
-        "no run is under way: run the study to go on",
+        f"no store at {tmp_path / 'r.db'} yet: run the study to begin",
         "0.00 device-hours so far",
     ]
     assert not (tmp_path / "r.db").exists()

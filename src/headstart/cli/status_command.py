@@ -2,13 +2,16 @@
 
 import json as json_module
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headstart.cli.options import DEFAULT_STORE, JsonFlag, StoreOption, StudyOptions
-from headstart.cli.output import echo
+from headstart.cli.output import console, echo
 
 if TYPE_CHECKING:
     from headstart.study import StudyStatus
@@ -55,28 +58,49 @@ def status(
     except DatasetMissingError:
         # On this machine: the store knows those that a run has measured.
         trials, n_trials = known_trials(study, results, default_cache())
-    while True:
-        if n_trials is not None and n_trials > len(trials):
-            trials, n_trials = known_trials(study, results, default_cache())
-        found = study_status(trials, results, n_trials)
-        if json:
-            echo(json_module.dumps(_record(found), indent=1))
-        else:
-            echo("\n".join(lines(found, price)))
-        if not watch or found.n_done + len(found.failed) == found.n_trials:
-            return
-        time.sleep(WATCH_SECONDS)
-        if not json:
-            echo("")
+    with _screen(watch=watch and not json) as show:
+        while True:
+            if n_trials is not None and n_trials > len(trials):
+                trials, n_trials = known_trials(study, results, default_cache())
+            found = study_status(trials, results, n_trials)
+            if json:
+                show(json_module.dumps(_record(found), indent=1))
+            else:
+                absent = "" if results.exists() else results.name
+                show("\n".join(lines(found, price, absent=absent)))
+            if not watch or found.n_done + len(found.failed) == found.n_trials:
+                return
+            time.sleep(WATCH_SECONDS)
 
 
-def lines(found: "StudyStatus", price: float | None = None) -> list[str]:
-    """Return how far a study is, a line for each thing."""
+@contextmanager
+def _screen(*, watch: bool) -> Iterator[Callable[[str], None]]:
+    """Return what shows a text: in the place of the one before on a terminal, else below it."""
+    if not watch:
+        yield echo
+        return
+    if console.is_terminal:
+        from rich.live import Live
+        from rich.text import Text
+
+        with Live(console=console, auto_refresh=False) as live:
+            yield lambda text: live.update(Text(text), refresh=True)
+        return
+    yield lambda text: echo(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n{text}\n")
+
+
+def lines(found: "StudyStatus", price: float | None = None, *, absent: str = "") -> list[str]:
+    """Return how far a study is, a line for each thing.
+
+    `absent` names the store if there is none.
+    """
     from headstart.cli.progress import duration
     from headstart.shown_names import one_line
 
+    n_late = sum(one.is_late for one in found.running)
     said = [
-        f"{found.n_done} of {found.n_trials} trials done, {len(found.running)} running, "
+        f"{found.n_done} of {found.n_trials} trials done, {len(found.running)} running"
+        f"{f' ({n_late} slow)' if n_late else ''}, "
         f"{len(found.failed)} failed, {found.n_waiting} waiting"
     ]
     if found.per_hour is not None:
@@ -85,16 +109,26 @@ def lines(found: "StudyStatus", price: float | None = None) -> list[str]:
     if found.seconds_left is not None and left:
         by_one = "" if found.running else ", one trial at a time"
         said.append(f"{duration(found.seconds_left)} left{by_one}")
-    if left and not found.running:
+    if absent:
+        said.append(one_line(f"no store at {absent} yet: run the study to begin"))
+    elif left and not found.running:
         said.append("no run is under way: run the study to go on")
     spent = f"{found.seconds_spent / 3600:,.2f} device-hours so far"
     if price is not None:
         spent += f", {price * found.seconds_spent / 3600:,.2f} at {price:g} an hour"
     said.append(spent)
-    for one in found.running[:SHOWN]:
+    # Those first that somebody has to look at.
+    for one in sorted(found.running, key=lambda one: not one.is_late)[:SHOWN]:
         where = f"{one.host}, process {one.pid}, since {one.since:%Y-%m-%d %H:%M:%S} UTC"
         count = f"{one.measured} of {one.planned} candidates, " if one.planned > 1 else ""
-        said.append(one_line(f"running  {one.trial.title}: {count}{where}"))
+        took = f" ({duration(one.elapsed)})"
+        if one.is_late:
+            took = (
+                f" ({duration(one.elapsed)}; {one.n_alike} trials of setting "
+                f"{one.trial.setting.name} took {duration(one.longest)} at most)"
+            )
+        word = "slow   " if one.is_late else "running"
+        said.append(one_line(f"{word}  {one.trial.title}: {count}{where}{took}"))
     for trial, failure in found.failed[:SHOWN]:
         said.append(one_line(f"failed   {trial.title}: {failure.error}"))
     more = max(0, len(found.running) - SHOWN) + max(0, len(found.failed) - SHOWN)
@@ -117,6 +151,9 @@ def _record(found: "StudyStatus") -> dict[str, Any]:
             "since": one.since.isoformat(),
             "measured": one.measured,
             "planned": one.planned,
+            "elapsed": one.elapsed,
+            "longest": one.longest if one.n_alike else None,
+            "slow": one.is_late,
         }
         for one in found.running
     ]

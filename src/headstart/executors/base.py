@@ -4,6 +4,8 @@ An executor is one file with a factory, registered as an entry point of ``headst
 knows nothing of trials: callers hand it functions and items that can be pickled.
 """
 
+import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ __all__ = [
     "Send",
     "executor_of",
     "ignore",
+    "process_name",
     "unknown_work",
     "visible_gpus",
 ]
@@ -158,6 +161,11 @@ class InProcess:
 
     def stop(self) -> None:
         """Do nothing: what runs is the caller."""
+
+
+def process_name(pid: int | None = None) -> str:
+    """Return the name of a process on this machine for a person; of this one by default."""
+    return f"{socket.gethostname()}, process {pid or os.getpid()}"
 
 
 def visible_gpus(device: Device) -> tuple[int, ...]:

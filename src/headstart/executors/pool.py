@@ -36,7 +36,15 @@ class WorkerDiedError(Exception):
 
 
 class Worker(Protocol):
-    """A process, here or elsewhere, that runs one item at a time."""
+    """A process, here or elsewhere, that runs one item at a time.
+
+    Attributes
+    ----------
+    place
+        Where it runs, for a person.
+    """
+
+    place: str
 
     def run(self, function: Callable[[Any, Send], Any], item: Any, on_message: Send) -> Any:
         """Return the value of an item, or raise what the function raised.
@@ -200,6 +208,12 @@ class WorkerPool:
                 for job in jobs:
                     job.cancelled = True
                 self._schedule.forget(jobs)
+
+    def places(self, group: str) -> list[str]:
+        """Return where items run now whose group has this name, its second, for a person."""
+        with self._changed:
+            serving = [n for n, job in self._schedule.serving.items() if job.group[-1] == group]
+            return [self._running[n].place for n in sorted(serving) if n in self._running]
 
     @property
     def stopped(self) -> bool:

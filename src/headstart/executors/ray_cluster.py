@@ -22,7 +22,7 @@ from typing import Any
 
 from headstart.devices import Device
 from headstart.errors import ExecutorError, WorkersLostError
-from headstart.executors.base import Send, ignore, visible_gpus
+from headstart.executors.base import Send, ignore, process_name, visible_gpus
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
 from headstart.threads import THREAD_VARIABLES, available_cpus, configure_threads
 from headstart.versions import provenance
@@ -188,7 +188,9 @@ class RayWorkers(WorkerPool):
         worker = RayWorker(self._ray, actor, self)
         began = time.monotonic()
         try:
-            found = worker.ask(actor.provenance.remote, lambda: self._while_waiting(share, began))
+            found, worker.place = worker.ask(
+                actor.facts.remote, lambda: self._while_waiting(share, began)
+            )
         except BaseException:
             worker.stop()
             raise
@@ -223,6 +225,8 @@ class RayWorker:
 
     def __init__(self, ray: Any, actor: Any, pool: RayWorkers) -> None:
         self._ray, self._actor, self._pool = ray, actor, pool
+        # As soon as it is there.
+        self.place = "a Ray node"
 
     def run(self, function: Callable[[Any, Send], Any], item: Any, on_message: Send) -> Any:
         packed: bytes | None = pickle.dumps((function, item))
@@ -289,9 +293,9 @@ class ItemRunner:
         self._answers: SimpleQueue[bytes] = SimpleQueue()
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def provenance(self) -> dict[str, Any]:
-        """Return the versions of software."""
-        return provenance()
+    def facts(self) -> tuple[dict[str, Any], str]:
+        """Return the versions of software, and where this runs, for a person."""
+        return provenance(), process_name()
 
     def answers(self, packed: bytes | None) -> list[bytes]:
         """Begin an item, if one is given; return what was sent since, its value last."""

@@ -222,7 +222,7 @@ class SlurmWorker:
 
     def __init__(self, job: Any, folder: Path, pool: SlurmWorkers) -> None:
         self._job, self._folder, self._pool = job, folder, pool
-        self._items = 0
+        self._items, self.place = 0, f"Slurm job {job.job_id}"
         self._life, self._seen = b"", time.monotonic()
 
     def wait_for_start(self, while_waiting: Callable[[], None]) -> None:

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +73,6 @@ class ResultStore(StoredResults):
         return _opened, (self._backend.place, *self._arguments)
 
     @cached_property
-    def _insert_own(self) -> dict[sa.Table, sa.Insert]:
-        """Return the statements that store a record of the present generation, if it is new."""
-        tables = schema.measurements, schema.selections
-        return {
-            table: self._backend.insert_new(table).values(generation=PRESENT) for table in tables
-        }
-
-    @cached_property
     def _begun(self) -> dict[str, Trial]:
         """Trials of which nothing is stored yet, by their keys."""
         return {}
@@ -139,10 +130,10 @@ class ResultStore(StoredResults):
 
     def add_failure(self, trial: Trial, failure: Failure) -> None:
         """Store that an attempt at a trial failed; it has no result by that, and is tried again."""
-        row = {"trial": trial.key, "created_at": _now(), "record": failure.model_dump_json()}
+        row = {"trial": trial.key, "created_at": self._now(), "record": failure.model_dump_json()}
 
         def stored(connection: sa.Connection) -> None:
-            connection.execute(self._backend.insert_new(schema.trials), _trial_row(trial))
+            connection.execute(self._backend.insert_new(schema.trials), self._trial_row(trial))
             connection.execute(schema.failures.insert(), row)
 
         self._backend.write(stored, trial.key, durable=False)
@@ -165,7 +156,7 @@ class ResultStore(StoredResults):
         file, sha256 = self._predictions.put(trial.key, result.predictions)
         row = columns_of(result) | {
             "key": trial.key,
-            "created_at": _now(),
+            "created_at": self._now(),
             "record": result.model_dump_json(),
             "predictions_file": file,
             "predictions_sha256": sha256,
@@ -203,8 +194,7 @@ class ResultStore(StoredResults):
             self._leases.check(connection, key)
             if not self._known_file(connection, key):
                 raise self._unknown(key)
-            row = {"trial": key, "generation": _generation(connection, key), "created_at": _now()}
-            connection.execute(schema.superseded.insert(), row)
+            connection.execute(schema.superseded.insert(), self._retired(connection, key))
 
         self._backend.write(retire, key)
 
@@ -255,8 +245,7 @@ class ResultStore(StoredResults):
                     key=key,
                 )
             if supersede:
-                old = {"trial": key, "generation": generation, "created_at": _now()}
-                connection.execute(schema.superseded.insert(), old)
+                connection.execute(schema.superseded.insert(), self._retired(connection, key))
             for table, row in rows:
                 if table is schema.results:
                     row = row | {"predictions_file": names[row["generation"]]}
@@ -275,6 +264,15 @@ class ResultStore(StoredResults):
         one would still write about it is refused.
         """
         return self._leases.claim(key, wait=wait)
+
+    def _now(self) -> str:
+        return self._leases.now().isoformat(timespec="seconds")
+
+    def _retired(self, connection: sa.Connection, key: str) -> dict[str, Any]:
+        return {"trial": key, "generation": _generation(connection, key), "created_at": self._now()}
+
+    def _trial_row(self, trial: Trial) -> dict[str, str]:
+        return {"key": trial.key, "created_at": self._now(), "record": trial.model_dump_json()}
 
     @contextmanager
     def _removed_if_refused(self, files: Iterable[str]) -> Iterator[None]:
@@ -298,7 +296,7 @@ class ResultStore(StoredResults):
         rows, durable = list[tuple[sa.Table, dict[str, Any]]](), False
         begun = self._begun.get(trial)
         for record in records:
-            row = {"trial": trial, "created_at": _now(), "record": record.model_dump_json()}
+            row = {"trial": trial, "created_at": self._now(), "record": record.model_dump_json()}
             if isinstance(record, Selection):
                 rows.append((schema.selections, row))
             else:
@@ -310,12 +308,19 @@ class ResultStore(StoredResults):
             self._leases.check(connection, trial)
             if begun:
                 insert = self._backend.insert_new(schema.trials)
-                self._backend.execute(connection, insert, _trial_row(begun))
+                self._backend.execute(connection, insert, self._trial_row(begun))
             for table, row in rows:
-                self._backend.execute(connection, self._insert_own[table], row | {"of": trial})
+                insert = _of_present(self._backend.insert_new(table))
+                self._backend.execute(connection, insert, row | {"of": trial})
 
         self._backend.write(stored, trial, durable=durable)
         self._begun.pop(trial, None)
+
+
+@cache
+def _of_present(insert: sa.Insert) -> sa.Insert:
+    """Return the statement that stores a record as one of the present generation."""
+    return insert.values(generation=PRESENT)
 
 
 def columns_of(result: Result) -> dict[str, Any]:
@@ -340,11 +345,3 @@ def _opened(*arguments: Any) -> ResultStore:
 def _generation(connection: sa.Connection, trial: str) -> int:
     """Return the number of a trial's present generation: of those before it, all superseded."""
     return connection.scalar(GENERATION, {"of": trial}) or 0
-
-
-def _trial_row(trial: Trial) -> dict[str, str]:
-    return {"key": trial.key, "created_at": _now(), "record": trial.model_dump_json()}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -53,6 +53,8 @@ class Lease:
         When it was taken, and when it ends unless it is renewed; by the database's clock.
     is_live
         Whether it holds: others may take one that has expired, or whose process is dead.
+    age
+        Seconds since it was taken.
     """
 
     trial: str
@@ -61,6 +63,7 @@ class Lease:
     started_at: datetime
     expires_at: datetime
     is_live: bool
+    age: float
 
 
 class Leases:
@@ -77,16 +80,9 @@ class Leases:
     def __init__(self, backend: Backend, seconds: float | None = None) -> None:
         self._backend = backend
         self.seconds = seconds if seconds is not None else _seconds()
-        columns, clock = schema.leases.c, backend.clock
-        self._rows = sa.select(schema.leases, clock.label("now"))
-        self._of_trial = self._rows.where(columns.trial == HELD)
-        # A row, whether there is a lease or not.
-        one = sa.select(sa.literal(1)).subquery()
-        self._before = sa.select(
-            STORED.label("stored"), schema.leases, clock.label("now")
-        ).select_from(one.outerjoin(schema.leases, columns.trial == HELD))
-        times = {"started_at": clock, "expires_at": clock + self.seconds}
-        self._begun = schema.leases.insert().values(times)
+        self._statements = _statements(backend.clock, self.seconds)
+        # The store's clock against this machine's, in seconds, as of the last claim.
+        self._ahead = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -96,6 +92,10 @@ class Leases:
         self._held: dict[str, str] = {}
         self._changing = threading.Lock()
         self._is_beating = False
+
+    def now(self) -> datetime:
+        """Return the time of the store's clock, as far as it is known from the last claim."""
+        return _time(time.time() + self._ahead)
 
     @contextmanager
     def claim(self, trial: str, *, wait: bool) -> Iterator[bool]:
@@ -134,7 +134,8 @@ class Leases:
             Another holds the trial: it took over since we were not heard of, or it was first.
         """
         mine = self._held.get(trial) if self._pid == os.getpid() else None
-        row = next(iter(self._backend.execute(connection, self._of_trial, {"held": trial})), None)
+        found = self._backend.execute(connection, self._statements.of_trial, {"held": trial})
+        row = next(iter(found), None)
         if mine and (row is None or row.token != mine):
             raise StoreError(
                 f"lease of trial {trial[:12]} lost: this process was not heard of for "
@@ -156,10 +157,10 @@ class Leases:
     def all(self, connection: sa.Connection) -> list[Lease]:
         """Return all leases, the oldest first."""
         columns = schema.leases.c
-        query = self._rows.order_by(columns.started_at, columns.trial)
+        query = self._statements.rows.order_by(columns.started_at, columns.trial)
         return [
             Lease(row.trial, *_where(row), _time(row.started_at), _time(row.expires_at),
-                  _is_live(row))
+                  _is_live(row), max(0.0, row.now - row.started_at))
             for row in connection.execute(query)
         ]  # fmt: skip
 
@@ -170,7 +171,8 @@ class Leases:
         """
 
         def taken(connection: sa.Connection) -> bool | None:
-            (row,) = self._backend.execute(connection, self._before, {"held": trial})
+            (row,) = self._backend.execute(connection, self._statements.before, {"held": trial})
+            self._ahead = row.now - time.time()
             if row.stored:
                 return False
             if row.trial is not None:
@@ -178,7 +180,7 @@ class Leases:
                     return True if row.token == token else None
                 self._backend.execute(connection, END, {"held": trial, "by": row.token})
             values = {"trial": trial, "token": token, "owner": self._owner, "machine": _machine()}
-            self._backend.execute(connection, self._begun, values)
+            self._backend.execute(connection, self._statements.begun, values)
             return True
 
         return self._backend.write(taken, trial, durable=False)
@@ -224,6 +226,31 @@ class Leases:
             except StorageError:
                 # The next beat tries again; who writes meanwhile learns whether it is lost.
                 continue
+
+
+class Statements(NamedTuple):
+    """Statements of leases: all; that of a trial; what a claim looks at first; a new one."""
+
+    rows: sa.Select[Any]
+    of_trial: sa.Select[Any]
+    before: sa.Select[Any]
+    begun: sa.Insert
+
+
+# Of all stores that a process opens: SQLite's are compiled once each.
+@lru_cache(maxsize=16)
+def _statements(clock: sa.ColumnElement[float], seconds: float) -> Statements:
+    rows, of_trial = sa.select(schema.leases, clock.label("now")), schema.leases.c.trial == HELD
+    # A row, whether there is a lease or not.
+    one = sa.select(sa.literal(1)).subquery()
+    before = sa.select(STORED.label("stored"), schema.leases, clock.label("now"))
+    times = {"started_at": clock, "expires_at": clock + seconds}
+    return Statements(
+        rows,
+        rows.where(of_trial),
+        before.select_from(one.outerjoin(schema.leases, of_trial)),
+        schema.leases.insert().values(times),
+    )
 
 
 def _is_live(row: Any) -> bool:

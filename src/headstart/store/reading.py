@@ -115,6 +115,10 @@ class StoredResults:
             name=self.name,
         )
 
+    def exists(self) -> bool:
+        """Return whether the database is there; one on a server is, whatever it holds."""
+        return self._backend.exists()
+
     def kept_open(self) -> AbstractContextManager[None]:
         """Return a context in which the database stays open, for many reads and writes in turn.
 

@@ -6,16 +6,17 @@ import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Lock
 from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import dialect, insert
 
-from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
-from headstart.files import storage_errors, writable_folder
+from headstart.errors import NotWritableError, StorageError, StoreError
+from headstart.files import disk_full, free_bytes, storage_errors, writable_folder
 from headstart.store import schema
 from headstart.store.backend import Backend
 
@@ -27,6 +28,8 @@ WAIT_SECONDS = 60
 LOOKS, LOOK_SECONDS = 100, 0.05
 # Connections that a writer keeps open.
 KEPT = 4
+# Bytes: a page of the database, its log, and the log's index fit.
+LEAST_FREE = 1 << 20
 # "hdst" in ASCII, in SQLite's header field for the application that a file belongs to.
 APPLICATION_ID = 0x68647374
 
@@ -53,9 +56,7 @@ class SQLite(Backend):
         Whether it may be missing, and may be written.
     """
 
-    clock: ClassVar[sa.ColumnElement[float]] = sa.literal_column(
-        "((julianday('now') - 2440587.5) * 86400.0)", sa.Float
-    )
+    clock: ClassVar[sa.ColumnElement[float]] = sa.literal_column("headstart_clock()", sa.Float)
 
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path, self.name = path, str(path)
@@ -179,7 +180,9 @@ class SQLite(Backend):
         return False
 
     def storage_error(self, error: sa.exc.DBAPIError) -> StorageError:
-        return storage_error(self.path, str(error.orig))
+        return storage_error(
+            self.path, str(error.orig), getattr(error.orig, "sqlite_errorname", "")
+        )
 
 
 def _engine(path: Path, *, writable: bool) -> sa.Engine:
@@ -192,9 +195,11 @@ def _engine(path: Path, *, writable: bool) -> sa.Engine:
             shared = os.access(path.parent, os.W_OK) or log.exists()
             uri += "?mode=ro" if shared else "?immutable=1"
         # Transactions are begun by `lock`, so sqlite3 must not begin its own.
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             uri, WAIT_SECONDS, isolation_level=None, check_same_thread=False, uri=True
         )
+        connection.create_function("headstart_clock", 0, partial(_time_at, path.parent))
+        return connection
 
     return sa.create_engine(
         "sqlite://",
@@ -209,6 +214,19 @@ def _engine(path: Path, *, writable: bool) -> sa.Engine:
     )
 
 
+def _time_at(folder: Path) -> float:
+    """Return the time, in seconds since 1970, by the clock of the file system of a folder.
+
+    Machines that share the folder have this one in common, whatever their own are.
+    """
+    try:
+        with TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        # Of a folder that is only read.
+        return time.time()
+
+
 def _run(connection: sa.Connection, text: str, values: Sequence[Any] = ()) -> list[Any]:
     """Run a statement as the driver has it: SQLAlchemy's way takes several times as long."""
     driver: Any = connection.connection.dbapi_connection
@@ -219,7 +237,8 @@ def _run(connection: sa.Connection, text: str, values: Sequence[Any] = ()) -> li
     return found
 
 
-@cache
+# Bounded: a program may make statements again and again.
+@lru_cache(maxsize=256)
 def _compiled(
     statement: Any, given: tuple[str, ...]
 ) -> tuple[str, Sequence[str], Mapping[str, Any], Callable[[Any], Any]]:
@@ -238,25 +257,26 @@ def _insert_new(table: sa.Table) -> sa.Insert:
     return insert(table).on_conflict_do_nothing()
 
 
-def storage_error(path: Path, cause: str) -> StorageError:
-    """Return our error for what SQLite says."""
+def storage_error(path: Path, cause: str, name: str = "") -> StorageError:
+    """Return our error for what SQLite says, and for the name that it gives that."""
     if "not a database" in cause:
         return StoreError(
             f"{path} is not a headstart database: give another --store",
             code="store.foreign",
             path=str(path),
         )
-    if "full" in cause:
-        return DiskFullError(
-            f"no space left to write {path}: free some space and run the same command again to "
-            "resume",
-            path=str(path),
-        )
+    # On a full disk the files beside it are the first that cannot grow: an error of input/output.
+    if "full" in cause or ("I/O" in cause and free_bytes(path) < LEAST_FREE):
+        return disk_full(path)
     if "readonly" in cause or "unable to open" in cause:
         return NotWritableError(
             f"cannot write {path} ({cause}): choose a folder you may write to", path=str(path)
         )
-    remedy = ": check that the disk is sound and has space" if "I/O" in cause else ""
+    remedy = ""
+    if "I/O" in cause:
+        free = f"{free_bytes(path) / 1e6:,.1f} MB free"
+        remedy = f" ({name}; {free}): the disk fails, a network drive is gone, or a quota or limit "
+        remedy += "is reached: see the system's log, or copy the store elsewhere"
     if "malformed" in cause:
         remedy = ": the file is damaged; restore it from a copy"
     return StoreError(f"cannot use {path}: {cause}{remedy}", code="store.sqlite", cause=cause)

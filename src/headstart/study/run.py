@@ -167,7 +167,8 @@ class Lanes:
         self._n_measured, self._failed = 0, dict[int, Result]()
         self._errors: list[BaseException] = []
         self._changed, self._ended = Condition(), Event()
-        self._stragglers = Stragglers(context.reporter.note)
+        # One of a plug-in may not know where its workers are.
+        self._stragglers = Stragglers(context.reporter.note, getattr(executor, "places", None))
 
     def run(self) -> tuple[int, tuple[Result, ...]]:
         """Return how many trials were measured, and those that failed, in their order."""

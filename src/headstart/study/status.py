@@ -1,11 +1,13 @@
 """How far a study is, read from its store on any machine: done, running, failed, waiting."""
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from headstart.spec import Failure, Measurement, Trial
 from headstart.store import Lease, ResultStore
+from headstart.study.stragglers import is_late, least_seconds
 from headstart.study.workload import mean_seconds
 
 __all__ = ["RunningTrial", "StudyStatus", "study_status"]
@@ -26,6 +28,12 @@ class RunningTrial:
         Machine and process of the run that measures it, and when it began.
     measured, planned
         Candidates measured on validation, of how many.
+    elapsed
+        Seconds since it began, by the store's clock.
+    n_alike, longest
+        Number of trials of its setting that are done, and the computing seconds of the longest.
+    is_late
+        Whether it takes far longer than these: a worker of that run may hang.
     """
 
     trial: Trial
@@ -34,6 +42,13 @@ class RunningTrial:
     since: datetime
     measured: int
     planned: int
+    elapsed: float = 0.0
+    n_alike: int = 0
+    longest: float = 0.0
+
+    @property
+    def is_late(self) -> bool:
+        return is_late(self.elapsed, self.n_alike, self.longest, least_seconds())
 
 
 @dataclass(frozen=True)
@@ -96,12 +111,15 @@ def study_status(
         for key, failure in store.failures().items()
         if key in by_key and key not in results and key not in held
     }
+    alike = defaultdict[str, list[float]](list)
+    for key, (_, seconds) in results.items():
+        alike[by_key[key].setting.name].append(seconds)
     total = len(by_key) if n_trials is None else n_trials
     n_left = total - len(results) - len(held) - len(failures)
     return StudyStatus(
         n_trials=total,
         n_done=len(results),
-        running=tuple(_running(by_key[lease.trial], lease, measured) for lease in leases),
+        running=tuple(_running(by_key[lease.trial], lease, measured, alike) for lease in leases),
         failed=tuple((by_key[key], failure) for key, failure in failures.items()),
         n_waiting=n_left,
         per_hour=rate_of(stored for stored, _ in results.values()),
@@ -154,8 +172,16 @@ def seconds_left(
     return total / max(1, running)
 
 
-def _running(trial: Trial, lease: Lease, measured: dict[str, list[Measurement]]) -> RunningTrial:
+def _running(
+    trial: Trial,
+    lease: Lease,
+    measured: dict[str, list[Measurement]],
+    alike: Mapping[str, list[float]],
+) -> RunningTrial:
     grid = trial.setting.grid
     planned = grid.n_measurements if grid else 1
-    done = len(measured[trial.key])
-    return RunningTrial(trial, lease.host, lease.pid, lease.started_at, done, planned)
+    done, seconds = len(measured[trial.key]), alike.get(trial.setting.name, [])
+    return RunningTrial(
+        trial, lease.host, lease.pid, lease.started_at, done, planned,
+        lease.age, len(seconds), max(seconds, default=0.0),
+    )  # fmt: skip
