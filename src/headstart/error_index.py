@@ -6,8 +6,9 @@ error. `headstart explain` prints an entry, docs/errors.md lists them all.
 
 import ast
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,7 +129,7 @@ class _Class(NamedTuple):
 
 def error_index(source: Path = SOURCE) -> dict[str, CodedError]:
     """Return all codes in alphabetical order."""
-    classes = _error_classes(_parsed(source))
+    classes = _error_classes(source)
     found: dict[str, list[Construction]] = {}
     for one in constructions(source):
         if one.code is not None:
@@ -159,14 +160,15 @@ def explained(code: str) -> CodedError:
     return index[code]
 
 
-def constructions(source: Path = SOURCE) -> Iterator[Construction]:
-    """Find all places that make an error, by path and line.
+@cache
+def constructions(source: Path = SOURCE) -> Sequence[Construction]:
+    """Return all places that make an error, by path and line.
 
     A ``code=`` that passes on the code of another error (``code=error.code``) is none of its own.
     """
-    trees = _parsed(source)
-    classes = _error_classes(trees)
-    for path, tree in trees.items():
+    classes = _error_classes(source)
+    found = []
+    for path, tree in _parsed(source).items():
         for node in ast.walk(tree):
             if not isinstance(node, ast.Call) or (kind := _name(node.func)) not in classes:
                 continue
@@ -178,10 +180,12 @@ def constructions(source: Path = SOURCE) -> Iterator[Construction]:
                 code = classes[kind].code
                 code = code if code and "." in code else None
             message = classes[kind].message or _message(node.args)
-            yield Construction(path, node.lineno, kind, code, message)
+            found.append(Construction(path, node.lineno, kind, code, message))
+    return found
 
 
-def _parsed(source: Path) -> dict[str, ast.Module]:
+@cache
+def _parsed(source: Path) -> Mapping[str, ast.Module]:
     """Parse the modules in which an error's name stands."""
     texts = {path: path.read_text(encoding="utf-8") for path in sorted(source.rglob("*.py"))}
     return {
@@ -191,11 +195,12 @@ def _parsed(source: Path) -> dict[str, ast.Module]:
     }
 
 
-def _error_classes(trees: Mapping[str, ast.Module]) -> dict[str, _Class]:
+@cache
+def _error_classes(source: Path) -> Mapping[str, _Class]:
     """Find the classes under `HeadstartError`, with the code of each or of its base."""
     all_ = {
         node.name: _class(node)
-        for tree in trees.values()
+        for tree in _parsed(source).values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     }

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import MODEL
 from headstart.store import ResultStore
-from processes import headstart_process
+from processes import Forked, headstart_process
 from refusals import ended
 from stores import add_result
 
@@ -85,6 +85,36 @@ def test_with_closed_streams_a_file_is_written_and_nothing_else(tmp_path, closed
 def test_an_error_with_the_error_stream_closed_is_told_by_the_exit_code():
     ended = shell("$H models show efficientnet_lite9 2>&-")
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "")
+
+
+# Closes streams, and some that Python takes for open; looks at each descriptor in a command.
+CLOSED = """
+import os, sys
+from headstart.cli.output import errors_in_words
+
+closed, unknown, file = sys.argv[1:]
+for descriptor in map(int, closed + unknown):
+    os.close(descriptor)
+for descriptor in map(int, closed):
+    setattr(sys, ("stdin", "stdout", "stderr")[descriptor], None)
+with errors_in_words():
+    null = os.stat(os.devnull).st_rdev
+    for descriptor in map(int, closed):
+        assert os.fstat(descriptor).st_rdev == null, descriptor
+    assert sys.stdin.read() == "" or "0" not in closed
+    assert sys.stderr.write("lost") == 4
+    sys.stderr.flush()
+    for descriptor in map(int, unknown):
+        assert os.open(file, os.O_CREAT) == descriptor
+"""
+
+
+@pytest.mark.parametrize(("closed", "unknown"), [("0", ""), ("2", ""), ("012", ""), ("1", "0")])
+def test_a_closed_stream_is_the_null_device_on_its_own_descriptor(tmp_path, closed, unknown):
+    process = Forked(CLOSED, closed, unknown, tmp_path / "file")
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert (tmp_path / "file").exists() == bool(unknown)
 
 
 @pytest.mark.parametrize("command", ["models", "models --json", "datasets", "models --search e"])

@@ -26,6 +26,7 @@ FORMATS = (
 )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
 def seeds() -> dict[str, bytes]:
     """Whole files of every format that Pillow writes, and of TIFF those of science."""
     files = awkward.whole_files()
@@ -46,9 +47,6 @@ def seeds() -> dict[str, bytes]:
         tifffile.imwrite(file, values, photometric="minisblack")
         files[f"TIFF {name}"] = file.getvalue()
     return files
-
-
-SEEDS = seeds()
 
 
 def mangled(random: np.random.RandomState, content: bytes, other: bytes) -> bytes:
@@ -74,11 +72,11 @@ def mangled(random: np.random.RandomState, content: bytes, other: bytes) -> byte
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_mangled_file_is_an_image_or_broken(seed):
-    random, names = np.random.RandomState(seed), sorted(SEEDS)
+def test_a_mangled_file_is_an_image_or_broken(seeds, seed):
+    random, names = np.random.RandomState(seed), sorted(seeds)
     decoded = 0
     for _ in range(150):
-        one, other = (SEEDS[names[random.randint(len(names))]] for _ in range(2))
+        one, other = (seeds[names[random.randint(len(names))]] for _ in range(2))
         content = mangled(random, one, other)
         seen = inspect_image(content)
         with suppress(UnsupportedSamplesError):
@@ -142,27 +140,32 @@ def tiff_header(width: int, height: int, n_values: int) -> bytes:
     return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4)
 
 
-ZEROS = zlib.compress(bytes(1 << 28), 9)
-BOMBS = {
-    "PNG of 900 million pixels": awkward.huge_png(30000, 30000),
-    "PNG header": png(1 << 30, 1 << 30),
-    "PNG text": png(8, 8, awkward.chunk(b"zTXt", b"a\0\0" + ZEROS)),
-    "PNG profile": png(8, 8, awkward.chunk(b"iCCP", b"a\0\0" + ZEROS)),
-    "icon": icon(awkward.huge_png(30000, 30000)),
-    "JPEG header": b"\xff\xd8\xff\xc0\0\x11\x08\xff\xdc\xff\xdc\x03\x01\x11\0\x02\x11\0\x03\x11\0",
-    "GIF header": b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\x08\0;",
-    "BMP header": b"BM" + struct.pack("<IHHIIIIHHIIIIII", 99, 0, 0, 54, 40, 65000, 65000, 1, 24,
-                                      0, 0, 0, 0, 0, 0),
-    "PPM header": b"P6 99999 99999 255\n",
-    "plain PPM header": b"P3 99999 99999 255\n1 2 3",
-    "PFM header": b"Pf 99999 99999 -1\n",
-    "QOI header": b"qoif" + struct.pack(">IIBB", 99999, 99999, 3, 0) + b"\xfd" * 64,
-    "TIFF header": tiff_header(99999, 99999, 1),
-    "TIFF tag of 4 GB": tiff_header(9, 9, (1 << 32) - 1),
-    "WebP header": b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\xff\x3f\0\xff\x3f\0ALPH\0\0\0\0",
-    "SGI header": struct.pack(">HBBHHHH", 474, 0, 1, 3, 65535, 65535, 3) + bytes(500),
-    "JPEG 2000 header": b"\xff\x4f\xff\x51\0\x2f\0\0\0\x01\0\0\0\x01\0\0" + bytes(60),
-}  # fmt: skip
+def bombs() -> dict[str, bytes]:
+    zeros, huge = zlib.compress(bytes(1 << 28), 1), awkward.huge_png(30000, 30000)
+    return {
+        "PNG of 900 million pixels": huge,
+        "PNG header": png(1 << 30, 1 << 30),
+        "PNG text": png(8, 8, awkward.chunk(b"zTXt", b"a\0\0" + zeros)),
+        "PNG profile": png(8, 8, awkward.chunk(b"iCCP", b"a\0\0" + zeros)),
+        "icon": icon(huge),
+        "JPEG header": b"\xff\xd8\xff\xc0\0\x11\x08\xff\xdc\xff\xdc\x03\x01\x11\0\x02\x11\0\x03"
+                       b"\x11\0",
+        "GIF header": b"GIF89a\xff\xff\xff\xff\0\0\0,\0\0\0\0\xff\xff\xff\xff\0\x08\0;",
+        "BMP header": b"BM" + struct.pack("<IHHIIIIHHIIIIII", 99, 0, 0, 54, 40, 65000, 65000, 1, 24,
+                                          0, 0, 0, 0, 0, 0),
+        "PPM header": b"P6 99999 99999 255\n",
+        "plain PPM header": b"P3 99999 99999 255\n1 2 3",
+        "PFM header": b"Pf 99999 99999 -1\n",
+        "QOI header": b"qoif" + struct.pack(">IIBB", 99999, 99999, 3, 0) + b"\xfd" * 64,
+        "TIFF header": tiff_header(99999, 99999, 1),
+        "TIFF tag of 4 GB": tiff_header(9, 9, (1 << 32) - 1),
+        "WebP header": b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0\xff\x3f\0\xff\x3f\0ALPH"
+                       + bytes(4),
+        "SGI header": struct.pack(">HBBHHHH", 474, 0, 1, 3, 65535, 65535, 3) + bytes(500),
+        "JPEG 2000 header": b"\xff\x4f\xff\x51\0\x2f\0\0\0\x01\0\0\0\x01\0\0" + bytes(60),
+    }  # fmt: skip
+
+
 PROGRAM = """
 import io, resource, sys
 from headstart.datasets.decode import decode
@@ -183,12 +186,12 @@ for path in sys.argv[1:]:
 
 def test_a_bomb_is_refused_in_little_memory(tmp_path):
     paths = []
-    for number, content in enumerate(BOMBS.values()):
+    for number, content in enumerate((files := bombs()).values()):
         paths.append(tmp_path / f"{number}.png")
         paths[-1].write_bytes(content)
     command = [sys.executable, "-c", PROGRAM, *paths]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    for name, line in zip(BOMBS, done.stdout.splitlines(), strict=True):
+    for name, line in zip(files, done.stdout.splitlines(), strict=True):
         outcome, megabytes = line.split()
         assert outcome == "broken", name
         assert int(megabytes) < 300, (name, megabytes)
