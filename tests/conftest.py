@@ -143,6 +143,14 @@ def slurm_here(worker_path, monkeypatch) -> None:
     monkeypatch.setenv("HEADSTART_SLURM_CLUSTER", "local")
 
 
+@pytest.fixture
+def forked_workers(monkeypatch) -> None:
+    """Have worker processes begin with everything imported."""
+    from processes import ForkedWorkers
+
+    monkeypatch.setattr("headstart.executors.processes.multiprocessing", ForkedWorkers)
+
+
 @pytest.fixture(params=["processes", *(pytest.param(name, marks=pytest.mark.slow) for name in FAR)])
 def executor_name(request) -> str:
     """Each executor that has workers."""

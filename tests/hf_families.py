@@ -11,10 +11,16 @@ SWIN = {"image_size": 32, "patch_size": 4, "embed_dim": 16, "depths": [1, 1], "n
         "window_size": 4}  # fmt: skip
 STAGES = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
 BASIC = {**STAGES, "embedding_size": 8, "layer_type": "basic"}
-PYRAMID = {**STAGES, "num_attention_heads": [1, 2, 2, 2]}
+PYRAMID = {**STAGES, "num_attention_heads": [1, 2, 2, 2], "decoder_hidden_size": 8}
 REGISTERS = {**VISION, "num_register_tokens": 4}
 PATCHED = {**VISION, "image_size": [32, 32]}
 LCNET = {"scale": 0.25}
+LCNET3 = {**LCNET, "conv_symmetric_num": 1, "block_configs": [
+    [[3, 16, 32, 2, False]], *([[3, 32, 32, 1, False]] for _ in range(3)),
+    [[5, 32, 64, 2, True], [5, 64, 64, 1, False]]]}  # fmt: skip
+LCNET4 = {**LCNET, "stem_channels": [3, 8, 8], "block_configs": [
+    [[3, 8, 8, 1, True]], *([[3, 8, 8, 1, False]] for _ in range(2)), [[3, 8, 16, [2, 1], True]],
+]}  # fmt: skip
 HIERA = {
     "embed_dim": 16, "num_heads": [1, 2], "depths": [1, 1], "image_size": [32, 32],
     "masked_unit_size": [4, 4], "num_query_pool": 1, "masked_unit_attention": [True, False],
@@ -105,8 +111,8 @@ FAMILIES = {
     "pixio": ({**VISION, "n_cls_tokens": 8}, "pooler"),
     "poolformer": (STAGES, "mean"),
     "pp_lcnet": (LCNET, "map"),
-    "pp_lcnet_v3": (LCNET, "map"),
-    "pp_lcnet_v4": (LCNET, "map"),
+    "pp_lcnet_v3": (LCNET3, "map"),
+    "pp_lcnet_v4": (LCNET4, "map"),
     "pvt": ({**PYRAMID, "image_size": 64}, "token"),
     "pvt_v2": ({**PYRAMID, "image_size": 64}, "mean"),
     "regnet": ({**STAGES, "embedding_size": 8, "groups_width": 8}, "pooler"),

@@ -1,7 +1,7 @@
 """Processes of their own: started as from a prompt, or forked with everything imported.
 
-A forked one is for tests that kill or interrupt a run, or let two compete: a started one takes
-seconds of imports, which those tests are not about.
+A forked one is for tests that kill or interrupt a run, let two compete, or have workers: a started
+one takes seconds of imports, which those tests are not about.
 """
 
 import multiprocessing
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
@@ -141,6 +142,32 @@ def installed_in(site: Path) -> str:
 def forked_command(*arguments: object, before: str = "", **environment: str) -> Forked:
     """Start a command of headstart; the code `before` runs there first."""
     return Forked(f"import sys\n{before}\n{COMMAND}", *arguments, **environment)
+
+
+class ForkedWorkers:
+    """Stands for `multiprocessing` in `headstart.executors.processes`: its workers are forked."""
+
+    parent_process = staticmethod(multiprocessing.parent_process)
+
+    @staticmethod
+    def get_context(_: str) -> type["ForkedWorkers"]:
+        return ForkedWorkers
+
+    Pipe = staticmethod(CONTEXT.Pipe)
+
+    @staticmethod
+    def Process(target: Callable[..., None], args: tuple[object, ...], daemon: bool):  # noqa: N802
+        _start_server()
+        began = (dict(os.environ), target, args)
+        return CONTEXT.Process(target=_serve, args=began, daemon=daemon)
+
+
+def _serve(
+    variables: dict[str, str], target: Callable[..., None], args: tuple[object, ...]
+) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    target(*args)
 
 
 @cache

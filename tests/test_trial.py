@@ -133,7 +133,7 @@ def test_what_was_measured_is_not_measured_again(trial, result, tmp_path, monkey
     assert again.seconds["select"] == measured.seconds["select"]
 
 
-def test_candidates_may_be_measured_in_another_process(trial, result):
+def test_candidates_may_be_measured_in_another_process(trial, result, forked_workers):
     with Processes(1) as executor:
         other = run_trial(trial, RunContext(), executor=executor)
     assert other.selection.chosen == result.selection.chosen

@@ -323,7 +323,7 @@ def test_a_log_that_is_not_installed_or_unknown(tmp_path, monkeypatch):
         open_log("tensorbord", tmp_path)
 
 
-def test_the_command_logs_what_workers_do(cli, tmp_path):
+def test_the_command_logs_what_workers_do(cli, tmp_path, forked_workers):
     require(base.find_spec("tensorboard") is not None, "tensorboard")
     study = tmp_path / "study.toml"
     study.write_text(

@@ -269,7 +269,7 @@ class Listening(ProgressReporter):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_reporter_is_told_how_each_training_goes(workers, tmp_path):
+def test_a_reporter_is_told_how_each_training_goes(workers, tmp_path, forked_workers):
     trial = make_trial(learning_rates=[0.1], limit=100)
     reporter = Listening()
     context = RunContext(device="cpu", reporter=reporter)

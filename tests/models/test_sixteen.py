@@ -14,9 +14,14 @@ from networks import images
 SIXTEEN = tuple(name for name in models.catalogue() if name not in models.EMBEDDED)
 # Parameters without classifier in millions and widths, counted by somebody else's script.
 COUNTS = Path(__file__).with_name("arch_dims_computed.csv")
+# Deeper or wider than another of the same blocks.
+LARGER = ("resnet101", "resnet152", "densenet169", "densenet201", "nasnet_a_large")
 
 
-@pytest.fixture(scope="module", params=SIXTEEN)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[pytest.mark.slow] * (name in LARGER)) for name in SIXTEEN],
+)
 def built(request):
     model = models.find(f"{request.param}?weights=random&seed=1")
     return model, models.load(model)

@@ -13,6 +13,8 @@ from headstart.context import ProgressReporter, RunContext
 from headstart.store import ResultStore
 from headstart.study import Study, run
 
+# As any process starts workers: tests/executors and tests/faults.
+pytestmark = pytest.mark.usefixtures("forked_workers")
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 GRID = {"steps": 30, "batch_size": 50, "learning_rates": [0.03, 0.3], "decays": [0.0, 1e-4]}
 STUDY = Study(
