@@ -378,7 +378,7 @@ def test_the_first_printed_page_has_the_result(browser, report, tmp_path):
     script = "return document.querySelector('.headline').getBoundingClientRect().bottom"
     assert browser.execute_script(script) < 1000  # pixels of an A4 page within its margins
     if shutil.which("pdftotext"):
-        assert "Across 2 training configurations" in " ".join(first_page(browser, tmp_path).split())
+        assert "Of 2 training configurations" in " ".join(first_page(browser, tmp_path).split())
 
 
 def first_page(browser: webdriver.Chrome, folder: Path) -> str:

@@ -255,7 +255,7 @@ class Analysis:
 
     def _repr_html_(self) -> str:
         """Return the answer and the best models, for a notebook."""
-        html: str = REPORTERS["notebook"].html(self)
+        html: str = REPORTERS["notebook"].text(self)
         return html
 
     def predict(self, value: float) -> pd.DataFrame:

@@ -288,7 +288,7 @@ class FigureData:
     def tests(self) -> str:
         """How models were held against the best of their dataset."""
         tests = set(optional(self.tables, "cells", ["test"])["test"].dropna())
-        by_size = ["test by the sizes of the test sets"] * ("independent" in tests)
+        by_size = ["conservative test from the test-set sizes"] * ("independent" in tests)
         paired = ["paired test on the predictions"] * (tests != {"independent"})
         return " or ".join(paired + by_size)
 

@@ -27,7 +27,7 @@ from headstart.figures.point_labels import label_layers
 from headstart.figures.style import Style, class_styles, marker_styles
 from headstart.figures.text_fitting import elided
 from headstart.spec.display_names import in_order, role, setting_label
-from headstart.spec.formatting import joined, number, r_of
+from headstart.spec.formatting import number, r_of
 
 __all__ = [
     "draw_correlation",
@@ -166,30 +166,25 @@ def labelled(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]
 
 def correlation_caption(data: FigureData, means: pd.DataFrame) -> str:
     """Return how to read the figure; name only what is drawn in it."""
-    known, one = bool(means["low"].notna().any()), data.one_dataset
-    methods = "".join(METHODS.get(kind, "") for kind in sorted(set(means["error_bars"].dropna())))
-    source = " from the test-set size" if one else methods
-    bars = f"Error bars: 95 % confidence intervals{source}." if known else NO_SIZES if one else ""
-    if not bars and means["se"].notna().any():
+    one, bars = data.one_dataset, "No intervals."
+    if means["low"].notna().any():
+        kinds = sorted(set(means["error_bars"].dropna()))
+        source = " from the test-set size" if one else "".join(METHODS.get(k, "") for k in kinds)
+        bars = f"Error bars: 95 % confidence intervals{source}."
+    elif one:
+        bars = NO_SIZES
+    elif means["se"].notna().any():
         bars = "Error bars: one standard error."
-    bands = bool((data.bands["group"] == "all").any())
     some_named = not data.interactive and means.groupby("setting").size().max() > MOST_LABELS
-    ringed = bool(means["mean_near"].any())
-    marks = ["error bars"] * bars.startswith("Error") + ["band"] * bands + ["rings"] * ringed
-    proportion = data.predictor.scale.name == "proportion"
     return sentences(
         "Each point is one model." if one else
         "Each point is one model: its mean log odds of a correct prediction over the datasets "
         "(0.1 more multiplies the odds by 1.1).",
-        bars or "No intervals.",
-        line_caption(data, bands),
-        ring_caption(tests_caption(data) if one else MEANS_TEST) if ringed else "",
+        bars,
+        line_caption(data, bool((data.bands["group"] == "all").any())),
+        f"Rings: {tests_caption(data) if one else MEANS_TEST}." if means["mean_near"].any() else "",
         "Named where space permits: extremes and the models farthest from the line."
         if some_named else "",
-        "Both axes are on a logit scale (log odds)." if proportion else
-        f"The vertical axis is {'on a logit scale' if one else 'in log odds'}.",
-        f"Not drawn while datasets or models are hidden: {joined(marks)}."
-        if data.interactive and marks else "",
     )  # fmt: skip
 
 
@@ -215,17 +210,14 @@ def tests_caption(data: FigureData) -> str:
     return f"{data.tests}, p > 0.05, corrected for the number of models"
 
 
-def ring_caption(test: str) -> str:
-    """Return what a ring means."""
-    return f"Ringed: not significantly different from the best ({test})."
-
-
 def r_notes(data: FigureData, setting: str, group: str) -> list[str]:
     """Return r of a group of datasets, if it is known; of all of them with its interval."""
     own = data.correlations
     own = own[(own["setting"] == setting) & (own["group"] == group)].head(1)
     own = own if group == "all" else own.assign(low=np.nan, high=np.nan)
-    return [r_of(row.estimate, row.low, row.high) for row in own.itertuples()]
+    why = ", no interval" if group == "all" else ""
+    return [r_of(row.estimate, row.low, row.high) + why * bool(np.isnan(row.low))
+            for row in own.itertuples()]  # fmt: skip
 
 
 def band(data: FigureData, setting: str, group: str) -> list[Any]:
@@ -351,9 +343,8 @@ def datasets_caption(data: FigureData, cells: pd.DataFrame, several: bool) -> st
         "Each point is one model.",
         bars if cells["low"].notna().any() else NO_SIZES,
         line_caption(data, bands, ", settings in the order of the legend" if several else ""),
-        ring_caption(tests_caption(data)) if cells["near"].any() else "",
-        "Each panel has its own vertical axis, on a logit scale labelled in percent.",
-        "Not drawn while models are hidden: band." if data.interactive and bands else "",
+        f"Rings: {tests_caption(data)}." if cells["near"].any() else "",
+        "Each panel has its own vertical axis, on a logit scale.",
     )
 
 

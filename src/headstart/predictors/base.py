@@ -140,9 +140,7 @@ class Predictor:
     @property
     def heading(self) -> str:
         """The heading of a column that holds it, percent where it is a proportion."""
-        if self.column == UPSTREAM_ACCURACY.column:
-            return "ImageNet top-1 %"
-        return f"{self.label} %" if self.scale.name == "proportion" else self.label
+        return capitalized(self.label) + (" %" if self.scale.name == "proportion" else "")
 
     def number(self, value: float) -> float:
         """Return a value as a table prints it: proportions in percent."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from headstart.files import replaced, writable_folder
+from headstart.report.reporter import TextReporter
 from headstart.shown_names import harmless
 
 if TYPE_CHECKING:
@@ -24,34 +25,31 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 NEGATIVE = re.compile(r"-[0-9.]+(e[+-]?[0-9]+)?")
 
 
-class CsvTable:
+class CsvTable(TextReporter):
     """The reporter of `csv_text`: every accuracy with its marks, in one table."""
 
     label = "CSV"
     suffixes = (".csv",)
 
-    def write(self, analysis: "Analysis", target: Path) -> None:
-        """Write one long table."""
-        with replaced(target) as temporary:
-            temporary.write_text(csv_text(analysis), encoding="utf-8", newline="")
+    def text(self, analysis: "Analysis") -> str:
+        """Return one long table."""
+        return csv_text(analysis)
 
 
-class JsonTables:
+class JsonTables(TextReporter):
     """A reporter: every table as a list of records under its name, sources and options."""
 
     label = "Tables"
     suffixes = (".json",)
 
-    def write(self, analysis: "Analysis", target: Path) -> None:
-        """Write all tables; numbers have 15 digits."""
+    def text(self, analysis: "Analysis") -> str:
+        """Return all tables; numbers have 15 digits."""
         content: dict[str, Any] = {
             name: json.loads(table.to_json(orient="records", double_precision=15))
             for name, table in analysis.tables().items()
         }
         content |= {"sources": list(analysis.sources), "options": [analysis.options]}
-        with replaced(target) as temporary:
-            text = harmless(json.dumps(content, indent=1, ensure_ascii=False))
-            temporary.write_text(text, encoding="utf-8")
+        return harmless(json.dumps(content, indent=1, ensure_ascii=False))
 
 
 def csv_table(analysis: "Analysis") -> Any:

@@ -5,10 +5,8 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
 
 from headstart.analysis import Analysis
-from headstart.files import replaced
 from headstart.report.comparison_tables import comparison_tables
 from headstart.report.page_model import (
     Column,
@@ -18,6 +16,7 @@ from headstart.report.page_model import (
     digits_wide,
     names_of,
 )
+from headstart.report.reporter import TextReporter
 from headstart.report.result_tables import accuracy_table, correction_sentence, correlation_table
 
 __all__ = ["LatexTables", "labels", "latex_tables"]
@@ -71,18 +70,16 @@ UNICODE = (
 
 
 @dataclass(frozen=True)
-class LatexTables:
+class LatexTables(TextReporter):
     """The reporter of `latex_tables`; `intervals` below each accuracy are an option."""
 
     intervals: bool = False
     label = "LaTeX"
     suffixes = (".tex",)
 
-    def write(self, analysis: Analysis, target: Path) -> None:
-        """Write the tables as UTF-8 text."""
-        with replaced(target) as temporary:
-            text = latex_tables(analysis, intervals=self.intervals)
-            temporary.write_text(text, encoding="utf-8")
+    def text(self, analysis: Analysis) -> str:
+        """Return the tables."""
+        return latex_tables(analysis, intervals=self.intervals)
 
 
 def latex_tables(analysis: Analysis, digits: int = 1, *, intervals: bool = False) -> str:

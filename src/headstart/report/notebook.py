@@ -1,12 +1,11 @@
 """An analysis in a notebook: the answer and the best models of each setting."""
 
 from html import escape
-from pathlib import Path
 
 from headstart.analysis import Analysis
-from headstart.files import replaced
 from headstart.report.analysis_answer import answer_of
 from headstart.report.page_model import names_of
+from headstart.report.reporter import TextReporter
 from headstart.report.result_tables import means_table
 from headstart.spec.formatting import html_table
 
@@ -16,18 +15,13 @@ __all__ = ["NotebookSummary"]
 MOST_ROWS = 10
 
 
-class NotebookSummary:
+class NotebookSummary(TextReporter):
     """The reporter of what a notebook shows of an `Analysis`; only by its name."""
 
     label = "Summary"
     suffixes = ()
 
-    def write(self, analysis: Analysis, target: Path) -> None:
-        """Write a piece of HTML."""
-        with replaced(target) as temporary:
-            temporary.write_text(self.html(analysis), encoding="utf-8")
-
-    def html(self, analysis: Analysis) -> str:
+    def text(self, analysis: Analysis) -> str:
         """Return the answer and the table of means as HTML without scripts."""
         answer = answer_of(analysis)
         text = "".join(f"<p>{escape(line)}</p>" for line in (answer.headline, *answer.supporting))

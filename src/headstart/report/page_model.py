@@ -344,7 +344,7 @@ def filter_keys(names: Names, **what: Any) -> dict[str, Any]:
 CELL_TESTS = {
     "mcnemar": "exact McNemar test on the test images",
     "permutation": "permutation test on the test images",
-    "independent": "conservative: independent test sets, no per-example predictions",
+    "independent": "conservative test from the test-set sizes",
 }
 MEANS_TEST = "95 % intervals of the difference over datasets"
 

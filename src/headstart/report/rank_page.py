@@ -95,7 +95,7 @@ def supporting(answer: RankAnswer) -> list[str]:
     found = []
     if tied:
         verb = "is" if len(tied) == 1 else "are"
-        found.append(f"{first_few(tied, 6)} {verb} not significantly different from the best.")
+        found.append(f"{first_few(tied, 3)} {verb} not significantly different from the best.")
     dropped = [model for model in answer.models if not model.tied]
     if dropped:
         verb = "is" if len(dropped) == 1 else "are"
@@ -248,13 +248,14 @@ def not_tried_table(answer: RankAnswer) -> PageTable:
 
 def front_rows(answer: RankAnswer) -> list[dict[str, Any]]:
     """Return the points of the front; those on fewer images than the best are hollow."""
+    prefix, suffix = affixes([model.name for model in answer.models])
     rows = []
     for model in answer.models:
         partial = model.images < answer.models[0].images
         colour = "var(--blue)" if model.tied else "var(--grey)"
         rows.append({
             "model": model.name,
-            "label": elided(model.name),
+            "label": elided(model.name.removeprefix(prefix).removesuffix(suffix)),
             "latency": 1e3 * model.cost.latency,
             **{of: 100 * getattr(model, of) for of in ("accuracy", "low", "high")},
             "front": model.pareto,

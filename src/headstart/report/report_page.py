@@ -13,7 +13,8 @@ from headstart.report import provenance
 from headstart.report.analysis_answer import answer_of, comes_first
 from headstart.report.leaderboard import leaderboard
 from headstart.report.page_model import Names, names_of
-from headstart.report.page_templates import render_page, without_direction, write_html
+from headstart.report.page_templates import render_page, without_direction
+from headstart.report.reporter import TextReporter
 from headstart.report.result_tables import (
     correction_sentence,
     effects_table,
@@ -31,32 +32,31 @@ NO_PICTURES: Pictures = {}
 
 
 @dataclass(frozen=True)
-class HtmlPage:
-    """The reporter of `write_page`, which may have a heading of its own, and test images."""
+class HtmlPage(TextReporter):
+    """The reporter of `page_html`, which may have a heading of its own, and test images."""
 
     title: str | None = None
     pictures: Pictures = field(default_factory=dict)
     label = "Report"
     suffixes = (".html", ".htm")
 
-    def write(self, analysis: Analysis, target: Path) -> None:
-        """Write the page."""
-        write_page(analysis, target, self.title, self.pictures)
+    def text(self, analysis: Analysis) -> str:
+        """Return the page."""
+        return page_html(analysis, self.title, self.pictures)
 
 
 def write_page(
     analysis: Analysis, out: Path, title: str | None = None, pictures: Pictures = NO_PICTURES
 ) -> Path:
-    """Write the report page to `out`, whole or not at all; return where it is.
-
-    `title` and `pictures` are as `page_html` takes them.
+    """Write the page, as `page_html` returns it, to `out`, whole or not at all; return `out`.
 
     Raises
     ------
     StorageError
         The file cannot be written.
     """
-    return write_html(page_html(analysis, title, pictures), out)
+    HtmlPage(title, pictures).write(analysis, out)
+    return out
 
 
 def page_html(

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from headstart.errors import AnalysisError
+from headstart.files import replaced
 from headstart.registry import REPORTERS
 
 if TYPE_CHECKING:
     from headstart.analysis import Analysis
 
-__all__ = ["Reporter", "find_reporter", "write_report"]
+__all__ = ["Reporter", "TextReporter", "find_reporter", "write_report"]
 
 
 class Reporter(Protocol):
@@ -42,6 +43,19 @@ class Reporter(Protocol):
             The file, in a folder that is there.
         """
         ...
+
+
+class TextReporter:
+    """A reporter whose file is a text."""
+
+    def text(self, analysis: "Analysis") -> str:
+        """Return the text of an analysis."""
+        raise NotImplementedError
+
+    def write(self, analysis: "Analysis", target: Path) -> None:
+        """Write the text to a file, whole or not at all."""
+        with replaced(target) as temporary:
+            temporary.write_text(self.text(analysis), encoding="utf-8", newline="")
 
 
 def find_reporter(

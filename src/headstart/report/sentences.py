@@ -54,9 +54,12 @@ def predictor_sentences(subject: Analysis) -> list[str]:
         return []
     row = rows[0]
     models, datasets = count(int(row.n_models), "model"), count(int(row.n_datasets), "dataset")
-    what = f"{subject.predictor.label} and transfer {by_setting(row.setting)}"
+    side = "better" if row.estimate > 0 else "worse"
+    verdict = f"models with higher {subject.predictor.label} transfer {side}"
+    undecided = row.low <= 0 <= row.high
+    verdict = f"It is uncertain whether {verdict}" if undecided else capitalized(verdict)
     return [
-        f"Across {models} and {datasets}, {what} correlate at {correlation(row)}.",
+        f"{verdict} {by_setting(row.setting)}: across {models} and {datasets}, {correlation(row)}.",
         other_settings(subject, rows),
         family_sentence(rows),
         slope_sentence(subject),
@@ -420,20 +423,19 @@ def ablation_sentence(table: Any) -> str:
         measured, means = len(means), means.dropna()
         n, means = len(means), means.mean()
         if len(means) > 1 and n:
-            best, worst = means.idxmax(), means.idxmin()
-            named |= dict.fromkeys((str(best), str(worst)))
-            over = f"{n} of {measured} models" if n < measured else count(n, "model")
+            best, worst = str(means.idxmax()), str(means.idxmin())
+            named |= dict.fromkeys((best, worst))
+            over = f"the {n} of {measured} models" if n < measured else f"the {count(n, 'model')}"
             clauses.append(
-                f"{by_setting(setting)} are highest with {short_configuration(best)} "
-                f"({number(means[best], 3)}) and lowest with {short_configuration(worst)} "
-                f"({number(means[worst], 3)}), over the {over} that {'have' if n > 1 else 'has'} "
-                "every configuration"
+                f"{short_configuration(best)} transfers best and {short_configuration(worst)} "
+                f"worst {by_setting(setting)} (mean log odds {number(means[best], 3)} and "
+                f"{number(means[worst], 3)}, over {over} that {'have' if n > 1 else 'has'} every "
+                "configuration)"
             )
-    n_configurations = count(table.configuration.nunique(), "training configuration")
+    of = count(table.configuration.nunique(), "training configuration")
     key = [name for name in sorted(named) if short_configuration(name) != name]
     tail = f" {'; '.join(key)}." if key else ""
-    text = f"Across {n_configurations}, mean log odds {'; '.join(clauses)}."
-    return f"{text}{tail}" if clauses else ""
+    return f"Of {of}, {'; '.join(clauses)}.{tail}" if clauses else ""
 
 
 def short_configuration(name: Any) -> str:

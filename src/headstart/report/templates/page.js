@@ -70,7 +70,7 @@
       else if (mark === "1") made.append(element("b", { textContent: text }));
       else if (mark === "2") made.append(element("span", { className: "same", textContent: text }));
       else if (first) made.append(element("span", { className: "name", textContent: text, title: column.texts[i] }));
-      else made.append(text.replaceAll(" %", "\u00a0%"));
+      else made.append(text.replaceAll(" %", "\u00a0%").replace(/(^|\s)-(?=\w)/g, "$1-\u2060"));
       if (column.second) {
         const beside = element("small", { className: "beside", textContent: column.seconds?.[i] || "" });
         beside.style.minWidth = `${column.room.toFixed(1)}ch`;
