@@ -19,6 +19,7 @@ from headstart.report.comparison_tables import compared_names
 from headstart.report.sentences import (
     BestTable,
     ablation_sentence,
+    best_lines,
     best_sentence,
     best_table,
     effects_sentence,
@@ -189,9 +190,10 @@ def best(subject: Analysis) -> Lines:
     """Name the best model in each setting, those that do not differ, and the differences."""
     settings = in_order(subject.cells.setting)
     tables = [one for setting in settings if (one := best_table(subject, setting)) is not None]
-    first = [best_sentence(one) for one in tables[:MOST_NAMED]]
-    differences = differences_sentence(tables[0]) or single_datasets(subject, tables[0])
-    lines = [first[0], differences, *wins(subject), *first[1:]]
+    first, *others = tables[:MOST_NAMED]
+    headline, *more = best_lines(first)
+    differences = differences_sentence(first) or single_datasets(subject, first)
+    lines = [headline, differences, *more, *wins(subject), *map(best_sentence, others)]
     return scope(subject), [*lines, *predictor_sentences(subject), *study_sentences(subject)]
 
 
@@ -239,12 +241,13 @@ def correlation(subject: Analysis) -> Lines:
     """State how the predictor and transfer correlate, and what fine-tuning adds."""
     pairs = setting_pairs(subject)
     clauses = [wins_clause(pair) for pair in pairs[:1]]
-    headline, *more = predictor_sentences(subject)
+    headline, others, *statistics = predictor_sentences(subject)
     lines = [
         "; ".join([headline.removesuffix("."), *clauses]) + ".",
-        *more,
-        *(best_sentence(found) for found in [best_table(subject)] if found),
+        others,
+        *best_lines(best_table(subject)),
         wins_sentence(pairs[1:]),
+        *statistics,
         *study_sentences(subject),
     ]
     return f"does {subject.predictor.label} predict transfer?", lines
@@ -255,7 +258,8 @@ def settings(subject: Analysis) -> Lines:
     found = best_table(subject)
     lines = [
         *wins(subject),
-        *([best_sentence(found), differences_sentence(found)] if found else []),
+        *best_lines(found),
+        differences_sentence(found) if found else "",
         *(predictor_sentences(subject) or [no_correlation_sentence(subject)]),
         *study_sentences(subject),
     ]
@@ -323,7 +327,7 @@ def own_models(subject: Analysis) -> Lines:
         f"{count(len(by_model) - MOST_NAMED, 'more own model')} in the leaderboard."
         if len(by_model) > MOST_NAMED
         else "",
-        *([best_sentence(found)] if found else []),
+        *best_lines(found),
         *predictor_sentences(subject),
         *study_sentences(subject),
     ]

@@ -169,7 +169,7 @@ def without_direction(value: Any) -> Any:
 
 
 def unbroken(text: str) -> str:
-    """Keep a number with its sign on one line, and a minus with the word behind it.
+    """Keep a number with its sign or noun on one line, and a minus with the word behind it.
 
     Examples
     --------
@@ -179,6 +179,7 @@ def unbroken(text: str) -> str:
     space = "\N{NO-BREAK SPACE}"
     for sign in ("=", ">", "\N{LESS-THAN OR EQUAL TO}"):
         text = text.replace(f" {sign} ", f"{space}{sign}{space}")
+    text = re.sub(r"(?<=\d) (?=model|dataset)", space, text)
     return re.sub(r"(?<!\S)-(?=\w)", "-\N{WORD JOINER}", text.replace(" %", f"{space}%"))
 
 

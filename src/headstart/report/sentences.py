@@ -28,6 +28,7 @@ from headstart.spec.formatting import (
 __all__ = [
     "BestTable",
     "ablation_sentence",
+    "best_lines",
     "best_sentence",
     "best_table",
     "effects_sentence",
@@ -161,6 +162,22 @@ def best_table(subject: Analysis, setting: str | None = None) -> BestTable | Non
         return BestTable(setting, "", False, cells.iloc[:0])
     first = str(cells.dataset.iloc[0])
     return BestTable(setting, first, True, cells[cells.dataset == first])
+
+
+def best_lines(found: BestTable | None) -> list[str]:
+    """State which model is best in a setting, and why another may have the higher accuracy."""
+    if found is None:
+        return []
+    lines = [best_sentence(found)]
+    if len(found.best) and not found.one_dataset:
+        first = found.rows.loc[found.rows["accuracy"].astype(float).idxmax()]
+        if first["accuracy"] > found.best["accuracy"].max() + 0.0005:
+            lines.append(
+                f"By mean accuracy {first['model']} is first ({percent(first['accuracy'])} %). Log "
+                "odds, by which models are ranked, count a gain from 98 to 99 % like one from 50 "
+                "to 67 %: both double the odds."
+            )
+    return lines
 
 
 def best_sentence(found: BestTable) -> str:
