@@ -13,12 +13,19 @@ What a way spends is counted: images times multiply-adds, as a share of all imag
 networks.
 
 So that thousands of cross-validations take minutes, a linear classifier by least squares stands for
-the certified probe, in the truth as in the ways: what is judged is how images are allocated. The
-truth is its cross-validated accuracy on all images; `regret` is the truth of the best network less
-that of the chosen one, in points.
+the certified probe everywhere: what is judged is how images are allocated. In each draw a fifth of
+the images is held out. Measuring everything is cross-validating all networks on all the others, and
+taking the most accurate one. What a way loses against that, in points:
+
+* `regret`: the cross-validated accuracy of the one that measuring everything takes, less that of
+  the one that the way takes. Never negative. The best of many is in part the luckiest on these
+  images, so that this is more than what is lost on new ones.
+* `lost`: the same difference on the images held out, by networks fitted on all others; with its
+  standard error over draws and targets.
 
 * `race`: `headstart.ranking.race.Race`, as `headstart rank` runs it, with a budget of `--share`.
-  `coverage`: how often the best network is among those that the race has not excluded.
+  `coverage`: how often the one that measuring everything takes is among those that the race has not
+  excluded.
 * `halving`: successive halving (Karnin et al. 2013): the budget in equal parts over rounds, half of
   the networks left after each.
 * `uniform`: all networks on `--share` of the images, the most accurate is taken.
@@ -29,7 +36,7 @@ that of the chosen one, in points.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,7 +87,8 @@ ERROR = 0.05
 # Only a unit; small, so that the seconds which a race keeps for its end are nothing.
 MULTIPLY_ADDS_PER_SECOND = 1e6
 PENALTY = 0.01
-TRUTH_REPEATS = 5
+# Of the images of a target, this share is held out.
+HELD_OUT = 0.2
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -99,10 +107,9 @@ class Target:
     priors: list[float | None]
     seen: dict[tuple[int, int, int], CrossValidated] = field(default_factory=dict)
 
-    @property
-    def full(self) -> float:
-        """Seconds of all images by all candidates."""
-        return len(self.labels) * sum(self.cost)
+    def full(self, n: int) -> float:
+        """Seconds of n images by all candidates."""
+        return n * sum(self.cost)
 
     def measured(self, candidate: int, rows: Ints, seed: int, repeats: int) -> CrossValidated:
         """Cross-validate a candidate on some images."""
@@ -120,13 +127,12 @@ class Target:
         """Return the cross-validated accuracy of a candidate on some images."""
         return float(self.measured(candidate, rows, seed, REPEATS).right.mean())
 
-    def truth(self) -> Floats:
-        """(M,) cross-validated accuracy of each candidate on all images."""
-        rows = np.arange(len(self.labels))
-        return np.array([
-            self.measured(i, rows, 10_000, TRUTH_REPEATS).right.mean()
-            for i in range(len(self.cost))
-        ])  # fmt: skip
+    def held_out(self, candidate: int, rows: Ints) -> float:
+        """Return the accuracy on all other images of a candidate that is fitted to some."""
+        out = np.ones(len(self.labels), dtype=bool)
+        out[rows] = False
+        right = predicted_right(self.features[candidate], self.labels, out)
+        return float(right.mean())
 
 
 def cross_validated(X: Floats, y: Ints, folds: Ints) -> npt.NDArray[np.bool_]:
@@ -134,15 +140,28 @@ def cross_validated(X: Floats, y: Ints, folds: Ints) -> npt.NDArray[np.bool_]:
 
     The products of all images are made once; those of a fold are taken from them.
     """
+    right = np.zeros(len(X), dtype=bool)
+    outs = [folds == fold for fold in np.unique(folds)]
+    for out, found in zip(outs, _right(X, y, outs), strict=True):
+        right[out] = found
+    return right
+
+
+def predicted_right(X: Floats, y: Ints, out: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Whether least squares, fitted to the other images, is right on those left out."""
+    return next(_right(X, y, [out]))
+
+
+def _right(
+    X: Floats, y: Ints, outs: Sequence[npt.NDArray[np.bool_]]
+) -> Iterator[npt.NDArray[np.bool_]]:
     Y = (y[:, None] == np.unique(y)).astype(np.float64)
     n, d = X.shape
     X = X - X.mean(axis=0)
-    square, right = X @ X.T if n <= d else X.T @ X, np.zeros(n, dtype=bool)
+    square = X @ X.T if n <= d else X.T @ X
     fit = _by_images if n <= d else _by_features
-    for fold in np.unique(folds):
-        out = folds == fold
-        right[out] = fit(X, square, Y, out).argmax(axis=1) == Y[out].argmax(axis=1)
-    return right
+    for out in outs:
+        yield fit(X, square, Y, out).argmax(axis=1) == Y[out].argmax(axis=1)
 
 
 def _ridge(trace: float, n: int) -> float:
@@ -248,37 +267,37 @@ def race(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]
 
     racers = [Racer(CANDIDATES[i], i, target.priors[i], target.cost[i])
               for i in range(len(CANDIDATES))]  # fmt: skip
-    found = Choice(racers, levels, measure, Budget(share * target.full, lambda: spent[0]))
+    whole = target.full(n)
+    found = Choice(racers, levels, measure, Budget(share * whole, lambda: spent[0]))
     found.run()
     leaders = found.leaders()
     return {
         "chosen": [leaders[0].position],
         "tied": [one.position for one in racers if one.status == "racing"],
-        "spent": spent[0] / target.full,
+        "spent": spent[0] / whole,
     }
 
 
 def halving(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]:
     """Halve the candidates after each round; a round's images are the first ones, cumulated."""
     left, n, had, spent = list(range(len(CANDIDATES))), len(order), 0, 0.0
+    whole = target.full(n)
     rounds = int(np.ceil(np.log2(len(left))))
     while len(left) > 1:
-        more = int(share * target.full / rounds / sum(target.cost[i] for i in left))
+        more = int(share * whole / rounds / sum(target.cost[i] for i in left))
         size = min(n, max(had + more, 2 * FOLDS))
         spent += (size - had) * sum(target.cost[i] for i in left)
         had, rows = size, np.sort(order[:size])
         accuracy = {i: target.accuracy(i, rows, seed) for i in left}
         left = sorted(left, key=lambda i: -accuracy[i])[: (len(left) + 1) // 2]
-    return {"chosen": left, "spent": spent / target.full}
+    return {"chosen": left, "spent": spent / whole}
 
 
 def ways(
-    target: Target, seed: int, share: float, predictors: Sequence[str]
+    target: Target, order: Ints, seed: int, share: float, predictors: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Choose in every way, and by transfer scores."""
-    n = len(target.labels)
-    order = nested_order(target.labels, np.arange(n), seed)
-    rows = np.sort(order[: int(share * n)])
+    rows = np.sort(order[: int(share * len(order))])
     accuracy = [target.accuracy(i, rows, seed) for i in range(len(CANDIDATES))]
     found = {
         "race": race(target, order, seed, share),
@@ -319,47 +338,74 @@ def best(values: Any) -> list[int]:
     return np.flatnonzero(array == array.max()).tolist()
 
 
+def drawn(target: Target, seed: int) -> Ints:
+    """Return the images to choose on, in the order in which they are used: not those held out."""
+    n = len(target.labels)
+    return nested_order(target.labels, np.arange(n), seed)[: round((1 - HELD_OUT) * n)]
+
+
 def summary(
     target: Target, seeds: int, shares: list[float], predictors: Sequence[str]
 ) -> dict[str, Any]:
-    """Replay many times; return the regret, coverage and cost of each way, by share."""
-    truth = target.truth()
-    top, known = int(truth.argmax()), dict(target.seen)
+    """Replay many times; return what each way loses, its coverage and cost, by share."""
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {f"{share:g}": {} for share in shares}
+    of_all = list[list[float]]()
     for seed in range(seeds):
+        order = drawn(target, seed)
+        rows, everyone = np.sort(order), range(len(CANDIDATES))
+        accuracy = np.array([target.accuracy(i, rows, seed) for i in everyone])
+        new = np.array([target.held_out(i, rows) for i in everyone])
+        top = int(accuracy.argmax())
+        of_all.append(accuracy.tolist())
         for share in shares:
             scored = predictors if share == shares[0] else ()
-            for name, found in ways(target, seed, share, scored).items():
+            for name, found in ways(target, order, seed, share, scored).items():
+                of = {"regret": accuracy, "lost": new}
+                found |= {key: 100 * (of[key][top] - of[key][found["chosen"]].mean()) for key in of}
+                found["covered"] = top in found.get("tied", ())
                 runs[f"{share:g}"].setdefault(name, []).append(found)
-        target.seen = dict(known)
+        target.seen = {}
+    accuracy = np.mean(of_all, axis=0)
     return {
         "images": len(target.labels),
         "classes": int(target.labels.max()) + 1,
-        "truth": {CANDIDATES[i]: round(float(truth[i]), 4) for i in np.argsort(-truth)},
+        "accuracy": {CANDIDATES[i]: round(float(accuracy[i]), 4) for i in np.argsort(-accuracy)},
         "shares": {
-            share: {name: _of(found, truth, top) for name, found in of.items()}
-            for share, of in runs.items()
+            share: {name: _of(found) for name, found in of.items()} for share, of in runs.items()
         },
     }
 
 
-def _of(found: list[dict[str, Any]], truth: Floats, top: int) -> dict[str, float]:
-    regret = [100 * (truth[top] - truth[one["chosen"]].mean()) for one in found]
+def _of(found: list[dict[str, Any]]) -> dict[str, float]:
+    def mean(key: str, digits: int = 3) -> float:
+        return round(float(np.mean([one[key] for one in found])), digits)
+
     numbers = {
-        "regret": round(float(np.mean(regret)), 3),
-        "largest": round(float(np.max(regret)), 3),
-        "spent": round(float(np.mean([one["spent"] for one in found])), 3),
+        "regret": mean("regret"),
+        "largest": round(float(np.max([one["regret"] for one in found])), 3),
+        "lost": mean("lost"),
+        "spent": mean("spent"),
     }
+    if len(found) > 1:
+        spread = np.std([one["lost"] for one in found], ddof=1) / len(found) ** 0.5
+        numbers["lost_se"] = round(float(spread), 3)
     if "tied" in found[0]:
-        numbers["coverage"] = round(float(np.mean([top in one["tied"] for one in found])), 3)
+        numbers["coverage"] = mean("covered")
         numbers["tied"] = round(float(np.mean([len(one["tied"]) for one in found])), 1)
     return numbers
 
 
 def overall(of: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """Average each way over targets."""
+    """Average each way over targets; they are taken as they are, draws as drawn anew."""
+
+    def over(values: list[float], key: str) -> float:
+        mean = np.mean(values)
+        if key.endswith("_se"):
+            mean = np.sqrt(np.sum(np.square(values))) / len(values)
+        return round(float(mean), 3)
+
     return {
-        name: {key: round(float(np.mean([one[name][key] for one in of])), 3) for key in of[0][name]}
+        name: {key: over([one[name][key] for one in of], key) for key in of[0][name]}
         for name in of[0]
     }
 

@@ -9,8 +9,8 @@ from headstart.errors import UnknownNameError
 from headstart.features import FeatureRequest, penultimate_features
 from headstart.predictors import transfer_score
 from headstart.store import ResultStore
-from headstart.study import Study, transfer_scores
-from headstart.study.feature_scores import balanced_rows, source_probabilities
+from headstart.study import Study
+from headstart.study.feature_scores import balanced_rows, source_probabilities, transfer_scores
 
 NAMES = ["logme", "leep", "h_score"]
 

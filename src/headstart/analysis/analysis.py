@@ -348,7 +348,7 @@ def analyze(
         See `headstart.analysis.cells.AnalysisOptions`.
     predictor, predictors, scores
         What to correlate with transfer, ``"params:log"`` (`predictors.find_predictor`); predictors
-        to judge (table `predictors`); values that sources lack (`study.transfer_scores`).
+        to judge (table `predictors`); values that sources lack (`study.feature_scores`).
 
     Raises
     ------

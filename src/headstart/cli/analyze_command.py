@@ -308,7 +308,7 @@ def _computed_scores(options: AnalysisFlags, names: list[str]) -> "pd.DataFrame 
 
     from headstart.cli.progress import LiveReporter
     from headstart.context import RunContext
-    from headstart.study import transfer_scores
+    from headstart.study.feature_scores import transfer_scores
 
     found = []
     with LiveReporter(console) as reporter:

@@ -1,7 +1,6 @@
 """A study: models x datasets x settings x seeds, and the run that fills its table."""
 
 from headstart.study.estimate import Requirement, StudyEstimate, estimate_study, known_trials
-from headstart.study.feature_scores import TransferScores, transfer_scores
 from headstart.study.run import StudyRun, check_context, run_study
 from headstart.study.status import RunningTrial, StudyStatus, study_status
 from headstart.study.study import Study
@@ -34,7 +33,6 @@ __all__ = [
     "StudyRun",
     "StudyStatus",
     "Throughput",
-    "TransferScores",
     "Workload",
     "ablate",
     "check_context",
@@ -49,5 +47,4 @@ __all__ = [
     "run_study",
     "study_status",
     "sweep_study",
-    "transfer_scores",
 ]
