@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
+@pytest.mark.slow
 def test_a_part_is_tried_on_the_cpu(tmp_path):
     file = tmp_path / "report.json"
     command = [BENCHMARKS / "gpu.sh", "--dry", "--parts", "memory", "--out", file]

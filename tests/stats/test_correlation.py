@@ -57,7 +57,7 @@ def test_a_weighted_correlation_is_scipys_of_the_resample(seed, n):
 
 @pytest.mark.parametrize("name", CORRELATIONS)
 @pytest.mark.parametrize("rho", [0.0, 0.7, 0.95])
-@pytest.mark.parametrize("n", [8, 16, 40])
+@pytest.mark.parametrize("n", [8, 40])
 @pytest.mark.parametrize("tails", ["normal", "t5"])
 def test_intervals_hold_the_true_correlation(name, rho, n, tails):
     """400 samples of each case: the Monte Carlo error of a coverage of 95 % is 1.1 points."""
@@ -128,11 +128,12 @@ def test_an_exact_line_has_no_interval():
     assert np.isnan([found.low, found.high]).all()
 
 
-def test_under_five_units_there_is_no_interval():
+@pytest.mark.parametrize("name", CORRELATIONS)
+def test_under_five_units_there_is_no_interval(name):
     random = np.random.default_rng(0)
     x, Y = random.normal(size=8), random.normal(size=(8, 1))
     for cluster in (np.arange(8) // 2, np.zeros(8, dtype=int)):
-        found = correlation_interval("kendall", x, Y, cluster)
+        found = correlation_interval(name, x, Y, cluster)
         assert np.isfinite(found.estimate).all()
         assert np.isnan([found.low, found.high]).all()
 

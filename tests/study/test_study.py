@@ -172,7 +172,7 @@ def test_what_is_stored_is_not_done_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("share", [{}, {"workers": 1}])
-def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path, share):
+def test_a_failing_trial_stops_no_other_and_is_tried_again(tmp_path, forked_workers, share):
     each = {"dark": 3, "light": 3}
     counts = {"train": each, "validation": each, "test": each}
     bad = write_folder(tmp_path / "bad", counts)

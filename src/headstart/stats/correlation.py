@@ -192,11 +192,14 @@ def _leave_out_spearman(x: Floats, Y: Floats, cluster: Codes) -> tuple[Floats, F
     values = np.column_stack([x, Y])
     ranks = np.column_stack([_ranks(column) for column in values.T])
     one = np.ones((1, len(x)))
-    left_out = np.empty((int(cluster.max()) + 1, Y.shape[1]))
+    left_out = np.full((int(cluster.max()) + 1, Y.shape[1]), np.nan)
     for unit, out in enumerate(_members(cluster)):
         kept = np.ones(len(x), dtype=bool)
         kept[out] = False
         rest = values[kept]
+        # Without the only family nothing is left.
+        if not len(rest):
+            continue
         # Each value that goes lowers the rank of those above it by 1, of its equals by 1/2.
         lower = np.column_stack([
             np.searchsorted(gone, column, "left") + np.searchsorted(gone, column, "right")
