@@ -1,9 +1,7 @@
 """Upstream classifiers trained here: recipes, runs, and what is registered."""
 
 import json
-import os
-import subprocess
-import sys
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +26,7 @@ from headstart.pretraining import make_recipe, pretrain
 from headstart.spec import Recipe, Selection
 from headstart.store import ResultStore
 from headstart.study import Study
+from processes import forked_command
 from refusals import refused
 
 NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
@@ -407,16 +406,20 @@ def test_two_processes_train_one_network(tmp_path):
     (tmp_path / "bare.py").write_text(BARE)
     # Without batch norm, which would see another share of the images.
     bare = f"{tmp_path / 'bare.py'}:build?size=16"
-    arguments = ("--arch", bare, "--dataset", "digits", "--steps", 5, "--batch-size", 50)
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-        "-m", "headstart", "pretrain", *map(str, arguments), "--name", "both", "--device", "cpu",
-    ]  # fmt: skip
-    own = {**os.environ, "HEADSTART_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    arguments = ("--arch", bare, "--dataset", "digits", "--steps", 5, "--batch-size", 50,
+                 "--name", "both", "--device", "cpu")  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    # As torchrun starts them.
+    own = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+           "MASTER_PORT": str(port), "HEADSTART_CACHE": str(tmp_path)}  # fmt: skip
+    pair = [
+        forked_command("pretrain", *arguments, RANK=rank, LOCAL_RANK=rank, **own) for rank in "01"
+    ]
+    outputs = [process.communicate() for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
     # One of them speaks.
-    assert done.stdout.count("pretrained:both: ") == 1
+    assert "".join(out for out, _ in outputs).count("pretrained:both: ") == 1
     model = models.find("pretrained:both", tmp_path)
     recipe = make_recipe(bare, "digits", steps=5, batch_size=50)
     alone = pretrain(recipe, RunContext("cpu", tmp_path), name="alone")

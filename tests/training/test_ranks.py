@@ -1,8 +1,5 @@
 """Two processes that train together, against one."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import headstart
 from headstart.training import Ranks
+from processes import Forked
 from refusals import refused
 from training_runs import CONFIG, CPU, configured, run, small_network
 
@@ -20,22 +17,11 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory) -> Path:
-    """All cases in one pair of processes: to start them is what takes time."""
-    folder, here = tmp_path_factory.mktemp("ranks"), Path(__file__)
-    paths = [Path(headstart.__file__).parents[1], here.parents[1]]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-    command = [sys.executable, str(here.with_name("ranked.py"))]
-    processes = [
-        subprocess.Popen(
-            [*command, str(rank), str(folder)], env=environment, stderr=subprocess.PIPE, text=True
-        )
-        for rank in (0, 1)
-    ]
-    try:
-        said = [process.communicate(timeout=300)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
+    """All cases in one pair of processes."""
+    folder = tmp_path_factory.mktemp("ranks")
+    program = Path(__file__).with_name("ranked.py").read_text()
+    processes = [Forked(program, rank, folder) for rank in (0, 1)]
+    said = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
     return folder
 
