@@ -1,10 +1,8 @@
 """Names written beside the points of a panel, each clear of everything else or left out.
 
 Each label has some hundred candidate places around its point. A place costs what it covers and how
-far it is; labels move to their cheapest place in turn until none moves (coordinate descent, as in
-Christensen, Marks and Shieber, "An empirical study of algorithms for point-feature label
-placement", ACM Transactions on Graphics 14, 1995). Nothing is random: the same points give the
-same places.
+far it is. Labels take their cheapest place in turn, those with the least choice first. Nothing is
+random: the same points give the same places.
 """
 
 from collections.abc import Sequence
@@ -24,12 +22,11 @@ Floats = NDArray[np.float64]
 DIRECTIONS = 24
 DISTANCES = (0.0, 5.0, 11.0, 19.0, 29.0, 42.0, 58.0, 77.0, 99.0)  # pixels, from the mark's edge
 # What a place costs. Where a label would lie on a mark, an obstacle or another label it is not set.
-ON_LABEL, TAKEN = 1e4, 1e6
+TAKEN = 1e6
 STRAYED = 24.0  # the price of being far off, or of a leader through a mark
-ON_LINE, LEADER_ON_LABEL, LEADER_ON_MARK, LEADER_ON_LINE = 14.0, 30.0, 25.0, 8.0
+ON_LINE, LEADER_ON_BOX, LEADER_ON_LINE = 14.0, 27.0, 8.0
 NEARER_TO_ANOTHER = 10.0  # than to its own point: whose is it?
 PER_PIXEL = 0.25
-SWEEPS = 30
 THICK = np.array([-2.4, -2.4, 2.4, 2.4])  # a leader this near to a line is not seen
 NO_BOXES: Floats = np.empty((0, 4))
 
@@ -87,61 +84,44 @@ def place(
     if not len(anchors):
         return []
     dearest = STRAYED if strict else TAKEN
+    marks = np.column_stack([anchors - radius, anchors + radius])
     boxes, distances = candidates(anchors, sizes, radius)
-    fixed = np.stack([
-        alone(anchors, own, i, distances, area, obstacles, radius, lines, strict)
-        for i, own in enumerate(boxes)
-    ])  # fmt: skip
-    # A label without a free place is in no other's way.
-    order = [i for i in np.argsort(anchors[:, 0], kind="stable") if fixed[i].min() < dearest]
-    chosen = fixed.argmin(axis=1)
-    for _ in range(SWEEPS):
-        before = chosen.copy()
-        for i in order:
-            rest = [j for j in order if j != i]
-            there = boxes[rest, chosen[rest]]
-            chosen[i] = (fixed[i] + meeting(anchors[i], boxes[i], anchors[rest], there)).argmin()
-        if (chosen == before).all():
-            break
-    return without_overlaps(boxes, fixed, chosen, order, dearest)
-
-
-def without_overlaps(
-    boxes: Floats, costs: Floats, chosen: NDArray[np.intp], order: Sequence[int], dearest: float
-) -> list[Floats | None]:
-    """Return the box chosen for each label; of two that still overlap, the cheaper one."""
-    found: list[Floats | None] = [None] * len(boxes)
-    kept = NO_BOXES
-    for i in sorted(order, key=lambda i: costs[i, chosen[i]]):
-        box = boxes[i, chosen[i]]
-        if costs[i, chosen[i]] < dearest and not overlaps(box[None], kept).any():
-            kept = np.vstack([kept, box])
-            found[i] = box
+    costs = np.empty(boxes.shape[:2])
+    for i, (anchor, own) in enumerate(zip(anchors, boxes, strict=True)):
+        solid = np.vstack([np.delete(marks, i, axis=0), obstacles])
+        along = np.minimum(hidden(anchor, own, lines + THICK).sum(axis=1), 1)
+        costs[i] = (
+            PER_PIXEL * distances
+            + ON_LINE * overlaps(own, lines).sum(axis=1)
+            + LEADER_ON_LINE * np.minimum(distances / 8, 1) * along
+            + NEARER_TO_ANOTHER * strays(own, anchors, i)
+            + blocked(anchor, own, solid)
+            + TAKEN * outside(own, area)
+            + TAKEN * strict * overlaps(own, lines).any(axis=1)
+        )
+    found: list[Floats | None] = [None] * len(anchors)
+    for i in np.argsort((costs < dearest).sum(axis=1), kind="stable"):
+        there = [(anchor, box) for anchor, box in zip(anchors, found, strict=True)
+                 if box is not None]  # fmt: skip
+        placed = np.array([box for _, box in there]).reshape(-1, 4)
+        own = costs[i] + blocked(anchors[i], boxes[i], placed)
+        # Leaders that are there already run through no further label.
+        for anchor, box in there:
+            own = own + LEADER_ON_BOX * (hidden(anchor, box[None], boxes[i])[0] > 0)
+        if own.min() < dearest:
+            found[i] = boxes[i, own.argmin()]
     return found
 
 
-def alone(
-    anchors: Floats, boxes: Floats, i: int, distances: Floats, area: Floats, obstacles: Floats,
-    radius: float, lines: Floats, strict: bool,
-) -> Floats:  # fmt: skip
-    """Return what each place (c, 4) of label i costs where there is no other label; see `place`."""
-    marks = np.delete(np.column_stack([anchors - radius, anchors + radius]), i, axis=0)
-    solid = np.vstack([marks, obstacles])
-    along = np.minimum(hidden(anchors[i], boxes, lines + THICK).sum(axis=1), 1)
-    return np.asarray(
-        PER_PIXEL * distances
-        + ON_LINE * overlaps(boxes, lines).sum(axis=1)
-        + LEADER_ON_LINE * np.minimum(distances / 8, 1) * along
-        + NEARER_TO_ANOTHER * strays(boxes, anchors, i)
-        + TAKEN * taken(boxes, area, np.vstack([solid, *[lines] * strict]))
-        + LEADER_ON_MARK * crossed(anchors[i], boxes, solid)
-    )
+def blocked(anchor: Floats, boxes: Floats, others: Floats) -> Floats:
+    """Return what the `others` cost each box (c, 4): where it covers them, or its leader does."""
+    crossed = (hidden(anchor, boxes, others) > 0).sum(axis=1)
+    return np.asarray(TAKEN * overlaps(boxes, others).any(axis=1) + LEADER_ON_BOX * crossed)
 
 
-def taken(boxes: Floats, area: Floats, obstacles: Floats) -> NDArray[np.bool_]:
-    """Return which boxes (c, 4) leave the area or cover an obstacle."""
-    out = np.any((boxes < area) != [False, False, True, True], axis=1)
-    return np.asarray(out | overlaps(boxes, obstacles).any(axis=1))
+def outside(boxes: Floats, area: Floats) -> NDArray[np.bool_]:
+    """Return which boxes (c, 4) leave the area."""
+    return np.asarray(np.any((boxes < area) != [False, False, True, True], axis=1))
 
 
 def candidates(anchors: Floats, sizes: Floats, radius: float) -> tuple[Floats, Floats]:
@@ -156,23 +136,6 @@ def candidates(anchors: Floats, sizes: Floats, radius: float) -> tuple[Floats, F
     centres = anchors[:, None] + gaps + square * sizes[:, None] / 2
     half = sizes[:, None] / 2
     return np.concatenate([centres - half, centres + half], axis=-1), distances
-
-
-def meeting(anchor: Floats, boxes: Floats, anchors: Floats, others: Floats) -> Floats:
-    """Return what each place (c, 4) of a label costs beside the other labels, chosen already.
-
-    These are `others` (m, 4) at their `anchors` (m, 2); leaders count in both directions.
-    """
-    cost = ON_LABEL * overlaps(boxes, others).sum(axis=1)
-    cost = cost + LEADER_ON_LABEL * crossed(anchor, boxes, others)
-    for point, other in zip(anchors, others, strict=True):
-        cost = cost + LEADER_ON_LABEL * (hidden(point, other[None], boxes)[0] > 0)
-    return np.asarray(cost)
-
-
-def crossed(anchor: Floats, boxes: Floats, others: Floats) -> NDArray[np.intp]:
-    """Count, for each box (c,), the others that the leader from the anchor runs through."""
-    return np.asarray((hidden(anchor, boxes, others) > 0).sum(axis=1))
 
 
 def hidden(anchor: Floats, boxes: Floats, others: Floats) -> Floats:

@@ -47,7 +47,7 @@ from headstart.spec.formatting import (
     uncertain,
 )
 
-__all__ = ["Answer", "answer_of", "comes_first"]
+__all__ = ["Answer", "answer_of", "comes_first", "study_name"]
 
 # From so many models on, how a predictor goes with transfer says more than a list of them.
 MANY_MODELS = 8

@@ -13,7 +13,7 @@ from headstart.errors import AnalysisError
 from headstart.figures import available, save
 from headstart.figures.text_fitting import text_width
 from headstart.files import replaced, storage_errors, writable_folder
-from headstart.report.analysis_answer import answer_of, comes_first
+from headstart.report.analysis_answer import answer_of, comes_first, study_name
 from headstart.report.latex import labels
 from headstart.report.leaderboard import leaderboard
 from headstart.report.page_model import Column, PageCell, PageTable, names_of
@@ -22,9 +22,10 @@ from headstart.spec.formatting import count
 
 __all__ = ["ResultsCard"]
 
-# Rows of a table. In pixels: the card, a letter, a line, a line of headings, between columns.
+# Rows of a table. In pixels: the card, a letter, a line, a line of headings, between columns, the
+# width to which a heading may fill its column.
 MOST_ROWS = 10
-WIDTH, SIZE, LINE, HEAD, GAP = 880.0, 13, 22, 16, 18
+WIDTH, SIZE, LINE, HEAD, GAP, LEAST = 880.0, 13, 22, 16, 18, 88.0
 SUFFIXES = ("pdf", "png", "svg")
 STYLES = {"best": ' font-weight="bold"', "same": ' text-decoration="underline"'}
 INK, SOFT, RULE = "#1f2328", "#59636e", "#d1d9e0"
@@ -74,7 +75,7 @@ class ResultsCard:
         if not boards:
             raise AnalysisError("no results card: there are no results", code="report.empty")
         self.check(target)
-        sources = " and ".join(str(source.get("name")) for source in analysis.sources)
+        sources = study_name(analysis) or "a table"
         for name, board in zip(file_names(boards), boards, strict=True):
             # XML has no control characters.
             svg = harmless(table_svg(board, sources))
@@ -97,18 +98,17 @@ def file_names(boards: Sequence[PageTable]) -> list[str]:
 def table_svg(table: PageTable, source: str) -> str:
     """Return the first rows of a table as a picture, with as many columns as it has room for."""
     rows = table.rows[:MOST_ROWS]
+    measure = partial(text_width, size=SIZE, bold=True)
     widths = [
-        max(text_width(one, SIZE, bold=True)
-            for one in [*column.lines(0), *(label(row.cells[i]) for row in rows)])
+        max(map(measure, [*column.lines(LEAST, measure), *(label(row.cells[i]) for row in rows)]))
         for i, column in enumerate(table.columns)
-    ]  # fmt: skip
+    ]
     # Datasets only where there is room for all.
     every = list(range(len(widths)))
     datasets = [i for i in every if table.columns[i].at is not None]
     if len(datasets) > 1 and sum(widths) + GAP * len(widths) > WIDTH:
         every = [i for i in every if i not in datasets]
     shown = [i for n, i in enumerate(every, 1) if sum(widths[j] + GAP for j in every[:n]) <= WIDTH]
-    measure = partial(text_width, size=SIZE, bold=True)
     heads = {i: table.columns[i].lines(widths[i], measure) for i in shown}
     height = max(map(len, heads.values()))
     top = LINE * 2 + HEAD * (height - 1) + 8
