@@ -186,7 +186,7 @@ class TestDatasets:
             )
 
     @pytest.mark.parametrize(
-        ("test", "word"), [("mcnemar", "predictions"), ("independent", "test-set sizes")]
+        ("test", "word"), [("mcnemar", "the test images"), ("independent", "test-set sizes")]
     )
     def test_rings_name_their_test(self, tables, test, word):
         caption = draw("datasets", {"cells": tables["cells"].assign(test=test)}).caption

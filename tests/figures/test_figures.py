@@ -14,7 +14,6 @@ from PIL import Image
 import headstart as hs
 from figures.drawings import whole
 from headstart.figures import FIGURES, available, draw, save
-from headstart.figures.figure import Figure
 from headstart.figures.printing import canonical_pdf
 from refusals import refused
 
@@ -242,11 +241,6 @@ def test_neither_matplotlib_nor_torch_is_needed(tmp_path):
 
 def surroundings():
     return {key: os.environ[key] for key in ("PATH", "PYTHONPATH", "HOME") if key in os.environ}
-
-
-def test_a_figure_is_what_it_says(drawn):
-    assert isinstance(drawn("ranks"), Figure)
-    assert drawn("ranks").key == "figure-ranks"
 
 
 def test_a_setting_of_two_models_has_no_panel_beside_those_of_more():

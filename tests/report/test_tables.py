@@ -107,18 +107,8 @@ def test_latex_columns_agree_in_number():
 
 def test_latex_folds_twelve_datasets_and_names_metrics_and_the_standard_error():
     names = (
-        "Food-101",
-        "CIFAR-10",
-        "CIFAR-100",
-        "Birdsnap",
-        "SUN397",
-        "Stanford Cars",
-        "FGVC Aircraft",
-        "VOC2007",
-        "DTD",
-        "Oxford-IIIT Pets",
-        "Caltech-101",
-        "102 Flowers",
+        *("Food-101", "CIFAR-10", "CIFAR-100", "Birdsnap", "SUN397", "Stanford Cars"),
+        *("FGVC Aircraft", "VOC2007", "DTD", "Oxford-IIIT Pets", "Caltech-101", "102 Flowers"),
     )
     subject = made(5, settings=("linear",), datasets=names)
     subject.cells.loc[subject.cells.dataset == "DTD", "metric"] = "mean-per-class"

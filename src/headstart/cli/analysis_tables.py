@@ -7,7 +7,7 @@ import pandas as pd
 from rich.console import RenderableType
 from rich.text import Text
 
-from headstart.analysis import Analysis, prediction_summary, seeds_said, source_notes, still_rising
+from headstart.analysis import Analysis, prediction_summary, seeds_said, source_notes
 from headstart.cli.terminal_tables import table_parts
 from headstart.report.analysis_answer import answer_of
 from headstart.report.comparison_tables import comparison_tables, predictors_table
@@ -21,6 +21,7 @@ from headstart.report.result_tables import (
     settings_table,
     study_tables,
 )
+from headstart.report.sentences import speed_sentences
 from headstart.spec.display_names import setting_label
 from headstart.spec.formatting import count, decimals
 
@@ -33,7 +34,8 @@ MOST_ROWS = 60
 def summary(analysis: Analysis) -> Iterator[RenderableType]:
     """Return the parts that fit a screen, one after the other; what is missing comes last."""
     names = names_of(analysis)
-    yield Text(answer_of(analysis).headline, style="bold")
+    headline = answer_of(analysis).headline
+    yield Text(headline, style="bold")
     for source in analysis.sources:
         yield Text(_source_line(source))
     yield from _counts(analysis.counts)
@@ -49,7 +51,7 @@ def summary(analysis: Analysis) -> Iterator[RenderableType]:
         by_setting = table.key.startswith("compared")
         yield from table_parts(table, by_first=by_setting, most=MOST_ROWS)
     yield from table_parts(predictors_table(analysis, names), by_first=True)
-    yield from _speedups(analysis)
+    yield from (Text(line) for line in speed_sentences(analysis) if line != headline)
     yield from map(Text, prediction_summary(analysis.prediction))
     yield from _missing(analysis, names)
 
@@ -112,42 +114,6 @@ def _counts(counts: pd.DataFrame) -> Iterator[Text]:
             f"{setting_label(row.setting)}: {count(row.n_models, 'model')} on "
             f"{count(row.n_datasets, 'dataset')}, {cells}"
         )
-
-
-def _speedups(analysis: Analysis) -> Iterator[Text]:
-    for row in analysis.speedup.itertuples():
-        takes = [
-            f"{setting_label(name)} {steps:,.0f}{_epochs(epochs)}"
-            for name, steps, epochs in (
-                (row.setting, row.steps, row.epochs),
-                (row.other, row.other_steps, row.other_epochs),
-            )
-        ]
-        interval = (
-            f" (95 %: {row.low:.1f} to {row.high:.1f}, for other {row.sampled})"
-            if row.sampled
-            else ""
-        )
-        yield Text(
-            f"Steps to 90 % of the largest odds, geometric mean, models x datasets: {row.cells}: "
-            f"{', '.join(takes)}: {row.speedup:.1f} times as many{interval}."
-            + (
-                f" Pairs of curves left out because one never leaves chance: {row.at_chance}."
-                if row.at_chance
-                else ""
-            )
-        )
-        rising, curves = still_rising(analysis.reached, row.setting, row.other)
-        if rising:
-            yield Text(
-                f"Of {rising} of {curves} curves the most steps have the largest odds: with "
-                "more steps these may rise further, and 90 % of them come later.",
-                style="yellow",
-            )
-
-
-def _epochs(epochs: float) -> str:
-    return "" if pd.isna(epochs) else f" ({epochs:.3g} epochs)"
 
 
 def _missing(analysis: Analysis, names: Names) -> Iterator[Text]:

@@ -22,7 +22,7 @@ from headstart.errors import AnalysisError
 from headstart.figures.style import Style, marker_styles, setting_styles
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import Names, role, setting_label
-from headstart.spec.formatting import interval, known, number
+from headstart.spec.formatting import CELL_TESTS, interval, known, number
 
 __all__ = ["PREDICTOR", "FigureData", "Needs", "Tables", "flags", "log_odds", "optional", "rows"]
 
@@ -287,10 +287,8 @@ class FigureData:
     @cached_property
     def tests(self) -> str:
         """How models were held against the best of their dataset."""
-        tests = set(optional(self.tables, "cells", ["test"])["test"].dropna())
-        by_size = ["conservative test from the test-set sizes"] * ("independent" in tests)
-        paired = ["paired test on the predictions"] * (tests != {"independent"})
-        return " or ".join(paired + by_size)
+        tests = set(optional(self.tables, "cells", ["test"])["test"])
+        return "; ".join(label for test, label in CELL_TESTS.items() if test in tests)
 
     @cached_property
     def bands(self) -> pd.DataFrame:

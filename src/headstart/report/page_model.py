@@ -12,7 +12,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from headstart.spec.display_names import WITH_NAMES, Names, setting_label
-from headstart.spec.formatting import UNKNOWN, decimals, known, number, ranged
+from headstart.spec.formatting import CELL_TESTS, UNKNOWN, decimals, known, number, ranged
 
 if TYPE_CHECKING:
     from headstart.analysis import Analysis
@@ -341,11 +341,6 @@ def filter_keys(names: Names, **what: Any) -> dict[str, Any]:
     return {f"data-{short}": place for short, place in found.items() if place is not None}
 
 
-CELL_TESTS = {
-    "mcnemar": "exact McNemar test on the test images",
-    "permutation": "permutation test on the test images",
-    "independent": "conservative test from the test-set sizes",
-}
 MEANS_TEST = "95 % intervals of the difference over datasets"
 
 

@@ -403,8 +403,15 @@ def speed_sentences(subject: Analysis) -> list[str]:
             f"{slow} needs {number(row.speedup, 1)} times as many steps as {fast} to reach 90 % of "
             "its largest odds"
         )
-        if between := interval(row.low, row.high, 1):
-            times += f" (95 % interval {between}, for other {row.sampled})"
+        between = interval(row.low, row.high, 1)
+        aside = [f"95 % interval {between}, for other {row.sampled}"] if between else []
+        for slower, faster, unit in (
+            (row.other_steps, row.steps, "steps"), (row.other_epochs, row.epochs, "epochs"),
+        ):  # fmt: skip
+            if known(slower) and known(faster):
+                digits = 0 if unit == "steps" else 1
+                aside.append(f"{slower:,.{digits}f} against {faster:,.{digits}f} {unit}")
+        times += f" ({'; '.join(aside)})"
         if row.at_chance:
             pairs = count(int(row.at_chance), "pair")
             times += f"; {pairs} of curves excluded: one of each stays at chance"

@@ -10,6 +10,7 @@ from headstart.spec.dataset import plain_name
 from headstart.spec.display_names import correlation_label, role, setting_label
 
 __all__ = [
+    "CELL_TESTS",
     "ERROR_BARS",
     "STANDARD_ERRORS",
     "UNKNOWN",
@@ -44,6 +45,13 @@ STANDARD_ERRORS = {
 ERROR_BARS = {
     "morey": "within-dataset standard errors with the factor sqrt(M / (M - 1)) (Morey, 2008)",
     "cousineau": "within-dataset standard errors without correction factor (Cousineau, 2005)",
+}
+
+# How models were held against the best of a dataset.
+CELL_TESTS = {
+    "mcnemar": "exact McNemar test on the test images",
+    "permutation": "permutation test on the test images",
+    "independent": "conservative test from the test-set sizes",
 }
 
 
