@@ -99,6 +99,13 @@ def place(
             + TAKEN * outside(own, area)
             + TAKEN * strict * overlaps(own, lines).any(axis=1)
         )
+    return one_by_one(anchors, boxes, costs, dearest)
+
+
+def one_by_one(
+    anchors: Floats, boxes: Floats, costs: Floats, dearest: float
+) -> list[Floats | None]:
+    """Set each label at the cheapest place that the ones before it leave, the most confined first."""
     found: list[Floats | None] = [None] * len(anchors)
     for i in np.argsort((costs < dearest).sum(axis=1), kind="stable"):
         there = [(anchor, box) for anchor, box in zip(anchors, found, strict=True)
