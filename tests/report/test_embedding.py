@@ -12,7 +12,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from headstart.datasets.thumbnails import thumbnail
 from headstart.report.embedding_page import write_embedding
-from report.browser import count, emulate, visit
+from report.browser import complaints, count, emulate, visit
 
 NETWORKS, CLASSES, N = ("net a", "net b"), ("cat", "dog", "eel"), 12
 HOSTILE = ("<script>window.ran=1</script>", "</script><img src=x onerror=window.ran=1>", 'a"b')
@@ -57,9 +57,10 @@ def page(tmp_path_factory):
     return write_embedding(made(), out, "How networks see pets", "12 test images.")
 
 
-def payload(page):
+def points_of(page):
     text = page.read_text(encoding="utf-8")
-    return json.loads(re.search(r'id="payload">(.*?)</script>', text)[1])
+    table = json.loads(re.search(r'id="payload">(.*?)</script>', text)[1])["tables"]["points"]
+    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
 
 
 def point_at(browser, chart, image):
@@ -75,14 +76,14 @@ def rings(browser):
 
 
 def test_points_are_those_of_the_table_once_for_all_networks(page):
-    content, points = payload(page), made()["embedding"]
-    assert len(content["points"]) == N
+    content, points = points_of(page), made()["embedding"]
+    assert len(content) == N
     for i in range(len(NETWORKS)):
         own = points[points["position"] == i]
-        np.testing.assert_allclose([row[f"x{i}"] for row in content["points"]], own["x"], atol=6e-4)
-        np.testing.assert_allclose([row[f"y{i}"] for row in content["points"]], own["y"], atol=6e-4)
-    assert content["points"][1]["class"] == "dog"
-    assert content["points"][1]["picture"].startswith("data:image/png;base64,")
+        np.testing.assert_allclose([row[f"x{i}"] for row in content], own["x"], atol=6e-4)
+        np.testing.assert_allclose([row[f"y{i}"] for row in content], own["y"], atol=6e-4)
+    assert content[1]["class"] == "dog"
+    assert content[1]["picture"].startswith("data:image/png;base64,")
 
 
 def test_numbers_are_written_once_and_unknown_ones_too(page):
@@ -122,7 +123,7 @@ def test_pointing_at_an_image_shows_it_and_rings_it_for_every_network(browser, p
     tip = WebDriverWait(browser, 5).until(lambda b: b.find_element("css selector", TIP))
     assert tip.text.split() == ["dog", "name", "4.png"]
     picture = tip.find_element("tag name", "img")
-    assert picture.get_attribute("src") == payload(page)["points"][4]["picture"]
+    assert picture.get_attribute("src") == points_of(page)[4]["picture"]
     assert browser.execute_script("return arguments[0].naturalWidth", picture) == 8
     WebDriverWait(browser, 5).until(lambda b: rings(b) == [1, 1])
     ActionChains(browser).move_to_element(browser.find_element("tag name", "h1")).perform()
@@ -157,6 +158,7 @@ def test_charts_are_square_and_no_width_scrolls_sideways(browser, page, width):
     drawn = browser.execute_script(box)
     assert 250 < drawn["width"] <= width
     assert drawn["height"] == pytest.approx(drawn["width"], abs=3)
+    assert complaints(browser) == []
 
 
 def test_hostile_names_run_nothing(browser, tmp_path):

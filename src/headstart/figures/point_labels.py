@@ -105,7 +105,7 @@ def place(
 def one_by_one(
     anchors: Floats, boxes: Floats, costs: Floats, dearest: float
 ) -> list[Floats | None]:
-    """Set each label at the cheapest place that the ones before it leave, the most confined first."""
+    """Set labels, the most confined first, where the ones before them leave the cheapest place."""
     found: list[Floats | None] = [None] * len(anchors)
     for i in np.argsort((costs < dearest).sum(axis=1), kind="stable"):
         there = [(anchor, box) for anchor, box in zip(anchors, found, strict=True)

@@ -9,6 +9,7 @@ import pandas as pd
 
 from headstart.figures.encodings import aria_label, from_row, quoted, tooltips
 from headstart.figures.figure import chart_spec
+from headstart.figures.figure_data import in_styles
 from headstart.figures.scatter_charts import embedded, numbers_label
 from headstart.figures.style import Style, class_styles
 from headstart.report.page_model import Column, PageTable, filled, named
@@ -50,37 +51,36 @@ def embedding_html(tables: Tables, title: str, source: str) -> str:
     networks = [own for _, own in points.groupby("position", sort=True)]
     names = [str(own["model"].iloc[0]) for own in networks]
     content = {
-        "points": rows(images, networks, styles),
+        "tables": {"points": point_columns(images, networks, styles)},
         "charts": {f"network-{i}": chart(own, i, names[i]) for i, own in enumerate(networks)},
     }
+    tables_shown = [separation_table(tables["separation"]), similarity_table(tables["similarity"])]
     return render_page(
         "embedding.html",
         title,
         content,
-        script="embedding.js",
+        tables=tables_shown,
         description=source,
         source=source,
         panels=[*zip(names, map(numbers_label, separation), strict=True)],
         styles=styles,
         # Show single pixels only where all images are tiny.
         tiny=bool(images["tiny"].all()),
-        separation=separation_table(tables["separation"]),
+        separation=tables_shown[0],
         neighbours=separation[0]["neighbours"],
-        similarity=similarity_table(tables["similarity"]),
+        similarity=tables_shown[1],
     )
 
 
-def rows(
+def point_columns(
     images: pd.DataFrame, networks: list[pd.DataFrame], styles: dict[str, Style]
-) -> list[dict[str, Any]]:
-    """Return one row per image: what it is, its colour and shape, its position per network."""
-    table = images.set_index("image")
-    table["colour"] = [styles[name].colour for name in table["class"]]
-    table["shape"] = [styles[name].shape for name in table["class"]]
+) -> dict[str, Any]:
+    """Return what images are, their colours and shapes, their positions per network, by column."""
+    table = images.set_index("image").drop(columns="tiny")
+    table = in_styles(table, "", [styles[name] for name in table["class"]])
     for position, own in enumerate(networks):
         table[[f"x{position}", f"y{position}"]] = own.set_index("image")[["x", "y"]].round(3)
-    found: list[dict[str, Any]] = table.drop(columns="tiny").reset_index().to_dict("records")
-    return found
+    return {str(name): column.tolist() for name, column in table.reset_index().items()}
 
 
 def chart(own: pd.DataFrame, position: int, name: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """How every page is put together: templates, one style, the charts' library, a closed policy.
 
-A page is a template that extends ``base.html`` and may use the macros of ``parts.html``. Its script
-is one file of the same folder.
+A page is a template that extends ``base.html`` and may use the macros of ``parts.html``; all have
+the script ``page.js``.
 """
 
 import base64
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,6 @@ def render_page(
     figures: Sequence[Figure] = (),
     tables: Sequence[PageTable] = (),
     names: Names = NO_NAMES,
-    script: str = "page.js",
     **content: Any,
 ) -> str:
     """Render one self-contained page.
@@ -66,15 +66,13 @@ def render_page(
         All tables of the page, which its script sorts, searches and pages.
     names
         What the page's filter knows.
-    script
-        The page's script, a file among the templates.
     content
         What the template shows; `description` is the page's meta description.
     """
     templates = environment()
     charts = {f"{one.key}-{i}": spec for one in figures for i, spec in enumerate(one.specs())}
     data = {"charts": charts, "config": CONFIG, **payload}
-    scripts = [bundle(), templates.get_template(script).render()]
+    scripts = [bundle(), templates.get_template("page.js").render()]
     return templates.get_template(template).render(
         title=title,
         policy=policy(scripts),
@@ -124,7 +122,8 @@ def table_data(table: PageTable) -> dict[str, Any]:
             # Where not every text begins with its number.
             if any((c.value is None) == bool(LEADING_NUMBER.match(c.text)) for c in cells):
                 data["values"] = [
-                    None if c.value is None else float(f"{c.value:.8g}") for c in cells
+                    float(f"{c.value:.8g}") if c.value is not None and isfinite(c.value) else None
+                    for c in cells
                 ]
         if any(cell.marker for cell in cells):
             data["marks"] = "".join({"best": "1", "same": "2"}.get(c.marker, "0") for c in cells)

@@ -327,6 +327,31 @@
     filterCharts();
   }
 
+  // Charts of images by class: what is hovered in one, or in the legend, is highlighted in all. A class
+  // is highlighted while the pointer is on its button, and stays so after a click.
+  const classes = all("[data-class]");
+  const chosenClass = () => classes.find((button) => button.getAttribute("aria-pressed") === "true")?.dataset.class || "";
+
+  function light(lit = chosenClass(), picked = -1) {
+    for (const view of views.values()) view.signal("lit", lit).signal("picked", picked).runAsync();
+  }
+
+  function lightOnHover() {
+    for (const view of views.values()) {
+      view.addEventListener("mouseover", (_, item) => { if (item?.datum?.class !== undefined) light(chosenClass(), item.datum.image); });
+      view.addEventListener("mouseout", () => light());
+    }
+    for (const button of classes) {
+      button.addEventListener("click", () => {
+        const on = button.getAttribute("aria-pressed") === "true";
+        classes.forEach((other) => other.setAttribute("aria-pressed", String(other === button && !on)));
+        light();
+      });
+      button.addEventListener("mouseenter", () => light(button.dataset.class));
+      button.addEventListener("mouseleave", () => light());
+    }
+  }
+
   document.addEventListener("change", (event) => {
     const box = event.target;
     if (box.matches("#choices [data-i]")) { choose(box); apply(); }
@@ -382,6 +407,7 @@
   // Charts in details are drawn where they have a width: their container is measured when it opens.
   document.addEventListener("toggle", (event) => { if (event.target.open) window.dispatchEvent(new Event("resize")); }, true);
   draw().then(() => {
+    if (classes.length) lightOnHover();
     unfold(location.hash)?.scrollIntoView();
     document.documentElement.dataset.ready = "true";
   });
