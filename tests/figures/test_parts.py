@@ -106,14 +106,14 @@ class TestText:
     @settings(max_examples=50)
     @given(st.text(max_size=60), st.integers(4, 30), st.integers(1, 4))
     def test_wrapped(self, text, width, most):
-        lines = wrapped(text, width, most).split("\n")
+        lines = wrapped(text, width, most, len).split("\n")
         assert len(lines) <= most
         assert max(map(len, lines)) <= width
 
     def test_wrapped_breaks_within_words(self):
-        assert wrapped("vit_large_patch14", 10) == "vit_large_\npatch14"
-        assert wrapped("-BN scale +dropout", 9) == "-BN scale\n+dropout"
-        assert wrapped("one two three four", 5, most=2) == "one\ntwo…"
+        assert wrapped("vit_large_patch14", 10, 3, len) == "vit_large_\npatch14"
+        assert wrapped("-BN scale +dropout", 9, 3, len) == "-BN scale\n+dropout"
+        assert wrapped("one two three four", 5, 2, len) == "one\ntwo…"
 
     def test_correlations(self):
         minus = "\N{MINUS SIGN}"

@@ -168,8 +168,6 @@ class Figure:
         Whether the page sets panels as small multiples, without titles of vertical axes.
     shared_names
         Whether panels beside each other share the names on the vertical axis.
-    table
-        The anchor of the page's table that holds the same numbers.
     rows
         Rows that are drawn, and how many there are, where the page shows the others on demand.
     source
@@ -188,7 +186,6 @@ class Figure:
     wide: bool = False
     narrow: bool = False
     shared_names: bool = False
-    table: str = ""
     rows: tuple[int, int] | None = None
     source: str = ""
     redraw: Callable[[FigureData], "Figure"] | None = field(default=None, repr=False)

@@ -77,7 +77,6 @@ def draw_models(data: FigureData) -> Figure:
         ],
         data,
         setting_legend(data, settings),
-        table="means",
         rows=rows_shown(len(models)),
     )
 
@@ -145,7 +144,6 @@ def draw_settings(data: FigureData, references: pd.DataFrame | None = None) -> F
             *setting_legend(data, settings),
             *[LegendEntry(style, "line") for style in styles.values()],
         ],
-        table="accuracy",
     )
 
 
@@ -261,7 +259,6 @@ def draw_ranks(data: FigureData) -> Figure:
         data,
         legend_of(data.styles_in(ranks)),
         columns=min(len(settings), 3),
-        table="ranks",
         rows=rows_shown(most),
     )  # fmt: skip
 
@@ -356,7 +353,6 @@ def draw_heatmap(data: FigureData) -> Figure:
         columns=1 if stacked else len(settings),
         wide=cells["dataset"].nunique() > 5,
         shared_names=True,
-        table="accuracy",
         rows=rows_shown(len(models)),
     )
 

@@ -85,7 +85,6 @@ def draw_correlation(data: FigureData) -> Figure:
             *[LegendEntry(RING, "ring")] * bool(means["mean_near"].any()),
         ],
         wide=crowded,
-        table="means",
     )
 
 
@@ -289,7 +288,6 @@ def draw_datasets(data: FigureData) -> Figure:
         [*legend, *[LegendEntry(RING, "ring")] * bool(cells["near"].any())],
         columns=abreast(len(datasets)),
         narrow=True,
-        table="accuracy",
     )  # fmt: skip
 
 
@@ -400,7 +398,6 @@ def draw_scratch(data: FigureData) -> Figure:
         ],
         data,
         legend_of(styles),
-        table="accuracy",
     )
 
 

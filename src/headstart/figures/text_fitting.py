@@ -61,7 +61,7 @@ def elided(name: str, most: int = 26) -> str:
     return f"{name[: most - 1 - tail]}…{name[-tail:]}"
 
 
-def wrapped(text: str, width: float, most: int = 3, measure: Callable[[str], float] = len) -> str:
+def wrapped(text: str, width: float, most: int, measure: Callable[[str], float]) -> str:
     """Break `text` into lines no wider than `width`, `most` lines; the rest is elided.
 
     Lines end at spaces and, within words, after an underscore, a slash or a hyphen; a piece that
@@ -72,19 +72,17 @@ def wrapped(text: str, width: float, most: int = 3, measure: Callable[[str], flo
     text
         What to set.
     width
-        Room of a line; for 4 characters at the least where characters are counted.
+        Room of a line, of four letters at the least.
     most
         Lines.
     measure
-        Gives the width of a line; without it, the number of its characters.
+        Gives the width of a line.
 
     Examples
     --------
-    >>> wrapped("Oxford-IIIT Pets", 9).splitlines()
+    >>> wrapped("Oxford-IIIT Pets", 9, 3, len).splitlines()
     ['Oxford-', 'IIIT Pets']
     """
-    if measure is len:
-        width = max(width, 4)
     lines = [""]
     for piece in re.split(r"(?<=\w[_/-])(?=\w)|(?= )", " ".join(text.split())):
         if lines[-1] and measure(lines[-1] + piece) > width:

@@ -285,7 +285,7 @@ def front_figure(answer: RankAnswer) -> Figure:
         f"of one image at a time on {answer.device}, on a logarithmic scale."
     )
     data = FigureData({}, interactive=True)
-    return Figure("front", "Accuracy against latency", caption, [panel], data, table="ranking")
+    return Figure("front", "Accuracy against latency", caption, [panel], data)
 
 
 def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:

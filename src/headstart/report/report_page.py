@@ -88,8 +88,6 @@ def page_html(
         description=answer.headline,
         answer=answer,
         n_datasets=datasets_meant(names),
-        # Where the numbers of a figure stand, for those in the leaderboard.
-        links=dict.fromkeys(("accuracy", "ranks", "means"), boards[0].key) if boards else {},
         sources=provenance.sources(analysis),
         digitised=any(source.get("digitised") for source in analysis.sources),
         facts=provenance.facts(analysis),

@@ -309,15 +309,15 @@ def effects_table(subject: Analysis, names: Names) -> PageTable:
 
 
 def study_tables(subject: Analysis, names: Names) -> dict[str, PageTable]:
-    """Return the tables below the figures of the sweeps."""
+    """Return the tables below figures, by the figure's name: of sweeps, and of residuals."""
     given = {
         "ablation": study_table(subject, names, "ablation", "configuration", "Training"),
         "convergence": study_table(subject, names, "convergence", "steps", "Steps"),
         "dataset-size": study_table(
             subject, names, "dataset_size", "examples_per_class", "Examples per class"
         ),
+        "heatmap": residual_table(subject, names),
     }
-    given["residuals"] = residual_table(subject, names)
     return {name: table for name, table in given.items() if table.rows}
 
 
