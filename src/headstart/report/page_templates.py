@@ -168,7 +168,7 @@ def without_direction(value: Any) -> Any:
 
 
 def unbroken(text: str) -> str:
-    """Keep a number with its sign or noun on one line, and a minus with the word behind it.
+    """Keep a number with its sign or noun on one line, a minus with the word or number behind it.
 
     Examples
     --------
@@ -179,7 +179,7 @@ def unbroken(text: str) -> str:
     for sign in ("=", ">", "\N{LESS-THAN OR EQUAL TO}"):
         text = text.replace(f" {sign} ", f"{space}{sign}{space}")
     text = re.sub(r"(?<=\d) (?=model|dataset)", space, text)
-    return re.sub(r"(?<!\S)-(?=\w)", "-\N{WORD JOINER}", text.replace(" %", f"{space}%"))
+    return re.sub(r"(?<!\S)-(?=\w)|-(?=\d)", "-\N{WORD JOINER}", text.replace(" %", f"{space}%"))
 
 
 @cache
