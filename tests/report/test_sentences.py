@@ -49,8 +49,10 @@ ONE = ("linear",)
 @pytest.mark.parametrize(
     ("subject", "table", "changes", "words"),
     [
-        (lambda: made(8), "correlations", {"low": -0.2},
+        (lambda: made(8), "correlations", {"estimate": -0.1, "low": -0.2},
          "It is uncertain whether models with higher ImageNet accuracy transfer better"),
+        (lambda: made(8), "correlations", {"estimate": -0.8, "low": -0.9, "high": -0.7},
+         "Models with higher ImageNet accuracy transfer worse by logistic regression: across 8"),
         (lambda: made(8), "correlations", {"low": -0.2},
          "includes 0: the direction is uncertain"),
         (lambda: made(8), "correlations", {"estimate": 0.99981, "low": 0.9, "high": 0.99999},

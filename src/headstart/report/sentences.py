@@ -55,9 +55,9 @@ def predictor_sentences(subject: Analysis) -> list[str]:
         return []
     row = rows[0]
     models, datasets = count(int(row.n_models), "model"), count(int(row.n_datasets), "dataset")
-    side = "better" if row.estimate > 0 else "worse"
-    verdict = f"models with higher {subject.predictor.label} transfer {side}"
     undecided = row.low <= 0 <= row.high
+    side = "better" if undecided or row.estimate > 0 else "worse"
+    verdict = f"models with higher {subject.predictor.label} transfer {side}"
     verdict = f"It is uncertain whether {verdict}" if undecided else capitalized(verdict)
     return [
         f"{verdict} {by_setting(row.setting)}: across {models} and {datasets}, {correlation(row)}.",
