@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-import pandas as pd
-
 from headstart.analysis import Analysis, source_notes
 from headstart.report.page_model import (
     DATASET,
@@ -97,7 +95,9 @@ def facts(subject: Analysis) -> list[tuple[str, str]]:
     ]
     trials = subject.trials
     if len(trials) and "metric" in trials:
-        given.append(("Metric", metrics_text(trials)))
+        metric = {d: m for d, m in zip(trials.dataset, trials.metric, strict=True) if known(m)}
+        several = len(set(metric.values())) > 1
+        given.append(("Metric", groups_text(metric) if several else values_text(trials.metric)))
     for column, label in SHARED.items():
         if len(trials) and column in trials:
             given.append((label, values_text(trials[column])))
@@ -126,14 +126,6 @@ def groups_text(groups: dict[str, str]) -> str:
     for dataset, group in groups.items():
         members.setdefault(str(group), []).append(str(dataset))
     return "; ".join(f"{group}: {listed(names, 100)}" for group, names in members.items())
-
-
-def metrics_text(trials: pd.DataFrame) -> str:
-    """Return the metric; if datasets differ, each metric with its datasets."""
-    metric = {d: m for d, m in zip(trials.dataset, trials.metric, strict=True) if known(m)}
-    if len(set(metric.values())) < 2:
-        return values_text(trials.metric)
-    return groups_text(metric)
 
 
 def values_text(column: Iterable[Any]) -> str:
