@@ -15,8 +15,8 @@ from headstart.training.pixels import Batch
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.25)
 SIZE, SIDE = 48, 64
-# Landscape and square: Pillow resizes some tall images by columns first.
-SHAPES = [(48, 48), (28, 28), (20, 50), (64, 90), (150, 211), (1, 7)]
+# Pillow resizes those by columns first that lose over twice as much height as width.
+SHAPES = [(48, 48), (28, 28), (20, 50), (64, 90), (150, 211), (90, 40), (300, 80), (1, 7)]
 
 
 def photograph(height: int, width: int) -> np.ndarray:
@@ -52,6 +52,16 @@ def test_features_see_pillows_pixels(view, interpolation):
         all_pixels += difference.size
     # Pillow's sums of fixed-point numbers break ties.
     assert off <= 1e-2 * all_pixels
+
+
+@pytest.mark.parametrize("shape", [(90, 40), (48, 300), (211, 150), (150, 98), (152, 99)])
+@pytest.mark.parametrize("view", ["whole", "center-crop"])
+def test_drawings_in_black_and_white_are_resized_in_pillows_order(view, shape):
+    """Both steps cut off what is beyond black and white: the other order is many levels off."""
+    pixels = 255 * np.random.RandomState(0).randint(0, 2, (*shape, 3)).astype(np.uint8)
+    found = levels(graph(view, "bicubic")(torch.from_numpy(pixels)[None]))[0].permute(1, 2, 0)
+    expected = fit_image(Image.fromarray(pixels), SIZE, "bicubic", view)
+    assert np.abs(found.numpy() - expected).max() <= 1 + 1e-3
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])

@@ -5,13 +5,14 @@ whole or not at all.
 """
 
 import copy
+import io
 import json
 import logging
 import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -42,7 +43,7 @@ from headstart.deploy.verify import (
     tested_images,
 )
 from headstart.errors import BrokenImageError, CommandError, ExportError, HeadstartError
-from headstart.files import replaced, sha256_file, storage_errors, writable_folder
+from headstart.files import check_free_space, replaced, sha256_file, storage_errors, writable_folder
 from headstart.models import licence_of
 from headstart.models.saved_networks import load_name
 from headstart.models.weight_files import WEIGHTS, write_weights
@@ -200,26 +201,33 @@ def _check(result: Result, form: ExportForm, out: Path, *, reduced: bool) -> Non
 
 @contextmanager
 def _whole(out: Path) -> Iterator[Path]:
-    """Yield a folder beside `out` that gets its name when the block ends well, else vanishes."""
-    writable_folder(out.absolute().parent)
-    place = out.absolute().with_name(f".{out.absolute().name}.{uuid4().hex[:8]}.partial")
+    """Yield a folder beside `out` that gets its name when the block ends well, else vanishes.
+
+    Where `out` is there, a mounted volume perhaps, it is a folder in it, whose files move up, the
+    facts last: without them the folder is none of an export.
+    """
+    there = out.is_dir()
+    within = writable_folder(out if there else out.absolute().parent)
+    place = within / f".{out.absolute().name}.{uuid4().hex[:8]}.partial"
     try:
         with storage_errors(place):
             place.mkdir()
         yield place
         with storage_errors(out):
-            with suppress(FileNotFoundError):
-                out.rmdir()  # an empty folder
-            place.rename(out)
+            if there:
+                for file in sorted(place.iterdir(), key=lambda one: one.name == FACTS):
+                    file.rename(out / file.name)
+            else:
+                place.rename(out)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what exporters warn of (their own internals, their advice) from the screen."""
+    """Keep what exporters say (their own internals, their advice) from the screen."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -252,7 +260,8 @@ def _program(deployed: "DeployedNetwork") -> Any:
     pixels = torch.zeros((2, EXAMPLE_SIDE, EXAMPLE_SIDE + 17, 3), dtype=torch.uint8)
     some = torch.export.Dim.DYNAMIC
     try:
-        with _quiet(), torch.no_grad():
+        # Of a graph that cannot be ended torch prints what there is.
+        with _quiet(), redirect_stderr(io.StringIO()), torch.no_grad():
             return torch.export.export(
                 deployed, (pixels,), dynamic_shapes={"pixels": {0: some, 1: some, 2: some}}
             )
@@ -313,7 +322,7 @@ def _save_onnx(deployed: "DeployedNetwork", file: Path) -> None:
     # torch.onnx's errors are of many types, by release.
     except Exception as error:
         text = "\n".join(str(one) for one in (error, error.__cause__, error.__context__) if one)
-        names = re.findall(r"(?:aten|torchvision|prims|timm)[.:][\w.:]+", text)
+        names = re.findall(r"(?:aten|torchvision|prims|timm)[.:]+\w+", text)
         raise lacking_operators("ONNX", names or [first_line(error)[:200]]) from error
     with storage_errors(file):
         written.save(str(file))
@@ -326,7 +335,9 @@ def _quantize(job: _Job) -> None:
     """
     from onnxruntime import quantization
 
-    trial = job.result.trial
+    trial, size = job.result.trial, _size(job.place / ONNX)
+    # onnxruntime takes a file that was cut off for a damaged one.
+    check_free_space(job.place, 2 * size, "the int8 file", "choose another --out")
     train = datasets.load(trial.dataset, trial.seed, job.context.cache).train.images
     rows = np.linspace(0, len(train) - 1, min(CALIBRATION_IMAGES, len(train))).astype(np.int64)
     reader = _reader(quantization.CalibrationDataReader, train.take(rows))
@@ -358,13 +369,15 @@ def _without_weights(file: Path) -> list[str]:
     """Return the products of an ONNX file that have no weights: preprocessing is among them."""
     import onnx
 
-    graph = onnx.load(str(file), load_external_data=False).graph
-    known = {tensor.name for tensor in graph.initializer}
-    return [
-        node.name
-        for node in graph.node
-        if node.op_type == "MatMul" and not known.intersection(node.input)
-    ]
+    graphs = [onnx.load(str(file), load_external_data=False).graph]
+    known, found = {tensor.name for tensor in graphs[0].initializer}, list[str]()
+    while graphs:
+        for node in graphs.pop().node:
+            if node.op_type == "MatMul" and not known.intersection(node.input):
+                found.append(node.name)
+            # Branches.
+            graphs += [one.g for one in node.attribute if one.type == onnx.AttributeProto.GRAPH]
+    return found
 
 
 def _reader(base: Any, images: datasets.Images) -> Any:
@@ -390,9 +403,12 @@ def _write_program(job: _Job) -> None:
     import torch
 
     job.context.reporter.stage("exporting to a torch program")
-    program, file = _program(_deployed(job)), job.place / PROGRAM
-    with _quiet(), storage_errors(file), file.open("wb") as opened:
-        torch.export.save(program, opened)
+    # In memory first: torch ends the process where the disk is full.
+    content = io.BytesIO()
+    with _quiet():
+        torch.export.save(_program(_deployed(job)), content)
+    with replaced(job.place / PROGRAM) as temporary:
+        temporary.write_bytes(content.getbuffer())
     job.runners["torch program"] = ProgramRunner(job.place / PROGRAM)
     job.files["torch program"] = PROGRAM
 

@@ -3,15 +3,16 @@
 Resizing is written as matrix products with weights that are computed from the image's size, so that
 one graph takes images of any size, with every filter of Pillow's, and no runtime needs an operator
 for antialiased resizing (few have one: ONNX has it since opset 18, for two filters). Intermediate
-pixels are rounded where Pillow rounds: its results are met but for one level of 255, in about one
-of a thousand pixels. Pillow from version 13 on resizes some tall images by columns first, which
-rounds otherwise: up to a third of their pixels differ by a level.
+pixels are rounded and cut off where Pillow does: its results are met but for one level of 255, in
+about one of a thousand pixels. Pillow from version 13 on resizes tall images by columns first, for
+which the graph has a branch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+import PIL
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +28,8 @@ Size = int | torch.SymInt
 LEVELS = 255.0
 # Pillow's weights are multiples of 1 / 2^22.
 FIXED_POINT = 2.0**22
+# Whether Pillow resizes by columns first where the height loses over twice as much as the width.
+TALL_BY_COLUMNS = int(PIL.__version__.partition(".")[0]) >= 13
 
 
 class ResizeKernel(NamedTuple):
@@ -122,6 +125,44 @@ def _levels(values: Tensor) -> Tensor:
     return torch.floor(values.clamp(0.0, LEVELS) + 0.5)
 
 
+def _rows_first(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    return _levels(rows @ _levels(images @ columns))
+
+
+def _columns_first(images: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    return _levels(_levels(rows @ images) @ columns)
+
+
+def _resized(
+    images: Tensor,
+    to: tuple[Size, Size],
+    interpolation: str,
+    boxes: Sequence[tuple[Tensor, Tensor] | None] = (None, None),
+) -> Tensor:
+    """Resize (n, 3, height, width) levels as Pillow does, in two steps, each to whole levels.
+
+    Parameters
+    ----------
+    to
+        Height and width of the result.
+    boxes
+        Part of the image in both directions, as in `resampling_weights`.
+    """
+    size = images.shape[2:]
+    rows, columns = (
+        resampling_weights(n, n_out, interpolation, box)
+        for n, n_out, box in zip(size, to, boxes, strict=True)
+    )
+    operands = images, rows, columns.T
+    lost_height, lost_width = (_scalar(n) - n_out for n, n_out in zip(size, to, strict=True))
+    tall = (lost_height > 0) & (lost_height > 2 * lost_width)
+    if not TALL_BY_COLUMNS:
+        return _rows_first(*operands)
+    if torch.compiler.is_compiling():
+        return cast(Tensor, torch.cond(tall, _columns_first, _rows_first, operands))
+    return (_columns_first if tall else _rows_first)(*operands)
+
+
 class PreprocessingGraph(nn.Module):
     """(n, height, width, 3) uint8 pixels of any size -> (n, 3, size, size) normalized float32."""
 
@@ -144,17 +185,14 @@ class PreprocessingGraph(nn.Module):
         return resized * scale + shift
 
     def _as_features(self, images: Tensor) -> Tensor:
-        """Resize as Pillow does, by rows and then by columns, to whole levels."""
+        """Resize the image, or its central square, as Pillow does."""
         height, width = images.shape[2:]
         boxes: list[tuple[Tensor, Tensor] | None] = [None, None]
         if self.preprocessing.view == "center-crop":
             shorter = _scalar(torch.sym_min(height, width))
             boxes = [((_scalar(n) - shorter) / 2, shorter) for n in (height, width)]
-        rows, columns = (
-            resampling_weights(n, self.preprocessing.size, self.preprocessing.interpolation, box)
-            for n, box in zip((height, width), boxes, strict=True)
-        )
-        return _levels(rows @ _levels(images @ columns.T))
+        size = self.preprocessing.size
+        return _resized(images, (size, size), self.preprocessing.interpolation, boxes)
 
     def _as_training(self, images: Tensor) -> Tensor:
         """Resize as training evaluates: the part is cut out first, levels are not rounded."""
@@ -177,10 +215,7 @@ class PreprocessingGraph(nn.Module):
         height, width = images.shape[2:]
         shorter = torch.sym_min(height, width)
         target = torch.sym_min(shorter, side)
-        rows, columns = (
-            resampling_weights(n, target * n // shorter, "lanczos") for n in (height, width)
-        )
-        return _levels(rows @ _levels(images @ columns.T))
+        return _resized(images, (target * height // shorter, target * width // shorter), "lanczos")
 
 
 class DeployedNetwork(nn.Module):
