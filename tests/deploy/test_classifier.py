@@ -50,7 +50,7 @@ def test_arrays_and_images_of_pillow(given, light):
     assert found.names == tuple(f"number {i}" for i in range(len(light)))
 
 
-def test_files_folders_and_patterns(photos):
+def test_files_folders_and_patterns(photos, monkeypatch):
     folder = photos / "test"
     (folder / "notes.txt").write_text("no image")
     # What systems put there.
@@ -61,6 +61,10 @@ def test_files_folders_and_patterns(photos):
     found = classifier()([folder, str(photos / "train" / "light" / "*.png")])
     assert found.predicted == ["dark"] * 3 + ["light"] * 6
     assert Path(found.names[0]).parent.name == "dark"
+    monkeypatch.chdir(photos)
+    (name, *_) = find_images(["test", "train/*/*.png"])[::9]
+    assert (name.name, name.content) == ("test/dark/0.png", folder / "dark" / "0.png")
+    assert find_images("train/*/0.png")[0].name == "train/dark/0.png"
     table = found.table(k=1)
     assert table.columns.tolist() == ["image", "rank", "class", "probability"]
     assert len(table) == 9

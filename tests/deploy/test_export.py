@@ -170,8 +170,9 @@ def test_an_example_refuses_what_it_would_clip_and_tells_how_to_call_it(names, e
         ("model.safetensors", None, "export.file_missing"),
         ("model.onnx", "cut", "export.file_changed"),
         ("headstart.json", '{"format": 2}', "export.format"),
-        ("headstart.json", "[]", "export.folder_unknown"),
-        ("headstart.json", "cut", "export.folder_unknown"),
+        ("headstart.json", "[]", "export.facts_damaged"),
+        ("headstart.json", "cut", "export.facts_damaged"),
+        ("headstart.json", None, "export.folder_unknown"),
     ],
 )
 def test_an_edited_export_is_refused(name, content, code, exported, tmp_path):
@@ -364,9 +365,6 @@ def test_what_has_no_network_is_refused(run, tmp_path):
         hs.load(tmp_path / "nowhere")
     with refused("export.folder_unknown"):
         hs.load("./no/where", store=store.path)
-    (tmp_path / "headstart.json").write_text("{")
-    with refused("export.folder_unknown"):
-        hs.load(tmp_path)
     with refused("store.trial_unknown"):
         find_result(store, "ffffffffffff")
     with refused("store.trial_ambiguous"):

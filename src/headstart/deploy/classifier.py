@@ -6,6 +6,7 @@ meet the network as they did when it was measured.
 
 import io
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -27,7 +28,6 @@ from headstart.deploy.final_network import (
     find_result,
     kept_models_of,
     kept_network,
-    unknown_folder,
 )
 from headstart.deploy.preprocessing import ImageInput
 from headstart.deploy.runners import (
@@ -317,13 +317,16 @@ def _found(image: Any, number: int) -> list[ImageFile]:
 
 
 def _files(name: str) -> list[ImageFile]:
-    """Return the file of this name, the images in the folder, or all that a pattern matches."""
-    path = path_of(name)
+    """Return the file of this name, the images in the folder, or all that a pattern matches.
+
+    They are called as the caller does: a folder that is named relative has relative ones.
+    """
+    path, called = path_of(name), Path(os.path.expanduser(name))
     if path.is_dir():
-        inside = [ImageFile(str(one), one) for one in images_in(path)]
+        inside = [ImageFile(str(called / one.relative_to(path)), one) for one in images_in(path)]
         return inside or [ImageFile(name, "a folder without images")]
     if not path.exists() and has_magic(name):
-        matches = [_files(one) for one in sorted(glob(str(path), recursive=True))]
+        matches = [_files(one) for one in sorted(glob(str(called), recursive=True))]
         return [each for some in matches for each in some] or [
             ImageFile(name, "no file matches this pattern")
         ]
@@ -355,8 +358,9 @@ def load(
     ------
     ExportError
         The folder holds no classifier (``export.folder_unknown``), one that another release wrote
-        (``export.format``) or that was changed (``export.file_changed``); the result's network was
-        not kept (``export.not_kept``), or it has none (``export.no_network``).
+        (``export.format``) or that was changed (``export.file_changed``, ``export.facts_damaged``,
+        ``export.file_missing``, ``export.classes``); the result's network was not kept
+        (``export.not_kept``), or it has none (``export.no_network``).
     StoreError
         No such store or result, or several.
     """
@@ -400,7 +404,11 @@ def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
         form, several, title = facts["form"], facts["multilabel"], str(facts["title"])
         n_classes, digests = int(facts["n_classes"]), dict(facts["sha256"])
     except (ValueError, KeyError, TypeError) as error:
-        raise unknown_folder(folder.shown) from error
+        raise ExportError(
+            f"{FACTS} in {folder.shown} is damaged: export it again",
+            code="export.facts_damaged",
+            path=folder.shown,
+        ) from error
     _refuse_device(form, context)
     _check_files(folder, digests)
     classes = _class_names(folder, n_classes)
