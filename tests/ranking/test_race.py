@@ -140,9 +140,10 @@ def test_all_are_measured_on_the_first_images_where_half_of_the_budget_allows_it
     assert world.begun[8:10] == [(one.name, 1) for one in first[:2]]
 
 
-def test_the_better_half_goes_on_unless_there_is_time_for_all():
+def test_the_better_half_goes_on_where_a_level_does_not_fit_its_part():
+    """Not before: with 120 seconds there is time for all on the second level, not on the third."""
     models = {f"m{i}": (0.8, 0.02) for i in range(8)}
-    for budget, on_the_second_level in ((70.0, 4), (400.0, 8)):
+    for budget, on_the_second_level in ((70.0, 4), (120.0, 8), (400.0, 8)):
         race, world = race_of(models, budget)
         first = sorted(race.racers, key=lambda one: (-one.steps[0].right.mean(), one.position))
         begun = [name for name, level in world.begun if level == 1]

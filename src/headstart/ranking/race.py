@@ -4,9 +4,9 @@ Level by level all models that are left are measured on the same images, twice a
 (nested, so that no feature is computed twice); those that are significantly worse than another one
 are dropped (`elimination`). Time to test one is set aside. Of what is left of the budget the first
 level may spend half, and each that follows an equal part, down to the last one that the two best
-can be measured on for it. Where there is no time to measure all on all images, the better half goes
-on. Models that do not fit are parked, the least promising first, and follow in the end if there is
-time; none is measured on more images than the most accurate one.
+can be measured on for it. Where a level does not fit its part, the better half goes on. Models that
+do not fit are parked, the least promising first, and follow in the end if there is time; none is
+measured on more images than the most accurate one.
 
 It knows no image: `measure` does, and may be a simulation.
 """
@@ -215,16 +215,12 @@ class Race:
                 one.reason = one.reason or BUDGET
 
     def _half(self, waiting: list[Racer], level: int) -> list[Racer]:
-        """Return the better half of models, where there is no time to measure all on all images.
+        """Return the better half of models, where a level does not fit its part of the time.
 
         The time goes to more images of fewer models.
         """
-        needed = sum(
-            self.predicted(one, later)
-            for one in waiting
-            for later in range(level, len(self.levels))
-        )
-        if not level or needed <= self.budget.left - self.reserve(level=len(self.levels) - 1):
+        needed = sum(self.predicted(one, level) for one in waiting)
+        if not level or needed <= self._share(level):
             return waiting
         return waiting[: max(FEWEST, (len(waiting) + 1) // 2)]
 
