@@ -54,12 +54,20 @@ def ranked(tmp_path, reporter=None, **options) -> RankAnswer:
     )  # fmt: skip
 
 
-@pytest.fixture
-def answer(tmp_path, own_cache) -> RankAnswer:
-    return ranked(tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where a race leaves its store, its network and its cache."""
+    return tmp_path_factory.mktemp("race")
 
 
-def test_the_answer_names_a_model_and_all_that_it_rests_on(tmp_path, answer):
+@pytest.fixture(scope="module")
+def answer(folder) -> RankAnswer:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HEADSTART_CACHE", str(folder / "cache"))
+        return ranked(folder)
+
+
+def test_the_answer_names_a_model_and_all_that_it_rests_on(answer):
     assert {model.name for model in answer.models} == {"small", "large"}
     assert (answer.images, answer.test_images, answer.complete) == (400, 200, True)
     assert answer.recommended in answer.sentence
@@ -71,8 +79,8 @@ def test_the_answer_names_a_model_and_all_that_it_rests_on(tmp_path, answer):
     assert any(model.pareto for model in answer.models)
 
 
-def test_the_winner_is_an_ordinary_trial_whose_network_is_kept(tmp_path, answer):
-    store = ResultStore(tmp_path / "r.db")
+def test_the_winner_is_an_ordinary_trial_whose_network_is_kept(folder, answer):
+    store = ResultStore(folder / "r.db")
     (result,) = store.results()
     test = answer.held_out
     assert result.trial.key == test.key
@@ -88,14 +96,11 @@ def test_the_winner_is_an_ordinary_trial_whose_network_is_kept(tmp_path, answer)
 
 
 def test_an_interrupted_race_goes_on_and_gives_the_same(tmp_path, own_cache, answer):
-    other = tmp_path / "other"
-    other.mkdir()
-    (own_cache / "ranking").rename(tmp_path / "moved")
     first = Watching(interrupt_at=2)
     with pytest.raises(KeyboardInterrupt):
-        ranked(other, first)
+        ranked(tmp_path, first)
     second = Watching()
-    again = ranked(other, second)
+    again = ranked(tmp_path, second)
     # The last title is that of the winner's trial.
     steps = [*first.titles, *second.titles[:-1]]
     assert len(steps) == len(set(steps)) >= 4
@@ -104,9 +109,10 @@ def test_an_interrupted_race_goes_on_and_gives_the_same(tmp_path, own_cache, ans
     ]
 
 
-def test_a_second_run_measures_nothing(tmp_path, answer):
+def test_a_second_run_measures_nothing(folder, answer, monkeypatch):
     reporter = Watching()
-    again = ranked(tmp_path, reporter)
+    monkeypatch.setenv("HEADSTART_CACHE", str(folder / "cache"))
+    again = ranked(folder, reporter)
     assert reporter.titles == []
     assert again.models == answer.models
     assert again.held_out == answer.held_out
@@ -160,7 +166,6 @@ def test_the_choice_is_known_before_the_test(tmp_path, own_cache, monkeypatch):
 
 @pytest.mark.slow
 def test_workers_give_the_same_numbers(tmp_path, own_cache, answer):
-    (own_cache / "ranking").rename(tmp_path / "moved")
     again = ranked(tmp_path, workers=2)
     assert sorted((m.name, m.accuracy) for m in again.models) == sorted(
         (m.name, m.accuracy) for m in answer.models
@@ -297,22 +302,24 @@ def test_what_of_the_images_bears_on_the_answer_is_noted_in_all_that_is_written(
         assert part[5:] in html.unescape(page.read_text())
 
 
-def test_the_card_of_what_is_made_of_it_says_how_it_was_chosen(tmp_path, answer):
-    store = ResultStore(tmp_path / "r.db")
-    (result,) = store.results()
-    final = final_network(result, RunContext(device="cpu"), ArtifactFolder(tmp_path / "kept"))
-    assert final.choice == json.loads((Path(answer.held_out.folder) / "choice.json").read_text())
+def test_the_card_of_what_is_made_of_it_says_how_it_was_chosen(folder, answer):
+    (result,) = ResultStore(folder / "r.db").results()
+    kept, record = ArtifactFolder(folder / "kept"), Path(answer.held_out.folder) / "choice.json"
+    content = record.read_bytes()
+    final = final_network(result, RunContext(device="cpu"), kept)
+    assert final.choice == json.loads(content)
     others = [model.name for model in answer.tied if model.name != answer.recommended]
     assert (final.choice["models"], final.choice["tied"]) == (2, others)
     text = model_card(result, final, "torch", [], "named")
     said = f"among 2 models by 2 times 5-fold cross-validation on {answer.winner.images} images"
     assert said in text
     assert all(name in text for name in others)
-    assert said in (Path(answer.held_out.folder) / "README.md").read_text()
+    assert said in record.with_name("README.md").read_text()
     for harm in (b"no JSON", b'{"trial": "another"}'):
-        (Path(answer.held_out.folder) / "choice.json").write_bytes(harm)
-        found = final_network(result, RunContext(device="cpu"), ArtifactFolder(tmp_path / "kept"))
+        record.write_bytes(harm)
+        found = final_network(result, RunContext(device="cpu"), kept)
         assert found.choice is None
+    record.write_bytes(content)
 
 
 HOSTILE = "a\x1b[2J\nb\u202e <i>"
