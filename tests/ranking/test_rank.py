@@ -3,6 +3,7 @@
 import html
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,15 @@ def ranked(tmp_path, reporter=None, **options) -> RankAnswer:
         "digits", store=tmp_path / "r.db", keep_models=tmp_path / "kept", reporter=reporter,
         **options,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short() -> Iterator[None]:
+    """Time networks shortly: nothing here depends on how well."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("SECONDS", "AGAIN_SECONDS"):
+            patch.setattr(f"headstart.ranking.cost.{name}", 0.01)
+        yield
 
 
 @pytest.fixture(scope="module")
