@@ -168,7 +168,7 @@ def test_equal_models_are_all_best():
     ]  # fmt: skip
 
 
-@settings(max_examples=12)
+@settings(max_examples=6)
 @given(st.randoms(use_true_random=False), st.booleans())
 def test_names_and_the_order_of_rows_change_no_number(random, holes):
     table = make_table(7, 6, settings=("linear", "finetune"), seed=random.randrange(5))

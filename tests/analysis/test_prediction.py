@@ -38,14 +38,14 @@ def test_prediction_is_the_textbooks(analysis, table):
 
 
 def test_coverage_is_by_refitting_without_each_model(analysis, table):
-    covered = 0
-    for (_, _), rows in table.groupby(["setting", "dataset"]):
+    covered, table = 0, table[table.setting == "linear"]
+    for _, rows in table.groupby("dataset"):
         for left_out in rows.model:
             others = quick(rows[rows.model != left_out])
             one = rows[rows.model == left_out].iloc[0]
             predicted = others.predict(one.upstream_accuracy).iloc[0]
             covered += predicted.low <= one.accuracy <= predicted.high
-    assert analysis.prediction.covered.sum() == covered
+    assert analysis.prediction.query("setting == 'linear'").covered.sum() == covered
     assert analysis.prediction.cells.sum() == 48
 
 

@@ -81,12 +81,6 @@ def test_names_of_strangers_are_text_in_tables_and_progress(cli, tmp_path, capsy
     assert not CONTROLS.search(cli("analyze", file).out)
 
 
-def test_results_as_csv_hold_no_formula(cli, tmp_path):
-    store = ResultStore(tmp_path / "r.db", create=True)
-    add_result(store, '=HYPERLINK("http://x")', 0.5)
-    assert "'=HYPERLINK" in cli("results", "--store", tmp_path / "r.db", "--csv").out
-
-
 def test_what_is_quiet_and_what_is_verbose(cli, tmp_path):
     normal, quiet, verbose = (
         cli(*RUN, *more, "--store", tmp_path / f"{len(more)}{more[-1:]}.db").out.splitlines()

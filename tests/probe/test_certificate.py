@@ -52,7 +52,7 @@ def test_the_gap_of_labels_apart_is_primal_minus_dual():
     assert gap == pytest.approx(primal - dual, rel=1e-6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([1e3, 1.0, 1e-2, 1e-5]),
