@@ -76,6 +76,16 @@ def real_fashion_mnist() -> Path:
 
 
 @pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server of these tests."""
+    from postgres import FOLDERS, postgres_server
+
+    require(bool(FOLDERS), "Debian package postgresql")
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def storage_server():
     """An S3 server, with credentials in the environment of this process and its children."""
     import s3fs

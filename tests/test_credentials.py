@@ -1,14 +1,16 @@
-"""Credentials in the URL of a cache: in no output, file or list of processes of a run."""
+"""Credentials of caches, databases, trackers: in no output, file or list of processes of a run."""
 
 import os
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import engines
 import small_network
+from conftest import require
 from processes import headstart_process
 
 SECRET = "Sup3rSe%2Fcret"
@@ -82,3 +84,69 @@ def test_the_secret_of_a_cache_is_shown_nowhere(executor, bucket, tmp_path, monk
         logs = Path("/tmp/ray/session_latest/logs")
         found = subprocess.run(["grep", "-rlF", "Sup3rSe", logs], capture_output=True, check=False)
         assert found.stdout == b""
+
+
+TRACKERS = "mlflow", "wandb"
+FAILING = """
+import multiprocessing
+import os
+
+import small_network
+
+
+def build():
+    if multiprocessing.parent_process() is not None and "TEST_URL" in os.environ:
+        raise ValueError("cannot reach " + os.environ["TEST_URL"])
+    return small_network.build()
+"""
+
+
+@pytest.mark.slow
+def test_the_secrets_of_a_failing_trial_a_database_and_trackers_are_shown_nowhere(
+    postgres, tmp_path
+):
+    """A library quotes URLs in its error; trackers and a database have secrets in variables."""
+    for log in TRACKERS:
+        require(find_spec(log) is not None, log)
+    failing, artifacts = tmp_path / "failing.py", tmp_path / "artifacts"
+    failing.write_text(FAILING)
+    url = f"postgresql://me:{SECRET}@host/db and https://hub/x?token={SECRET}&revision=1"
+    env = {
+        **os.environ, "PYTHONPATH": engines.python_path(), "OMP_NUM_THREADS": "1",
+        "HEADSTART_CACHE": str(tmp_path / "cache"), "HEADSTART_ARTIFACTS": str(artifacts),
+        "PGPASSWORD": SECRET, "TEST_URL": url,
+        "MLFLOW_TRACKING_URI": f"https://me:{SECRET}@127.0.0.1:1",
+        "MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": SECRET,
+        "WANDB_API_KEY": f"{'0' * 26}{SECRET}", "WANDB_BASE_URL": f"https://me:{SECRET}@127.0.0.1:1",
+    }  # fmt: skip
+    options = NETWORK.rpartition("build")[2]
+    networks = f"{failing}:build{options}&name=failing,{NETWORK}&name=whole"
+    study = ("--models", networks, *STUDY[2:-1], "linear")
+    store = ("--store", postgres.url())
+    run = ("run", *study, "--trust", "--device", "cpu", "--workers", "1", "--verbose")
+    # The second run tries the trial that failed again.
+    commands = [
+        *(((*run, "--log", log, "--log-folder", tmp_path / log, *store), 2) for log in TRACKERS),
+        (("status", *study, "--trust", "--json", *store), 0),
+        (("status", *study, "--trust", *store), 0), (("results", "--json", *store), 0),
+        (("store", "check", *store), 0), (("store", "export", store[1], tmp_path / "exported"), 0),
+        (("report", store[1], "--out", tmp_path / "report.html"), 0),
+    ]  # fmt: skip
+    shown = [text for command, code in commands for text in ran(*command, env=env, code=code)]
+    # A failure is shown, and what it says apart from the secret.
+    assert any(
+        b"cannot reach postgresql://me:***@host/db and https://hub/x" in one for one in shown
+    )
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"report.html"} <= {path.name for path in files}
+    assert all(any((tmp_path / log).rglob("*")) for log in TRACKERS)
+    shown += [path.read_bytes() for path in files] + [str(path).encode() for path in files]
+    rows = postgres.execute("SELECT record FROM failures", store[1])
+    assert len(rows) == 2
+    shown += [str(row).encode() for row in rows]
+    # Nor where the URL itself is given: what the command says of it.
+    for given in (("--store", f"postgresql://me:{SECRET}@host/db"),
+                  ("--log", "mlflow", "--log-folder", f"https://me:{SECRET}@host")):  # fmt: skip
+        shown.append(ran(*run, *given, env=env, code=2)[0])
+    found = [text for text in shown if any(secret in text for secret in SECRETS)]
+    assert not found, found[0][:2000]

@@ -101,6 +101,11 @@ BAD = [
     (f"{RUN} --steps 10 --dry-run", "study.steps_unused", {}),
     (f"{RUN} --examples-per-class 5000", "study.examples_too_many", {}),
     (f"{RUN} --log-folder logs", "log.folder_alone", {}),
+    (
+        f"{RUN} --log mlflow --log-folder https://me:x@host",
+        "log.folder_url",
+        {"url": "https://me:***@host"},
+    ),
     ("run kornblith2019 --study convergence", "command.conflict", {"option": "--study"}),
     (f"pretrain --arch {MODEL} --dataset digits --steps 0", "pretrain.value", {"name": "steps"}),
     (f"pretrain --arch {MODEL} --dataset digits --dropout 1", "pretrain.value", {}),

@@ -1,8 +1,10 @@
 """Faults done for real: the study that they disturb."""
 
+import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -42,9 +44,13 @@ class Site:
     ----------
     folder
         Where it is.
+    settings, seeds
+        Of the study.
     """
 
     folder: Path
+    settings: tuple = ("linear", {"name": "scratch", **GRID})
+    seeds: tuple[int, ...] = (0,)
     processes: list[subprocess.Popen] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -59,7 +65,8 @@ class Site:
             models=[f"{named}&name=a", named.replace("size=16", "size=20") + "&name=b"],
             datasets=["digits"],
             limit=150,
-            settings=["linear", {"name": "scratch", **GRID}],
+            settings=list(self.settings),
+            seeds=list(self.seeds),
         )
         self.study.write_text(study.to_toml())
 
@@ -76,10 +83,11 @@ class Site:
         keys = set(self.store.partly_measured()) | self.store.keys()
         return sum(len(self.store.measurements(key)) for key in keys)
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen:
-        """Start the command that measures the study."""
+    def start(self, *arguments: str, command: str = "run", **environment: str) -> subprocess.Popen:
+        """Start the command that measures the study, or another."""
+        device = ("--device", "cpu") if command == "run" else ()
         process = headstart_process(
-            "run", self.study, "--trust", "--store", self.store_file, "--device", "cpu", *arguments,
+            command, self.study, "--trust", "--store", self.store_file, *device, *arguments,
             env={
                 **os.environ,
                 "PYTHONPATH": search_path(),
@@ -92,11 +100,26 @@ class Site:
         self.processes.append(process)
         return process
 
+    def status(self, **environment: str) -> dict[str, Any]:
+        """Return what `headstart status` says, from a process of its own."""
+        process = self.start("--json", command="status", **environment)
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        return json.loads(out)
+
     def until(self, holds: Callable[[], bool], process: subprocess.Popen) -> None:
         """Wait until something holds, as long as the process lives."""
         while not holds():
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
+
+    def end(self) -> None:
+        """End what runs still."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+            process.communicate()
 
     def numbers(self) -> dict[str, Any]:
         """Return what was measured: metrics, choices and curves by trial."""
@@ -104,6 +127,32 @@ class Site:
             result.trial.title: (result.metrics, result.selection)
             for result in self.store.results()
         }
+
+
+def slow_in_the_end(site: Site, process: subprocess.Popen, workers: Callable[[], list[int]]) -> str:
+    """Stop the worker of the last of four trials until it is called slow; return the line.
+
+    The other three are done by then, by the one worker of the run.
+    """
+    site.until(lambda: len(site.store.keys()) == 3 and bool(site.store.leases()), process)
+    (worker,) = workers()
+    os.kill(worker, signal.SIGSTOP)
+    # Without the line, the test ends all the same.
+    resume = threading.Timer(180, os.kill, (worker, signal.SIGCONT))
+    resume.start()
+    try:
+        line = next((line for line in process.stdout if line.startswith("slow: ")), "")
+        assert f"process {worker};" in line
+        (running,) = site.status(HEADSTART_SLOW_SECONDS="1")["running"]
+        assert running["slow"]
+        assert running["pid"] == process.pid
+        assert line.startswith(f"slow: {running['title']}: under way for ")
+        assert 0 < 2 * running["longest"] < running["elapsed"] < 180
+    finally:
+        resume.cancel()
+        os.kill(worker, signal.SIGCONT)
+    print(line)
+    return line
 
 
 def search_path() -> str:
@@ -131,11 +180,15 @@ def children(process: subprocess.Popen) -> list[int]:
 def site(tmp_path) -> Iterator[Site]:
     made = Site(tmp_path / "site")
     yield made
-    for process in made.processes:
-        if process.poll() is None:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-        process.communicate()
+    made.end()
+
+
+@pytest.fixture
+def four_alike(tmp_path) -> Iterator[Site]:
+    """Four trials of one setting, two of them of the study above."""
+    made = Site(tmp_path / "alike", ({"name": "scratch", **GRID},), (0, 1))
+    yield made
+    made.end()
 
 
 @pytest.fixture(scope="session")

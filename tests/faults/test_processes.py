@@ -1,6 +1,7 @@
 """Faults of worker processes, of the command itself, and of what lies under it."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import require
-from faults.conftest import N_MEASURED, Site, children
+from faults.conftest import N_MEASURED, Site, children, slow_in_the_end
 
 pytestmark = pytest.mark.slow
 
@@ -130,12 +131,35 @@ def test_a_worker_is_stopped_for_a_while(site, undisturbed, outcome):
     outcome("a worker is stopped for a while", "the others go on, its item takes longer")
 
 
+def alike(site: Site, undisturbed: Site) -> None:
+    """Assert that nothing of the four trials alike is lost, twice or wrong, or computed again."""
+    numbers = site.numbers()
+    shared = numbers.keys() & undisturbed.numbers().keys()
+    assert (len(numbers), len(shared)) == (4, 2)
+    assert all(numbers[title] == undisturbed.numbers()[title] for title in shared)
+    assert site.n_measured == 24
+
+
+def test_a_straggler(four_alike, undisturbed, outcome):
+    process = four_alike.start("--workers", "1", HEADSTART_SLOW_SECONDS="1")
+    slow_in_the_end(four_alike, process, lambda: children(process))
+    ended(process)
+    alike(four_alike, undisturbed)
+    outcome(
+        "a straggler: the worker of one trial is stopped for far longer than others take",
+        "the output names the trial, since when, the worker's machine and process, and how long "
+        "others took; `status` shows it as slow; its item takes longer",
+    )
+
+
 @contextmanager
-def full_disk(cache: Path) -> Iterator[Callable[[], None]]:
+def full_disk(cache: Path, kilobytes: int = 64) -> Iterator[Callable[[], None]]:
     """Make a file system of its own, so small that images do not fit; give what makes it larger."""
     cache.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", cache], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", cache],
+        capture_output=True,
+        check=False,
     )
     require(mounted.returncode == 0, "the right to mount a file system")
     larger = ["mount", "-o", "remount,size=512m", cache]
@@ -159,6 +183,23 @@ def test_the_disk_of_the_cache_is_full(site, undisturbed, outcome):
     )
 
 
+def test_the_disk_of_the_store_is_full(site, undisturbed, outcome):
+    site.store_file = site.folder / "disk" / "r.db"
+    with full_disk(site.store_file.parent, kilobytes=160) as free:
+        said = ended(site.start("--workers", "2"), 2)
+        last = said.splitlines()[-1]
+        assert last.startswith("error: ")
+        assert "no space left to write" in last
+        assert re.search(r"\(0\.\d MB free\)", last)
+        free()
+        ended(site.start("--workers", "2"))
+        like(site, undisturbed, wasted=4)
+    outcome(
+        "the disk of the store is full, and has space again",
+        "one line names the file and what is free, exit code 2; the same command goes on",
+    )
+
+
 CRASH = "os.kill(os.getpid(), signal.SIGKILL)"
 # At most 4 GB, should the kernel not end it.
 TAKE_ALL = """
@@ -169,16 +210,25 @@ KILLER = """
 import multiprocessing
 import os
 import signal
+import sys
 from pathlib import Path
 
 import small_network
 
 
 def build():
-    if multiprocessing.parent_process() is not None:
+    if multiprocessing.parent_process() is not None or "default_worker" in sys.argv[0]:
         {what}
     return small_network.build()
 """
+
+
+def with_killer(site: Site, what: str) -> None:
+    """Put a model before those of a study that does something to each worker that builds it."""
+    (site.folder / "killer.py").write_text(KILLER.format(what=what))
+    text = site.study.read_text()
+    killer = f"{site.folder / 'killer.py'}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+    site.study.write_text(text.replace("models = [", f'models = [\n    "{killer}&name=killer",', 1))
 
 
 @pytest.fixture
@@ -202,13 +252,13 @@ def test_a_trial_kills_its_workers_each_time(what, site, undisturbed, outcome, r
     variables = {}
     if what != CRASH:
         variables["MEMORY_GROUP"] = str(request.getfixturevalue("memory_group"))
-    (site.folder / "killer.py").write_text(KILLER.format(what=what))
-    text = site.study.read_text()
-    killer = f"{site.folder / 'killer.py'}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
-    site.study.write_text(text.replace("models = [", f'models = [\n    "{killer}&name=killer",', 1))
+    with_killer(site, what)
     said = ended(site.start("--workers", "2", **variables), 2)
     assert "4 measured, 0 already stored, 2 failed" in said
     assert "SIGKILL" in said
+    failed = site.status()["failed"]
+    assert {one["code"] for one in failed} == {"executor.worker_died"}
+    assert all("died 3 times" in one["log"] for one in failed)
     like(site, undisturbed, wasted=0)
     outcome(
         "a trial crashes each time" if what == CRASH else "a trial takes all memory",

@@ -1,21 +1,12 @@
 """Stores on every backend: a file, and a schema of a PostgreSQL server that the tests start."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from conftest import require
 from headstart.store import ResultStore
-from postgres import FOLDERS, PostgresServer, postgres_server
 
 BACKENDS = ("sqlite", "postgresql")
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    require(bool(FOLDERS), "Debian package postgresql")
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture(params=BACKENDS)

@@ -110,6 +110,10 @@ def test_a_failure_has_its_code_or_its_place():
     assert found.error.startswith("unexpected MemoryError at ")
     assert found.error.endswith(": too")
     assert "too\nmuch" in found.log
+    # Libraries quote URLs.
+    quoted = failure_of(OSError("no answer of postgresql://me:secret@host/db?sslpassword=secret"))
+    assert "postgresql://me:***@host/db" in quoted.error
+    assert "secret" not in quoted.error + quoted.log
     assert found.pid
 
 

@@ -171,7 +171,7 @@ def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> Non
             if isinstance(error, HeadstartError | OSError):
                 raise
             if verbosity() == Verbosity.VERBOSE:
-                traceback.print_exc()
+                _say(_without_credentials(traceback.format_exc()))
             raise _unexpected(error) from error
         if code == INTERRUPTED:
             raise KeyboardInterrupt
@@ -342,6 +342,13 @@ def _discard_output() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
+def _without_credentials(text: str) -> str:
+    # Imported here: most commands end well.
+    from headstart.files import without_credentials
+
+    return without_credentials(text)
+
+
 def _say(message: str) -> None:
     """Print a line on the error stream, if anybody reads it."""
     with suppress(OSError):
@@ -351,6 +358,6 @@ def _say(message: str) -> None:
 def _fail(error: HeadstartError) -> NoReturn:
     # Before the line, so that it comes last; an output that is full loses what it cannot take.
     _discard_output()
-    line = f"error: {one_line(' '.join(str(error).split()))}"
+    line = f"error: {one_line(_without_credentials(' '.join(str(error).split())))}"
     _say(f"{line} [{error.code}]" if verbosity() == Verbosity.VERBOSE else line)
     raise SystemExit(BAD_INPUT) from error

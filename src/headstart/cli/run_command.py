@@ -78,7 +78,7 @@ class _LogOptions:
         typer.Option(help="Experiment tracker for training curves and results; none if omitted."),
     ] = None
     log_folder: Annotated[
-        Path | None,
+        str | None,
         typer.Option(help="Folder for --log (default: headstart-logs).", metavar="FOLDER"),
     ] = None
 
@@ -86,8 +86,17 @@ class _LogOptions:
         """Open the log that is asked for, if one is."""
         from headstart.logs import open_log
 
+        if self.log_folder and "://" in self.log_folder:
+            from headstart.files import without_credentials
+
+            shown = without_credentials(self.log_folder)
+            raise LogError(
+                f"--log-folder {shown} is a URL: logs go to a folder of this machine, pass one",
+                code="log.folder_url",
+                url=shown,
+            )
         if self.log:
-            return open_log(self.log, self.log_folder or DEFAULT_LOG_FOLDER)
+            return open_log(self.log, Path(self.log_folder or DEFAULT_LOG_FOLDER))
         if self.log_folder:
             raise LogError(
                 "--log-folder needs --log: tensorboard, mlflow or wandb", code="log.folder_alone"

@@ -338,7 +338,7 @@ def _connected(address: str | None, device: Device, verbose: bool) -> Iterator[A
         }
     try:
         _refuse_silent(address)
-        with _signals_kept():
+        with _handlers_kept():
             ray.init(**options, log_to_driver=verbose, configure_logging=verbose)
     # A wrong address, another version of Ray or Python, no permission: each has its own kind.
     except Exception as error:
@@ -398,16 +398,19 @@ def _refuse_silent(address: str) -> None:
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Keep the handler of SIGTERM, which Ray replaces."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
+def _handlers_kept() -> Iterator[None]:
+    """Keep the handlers of SIGTERM and of uncaught errors, which Ray replaces.
+
+    Its own for errors asks the cluster first, and prints nothing where that is gone.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before, hook = signal.getsignal(signal.SIGTERM), sys.excepthook
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        sys.excepthook = hook
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _nodes(ray: Any) -> list[dict[str, float]]:

@@ -17,7 +17,7 @@ from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
 from headstart.errors import ExecutorError, HeadstartError, WorkersLostError
 from headstart.executors import Executor, Send
-from headstart.files import check_free_space, writable_folder
+from headstart.files import check_free_space, without_credentials, writable_folder
 from headstart.methods import ResourceEstimate
 from headstart.methods.extraction_groups import (
     ExtractionGroup,
@@ -347,12 +347,16 @@ def shared_out(groups: Sequence[ExtractionGroup], workers: int) -> list[Extracti
 
 
 def failure_of(error: Exception) -> Failure:
-    """Return why a trial failed; an unexpected error names its place, to say where to look."""
+    """Return why a trial failed; an unexpected error names its place, to say where to look.
+
+    Libraries quote URLs with their passwords: those are left out.
+    """
     message, code = str(error), getattr(error, "code", "")
     if not isinstance(error, HeadstartError):
         message = f"unexpected {type(error).__name__} at {_place(error)}: {error}".splitlines()[0]
         code = ""
-    log = "".join(traceback.format_exception(error))
+    message = without_credentials(message)
+    log = without_credentials("".join(traceback.format_exception(error)))
     host = socket.gethostname()
     return Failure(error=message, code=code, log=log[-LOG_LENGTH:], host=host, pid=os.getpid())
 
