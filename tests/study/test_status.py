@@ -111,7 +111,9 @@ def test_a_failure_has_its_code_or_its_place():
     assert found.error.endswith(": too")
     assert "too\nmuch" in found.log
     # Libraries quote URLs.
-    quoted = failure_of(OSError("no answer of postgresql://me:secret@host/db?sslpassword=secret"))
+    quoted = failure_of(
+        DatasetError("no answer of postgresql://me:secret@host/db?sslpassword=secret", code="x.y")
+    )
     assert "postgresql://me:***@host/db" in quoted.error
     assert "secret" not in quoted.error + quoted.log
     assert found.pid
