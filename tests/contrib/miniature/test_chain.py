@@ -12,7 +12,7 @@ from headstart.contrib.miniature.chain import STAGES
 from headstart.contrib.miniature.networks import ARCHITECTURES
 from headstart.contrib.miniature.scale import FULL, TINY
 from headstart.study import Study
-from processes import headstart_process, limit_file_size
+from processes import forked_command, headstart_process
 
 # Two datasets are too few to tell models apart: the tiny form has no ranks to draw.
 FIGURES = (
@@ -96,16 +96,13 @@ def test_interrupted_it_goes_on(own_cache, tmp_path):
     assert all(file.read_bytes() == content for file, content in kept.items())
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_in_one_line(own_cache, tmp_path):
-    def full_disk():
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        limit_file_size(20_000)
-
-    process = headstart_process(
+    process = forked_command(
         "miniature", "--tiny", "--out", tmp_path / "out", "--device", "cpu", "--workers", 0,
-        preexec_fn=full_disk,
+        before="import processes\nprocesses.limit_file_size(20_000)",
     )  # fmt: skip
-    _, error = process.communicate(timeout=120)
+    _, error = process.communicate()
     assert process.returncode == 2, error
     (line,) = error.strip().splitlines()
     assert line.startswith("error: ")

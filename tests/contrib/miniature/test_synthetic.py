@@ -74,7 +74,7 @@ def test_no_pixel_of_a_photograph_is_in_two_splits():
 
 
 def test_characters_are_drawn_as_the_manifest_says(tmp_path):
-    """The first images of its smallest split; the whole is drawn by the next test."""
+    """The first images of its smallest split; the whole is drawn by the next, slow test."""
     drawings = characters.DATASET
     assert len(drawings.classes) == len(set(drawings.classes)) == 250
     one, same = (drawings.image("validation", 3) for _ in range(2))
@@ -85,6 +85,7 @@ def test_characters_are_drawn_as_the_manifest_says(tmp_path):
     assert min(spread) > 60
 
 
+@pytest.mark.slow
 def test_characters_are_drawn_once_and_mapped_from_then_on(session_cache, monkeypatch):
     found = datasets.find("characters")
     assert tuple(found.sizes) == tuple(
