@@ -291,8 +291,9 @@ def test_what_was_measured_decides_the_question(subject, case, title):
 
 def test_an_own_model_is_held_against_the_line_with_an_interval():
     answer = answer_of(hs.analyze("clip2021", OWN, resamples=200))
-    assert "mine is " in answer.headline
-    assert "in mean log odds above the line of ImageNet linear-probe accuracy" in answer.headline
+    assert "mine transfers " in answer.headline
+    assert "its ImageNet linear-probe accuracy predicts: " in answer.headline
+    assert "in mean log odds above the line through 66 published models" in answer.headline
     assert "(95 % prediction interval of the difference " in answer.headline
 
 

@@ -337,18 +337,15 @@ def own_models(subject: Analysis) -> Lines:
 
 def line_sentence(subject: Analysis, row: Any) -> str:
     """State how far one own model is from the line of the published ones."""
-    side = "above" if row.difference > 0 else "below"
-    on = count(int(row.n_datasets), "dataset")
-    verdict = (
-        "which a further published model could be, too: the interval includes 0"
-        if row.low <= 0 <= row.high
-        else f"significantly {side} it"
-    )
+    held = row.low <= 0 <= row.high
+    side = ("better", "above") if row.difference > 0 else ("worse", "below")
     return (
-        f"{capitalized(by_setting(str(row.setting)))} on {on}, {row.model} is "
-        f"{number(abs(row.difference))} in mean log odds {side} the line of "
-        f"{subject.predictor.label} through {count(int(row.n_models), 'published model')} "
-        f"(95 % prediction interval of the difference {interval(row.low, row.high)}), {verdict}."
+        f"{capitalized(by_setting(str(row.setting)))}, {row.model} transfers "
+        f"{'as its' if held else f'{side[0]} than its'} {subject.predictor.label} predicts: "
+        f"{number(abs(row.difference))} in mean log odds {side[1]} the line through "
+        f"{count(int(row.n_models), 'published model')} on {count(int(row.n_datasets), 'dataset')} "
+        f"(95 % prediction interval of the difference {interval(row.low, row.high)}"
+        f"{', which includes 0' if held else ''})."
     )
 
 
@@ -364,13 +361,12 @@ def compared(subject: Analysis) -> Lines:
         held = row["low"] <= 0 <= row["high"]
         verdict = f" (95 % interval {ends}{': not significant' if held else ''})" if ends else ""
         over = f"{count(row['n_models'], 'model')} and {count(row['n_datasets'], 'dataset')}"
-        mean, points = (
-            number(row["mean"], 3, plus=True),
-            number(100 * row["accuracy"], 1, plus=True),
-        )
+        mean, points = number(row["mean"], 3, plus=True), 100 * row["accuracy"]
+        side = f"{number(abs(points), 1)} percentage points {'more' if points > 0 else 'less'}"
+        as_good = "as accurate as" if abs(points) < 0.05 else f"{side} accurate than"
         lines.append(
-            f"{capitalized(by_setting(setting))}, {first} differs from {other} by {mean} in mean "
-            f"log odds{verdict}, over {over}: {points} percentage points."
+            f"{capitalized(by_setting(setting))}, {first} is {as_good} {other}, over {over}: "
+            f"{mean} in mean log odds{verdict}."
         )
     cells = subject.compared.dropna(subset=["low", "high"])
     clear = int(((cells.low > 0) | (cells.high < 0)).sum())
