@@ -43,6 +43,14 @@ def test_three_models_get_no_correlation_without_an_interval():
     assert answer.supporting[0].startswith("Difference from the best in mean log odds (95 %")
 
 
+def test_another_model_may_be_first_by_mean_accuracy():
+    subject = made(settings=ONE)
+    means = subject.model_means
+    assert not any("By mean accuracy" in line for line in supporting(subject))
+    means.loc[means.model == "net_00", "accuracy"] = 0.95
+    assert "By mean accuracy net_00 is first (95.0 %)." in " ".join(supporting(subject))
+
+
 ONE = ("linear",)
 
 

@@ -168,15 +168,16 @@ def best_lines(found: BestTable | None) -> list[str]:
     """State which model is best in a setting, and why another may have the higher accuracy."""
     if found is None:
         return []
-    lines = [best_sentence(found)]
-    if len(found.best) and not found.one_dataset:
-        first = found.rows.loc[found.rows["accuracy"].astype(float).idxmax()]
-        if first["accuracy"] > found.best["accuracy"].max() + 0.0005:
-            lines.append(
-                f"By mean accuracy {first['model']} is first ({percent(first['accuracy'])} %). Log "
-                "odds, by which models are ranked, count a gain from 98 to 99 % like one from 50 "
-                "to 67 %: both double the odds."
-            )
+    lines, rows = [best_sentence(found)], found.rows
+    if found.one_dataset or not len(found.best) or (rows.n_datasets < rows.of_datasets).any():
+        return lines
+    first = rows.sort_values("accuracy", ascending=False, kind="stable").iloc[0]
+    if first["accuracy"] > found.best["accuracy"].max() + 0.0005:
+        lines.append(
+            f"By mean accuracy {first['model']} is first ({percent(first['accuracy'])} %). Log "
+            "odds, by which models are ranked, count a gain from 98 to 99 % like one from 50 to "
+            "67 %: both double the odds."
+        )
     return lines
 
 
@@ -411,7 +412,7 @@ def speed_sentences(subject: Analysis) -> list[str]:
             if known(slower) and known(faster):
                 digits = 0 if unit == "steps" else 1
                 aside.append(f"{slower:,.{digits}f} against {faster:,.{digits}f} {unit}")
-        times += f" ({'; '.join(aside)})"
+        times += f" ({'; '.join(aside)})" if aside else ""
         if row.at_chance:
             pairs = count(int(row.at_chance), "pair")
             times += f"; {pairs} of curves excluded: one of each stays at chance"
