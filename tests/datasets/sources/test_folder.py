@@ -258,6 +258,14 @@ def test_one_folder_of_images_beside_a_table_is_no_class(tmp_path, folders, tabl
     assert (str(photos / table) in str(error.value)) == bool(told)
 
 
+def test_what_a_run_in_the_folder_leaves_there_is_no_class(tmp_path):
+    """`headstart rank .`, with its store, and `headstart export`; then the same again."""
+    photos = tree(tmp_path, *ANIMALS)
+    write(photos, "headstart.db", "headstart.db.models/0a/model.md", "export-0a-onnx/headstart.json",
+          "headstart.db.predictions/0a.parquet", "top.models/1.png")  # fmt: skip
+    assert read(photos).classes == (*ANIMALS, "top.models")
+
+
 def test_images_that_icloud_has_are_counted(tmp_path):
     photos = tree(tmp_path, *ANIMALS)
     for name in ("cat/.a.jpg.icloud", "cat/.b.jpg.icloud", "dog/.c.HEIC.icloud", "dog/.DS_Store"):

@@ -286,10 +286,10 @@ def _spelled(name: str) -> str:
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:
-    """Return the names of the folders in a folder, sorted; hidden ones left out."""
+    """Return the names of the folders in a folder, sorted; hidden and our own ones left out."""
     with storage_errors(folder, reading=True):
         inside = [path for path in folder.iterdir() if is_users(path.name)]
-        names = [path.name for path in inside if path.is_dir()]
+        names = [path.name for path in inside if path.is_dir() and not _is_ours(path)]
         broken = [path for path in inside if path.is_symlink() and not path.exists()]
         if gone := sorted(str(path) for path in broken if not path.suffix):
             raise DatasetError(
@@ -299,6 +299,12 @@ def class_folders(folder: Path) -> tuple[str, ...]:
             )
         # The order of bytes: the same in every locale.
         return tuple(sorted(names, key=os.fsencode))
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is one that a run, or an export, puts where it is called."""
+    of_store = folder.suffix in (".models", ".predictions") and folder.with_suffix("").is_file()
+    return of_store or (folder / "headstart.json").is_file()
 
 
 def is_users(name: str) -> bool:
