@@ -1,9 +1,13 @@
 """What all commands share: version, help, how much is printed, damaged stores."""
 
 import io
+import os
 import re
+import signal
 import sqlite3
+import sys
 import time
+from importlib.machinery import ExtensionFileLoader, SourceFileLoader
 from importlib.metadata import version
 
 import pytest
@@ -11,6 +15,7 @@ from rich.console import Console
 
 import headstart as hs
 from conftest import MODEL
+from headstart.__main__ import interrupt
 from headstart.cli import progress
 from headstart.cli.command_group import PANELS, reset_verbosity, set_verbosity
 from headstart.cli.output import console, echo
@@ -36,6 +41,21 @@ def test_help_has_a_short_name_and_no_types_of_flags(cli, arguments):
     assert (shown.code, shown.err) == (0, "")
     assert "--quiet" in shown.out
     assert "<bool>" not in shown.out
+
+
+def test_ctrl_c_waits_for_the_import_of_a_compiled_module(monkeypatch):
+    """Torch aborts the process otherwise, and onnxruntime calls it a failure of its own."""
+    again = []
+    monkeypatch.setattr("threading.Timer.start", lambda timer: again.append(timer.args))
+    importing = {}
+    exec("def exec_module(self, inner):\n    inner()", importing)
+    press = lambda: interrupt(signal.SIGINT, sys._getframe())  # noqa: E731
+    importing["exec_module"](ExtensionFileLoader("name", "name.so"), press)
+    assert again == [(os.getpid(), signal.SIGINT)]
+    for loader in (None, SourceFileLoader("name", "name.py")):
+        with pytest.raises(KeyboardInterrupt):
+            importing["exec_module"](loader, press)
+    assert len(again) == 1
 
 
 def test_commands_are_listed_by_use(cli):

@@ -1,5 +1,6 @@
 """Exports of results: verified, whole or not at all, and of use without headstart."""
 
+import errno
 import json
 import os
 import shutil
@@ -343,6 +344,40 @@ def test_operators_that_a_runtime_lacks_are_named(run, tmp_path, monkeypatch):
         tmp_path / "x", RuntimeError("Could not find an implementation for Foo(7) node with name")
     )
     assert (error.code, error.values["operators"]) == ("export.operators", ["Foo"])
+
+
+class FullDisk:
+    """A program of torch.onnx that finds no space."""
+
+    def save(self, file):
+        raise OSError(errno.ENOSPC, "No space left on device", file)
+
+
+def test_a_full_disk_is_no_lacking_operator(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.onnx.export", lambda *_, **__: FullDisk())
+    with refused("storage.full"):
+        write(run, "linear", "onnx", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_quantized_names_the_option(run, tmp_path, monkeypatch):
+    def failing(*_, **__):
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr("onnxruntime.quantization.quantize_static", failing)
+    with refused("export.not_quantized", reason="no such thing"):
+        write(run, "linear", "onnx", tmp_path / "out", int8=True)
+
+
+@pytest.mark.parametrize("form", ["onnx", pytest.param("torch", marks=pytest.mark.slow)])
+def test_a_program_that_fails_on_an_image_is_one_line(form, exported):
+    folder = exported("linear", form).folder
+    runner = {
+        "onnx": lambda: runners.OnnxRunner(folder / "model.onnx"),
+        "torch": lambda: runners.ProgramRunner(folder / "model.pt2"),
+    }[form]()
+    with refused("export.not_run", size=(4, 5)):
+        runner.run(np.zeros((1, 4, 5, 4), np.uint8))
 
 
 def test_a_missing_extra_is_named(run, tmp_path, monkeypatch):

@@ -261,8 +261,8 @@ def test_one_folder_of_images_beside_a_table_is_no_class(tmp_path, folders, tabl
 def test_what_a_run_in_the_folder_leaves_there_is_no_class(tmp_path):
     """`headstart rank .`, with its store, and `headstart export`; then the same again."""
     photos = tree(tmp_path, *ANIMALS)
-    write(photos, "headstart.db", "headstart.db.models/0a/model.md", "export-0a-onnx/headstart.json",
-          "headstart.db.predictions/0a.parquet", "top.models/1.png")  # fmt: skip
+    write(photos, "headstart.db", "headstart.db.models/0a/model.md", "top.models/1.png",
+          "headstart.db.predictions/0a.parquet", "export-0a-onnx/headstart.json")  # fmt: skip
     assert read(photos).classes == (*ANIMALS, "top.models")
 
 
