@@ -203,7 +203,7 @@ def test_the_disk_of_the_store_is_full(site, undisturbed, outcome):
 CRASH = "os.kill(os.getpid(), signal.SIGKILL)"
 # At most 4 GB, should the kernel not end it.
 TAKE_ALL = """
-        Path(os.environ["MEMORY_GROUP"], "cgroup.procs").write_text(str(os.getpid()))
+        Path("MEMORY_GROUP", "cgroup.procs").write_text(str(os.getpid()))
         taken = [bytearray(10**7) for _ in range(400)]
 """
 KILLER = """
@@ -249,11 +249,10 @@ def memory_group() -> Iterator[Path]:
 
 @pytest.mark.parametrize("what", [CRASH, TAKE_ALL.strip()], ids=["crash", "memory"])
 def test_a_trial_kills_its_workers_each_time(what, site, undisturbed, outcome, request):
-    variables = {}
     if what != CRASH:
-        variables["MEMORY_GROUP"] = str(request.getfixturevalue("memory_group"))
+        what = what.replace("MEMORY_GROUP", str(request.getfixturevalue("memory_group")))
     with_killer(site, what)
-    said = ended(site.start("--workers", "2", **variables), 2)
+    said = ended(site.start("--workers", "2"), 2)
     assert "4 measured, 0 already stored, 2 failed" in said
     assert "SIGKILL" in said
     failed = site.status()["failed"]

@@ -16,7 +16,16 @@ import pytest
 
 from conftest import require
 from faults.conftest import N_MEASURED, Site, search_path, slow_in_the_end
-from faults.test_processes import CRASH, alike, ended, full_disk, like, with_killer
+from faults.test_processes import (
+    CRASH,
+    TAKE_ALL,
+    alike,
+    ended,
+    full_disk,
+    like,
+    memory_group,  # noqa: F401 - a fixture
+    with_killer,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -195,8 +204,11 @@ def test_a_straggler(four_alike, undisturbed, outcome):
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_trial_kills_its_workers_each_time(site, undisturbed, outcome):
-    with_killer(site, CRASH)
+@pytest.mark.parametrize("what", [CRASH, TAKE_ALL.strip()], ids=["crash", "memory"])
+def test_a_trial_kills_its_workers_each_time(what, site, undisturbed, outcome, request):
+    if what != CRASH:
+        what = what.replace("MEMORY_GROUP", str(request.getfixturevalue("memory_group")))
+    with_killer(site, what)
     said = ended(site.start("--executor", "ray", "--workers", "1"), 2)
     assert "4 measured, 0 already stored, 2 failed" in said
     assert "died 3 times" in said
@@ -204,7 +216,7 @@ def test_a_trial_kills_its_workers_each_time(site, undisturbed, outcome):
     assert {one["code"] for one in failed} == {"executor.worker_died"}
     like(site, undisturbed, wasted=0)
     outcome(
-        "Ray: a trial crashes each time",
+        "Ray: a trial crashes each time" if what == CRASH else "Ray: a trial takes all memory",
         "its worker is killed, and it is tried three times, then a failure with its reason; the "
         "others go on, exit code 2",
     )
