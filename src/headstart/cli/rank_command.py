@@ -266,7 +266,7 @@ def _show_choice(answer: "RankAnswer", page: Path | None, *, silent: bool) -> No
     for line in table_parts(table):
         console.print(line)
     console.print(
-        "\nTied: not significantly different from the best, which is dropped in at most "
+        "\nTied (*): not significantly different from the best, which is dropped in at most "
         f"{100 * answer.error:g} % of races. Latency of one image on {answer.device}."
     )
 
