@@ -61,7 +61,8 @@ class Site:
         network = self.folder / "network.py"
         network.write_text(NETWORK)
         self.study = self.folder / "study.toml"
-        self.log, self.store_file = self.folder / "builds.log", self.folder / "r.db"
+        self.log = self.folder / "builds.log"
+        self.store_file: Path | str = self.folder / "r.db"
         self.log.touch()
         named = f"{network}:build{OPTIONS}"
         study = Study(

@@ -200,6 +200,34 @@ def test_the_disk_of_the_store_is_full(site, undisturbed, outcome):
     )
 
 
+def test_the_object_storage_answers_with_errors(site, undisturbed, bucket, storage_server, outcome):
+    """From the first request after some candidates are measured on, for ten seconds."""
+    process = site.start(
+        "--workers", "2",
+        HEADSTART_CACHE=bucket,
+        HEADSTART_LOCAL_CACHE=str(site.folder / "cache"),
+        HEADSTART_RETRY_SECONDS="60",
+    )  # fmt: skip
+    site.until(lambda: site.n_measured >= 1, process)
+    failed = list[float]()
+
+    def fails(*_: str) -> bool:
+        now = time.monotonic()
+        if failed and now > failed[0] + 10:
+            return False
+        failed.append(now)
+        return True
+
+    storage_server.fails = fails
+    ended(process)
+    assert failed
+    like(site, undisturbed, wasted=0)
+    outcome(
+        "the object storage of the cache answers with errors for ten seconds",
+        "it is asked again until it answers; the run goes on",
+    )
+
+
 CRASH = "os.kill(os.getpid(), signal.SIGKILL)"
 # At most 4 GB, should the kernel not end it.
 TAKE_ALL = """

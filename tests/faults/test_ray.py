@@ -26,6 +26,7 @@ from faults.test_processes import (
     memory_group,  # noqa: F401 - a fixture
     with_killer,
 )
+from postgres import postgres_server
 
 pytestmark = pytest.mark.slow
 
@@ -371,3 +372,19 @@ def test_the_disk_of_the_cache_is_full(site, cluster, undisturbed, outcome):
         "Ray: the disk of the cache is full, and has space again",
         "one line says so, exit code 2; the same command goes on",
     )
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_database_is_restarted(site, undisturbed, outcome, monkeypatch):
+    monkeypatch.setenv("HEADSTART_ARTIFACTS", str(site.folder / "artifacts"))
+    with postgres_server() as server:
+        site.store_file = server.url()
+        site.store.make()
+        process = on_ray(site)
+        server.stop()
+        time.sleep(1)
+        server.start()
+        ended(process)
+        like(site, undisturbed, wasted=0)
+        assert site.store.leases() == []
+    outcome("Ray: the database (PostgreSQL) is restarted", "the run waits for it, and goes on")
