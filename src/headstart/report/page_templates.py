@@ -146,8 +146,9 @@ def packed_texts(cells: list[str]) -> Any:
     return packed_column(texts) if 2 * len(set(texts)) < len(texts) else texts
 
 
+@cache
 def environment() -> jinja2.Environment:
-    """Return the templates, with everything that comes from data escaped."""
+    """Return the templates, compiled once, with everything that comes from data escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("headstart.report"),
         autoescape=jinja2.select_autoescape(["html"]),
