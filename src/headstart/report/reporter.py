@@ -5,6 +5,7 @@ A reporter is one file and one entry point: an object with `label`, `suffixes` a
 are ``html`` (`report_page`), ``latex`` (`latex`), ``csv`` and ``json`` (`data_files`).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -45,12 +46,12 @@ class Reporter(Protocol):
         ...
 
 
-class TextReporter:
+class TextReporter(ABC):
     """A reporter whose file is a text."""
 
+    @abstractmethod
     def text(self, analysis: "Analysis") -> str:
         """Return the text of an analysis."""
-        raise NotImplementedError
 
     def write(self, analysis: "Analysis", target: Path) -> None:
         """Write the text to a file, whole or not at all."""
