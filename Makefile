@@ -7,6 +7,9 @@ BASE_STAMP := $(VENV)/.installed-base
 DEV_STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# The tests start hundreds of processes: none has to compile all of the source again.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo miniature test test-avx2 test-slow check format bench docs clean
 
 demo: $(BASE_STAMP)

@@ -5,16 +5,18 @@
 The store is made anew, in a file or in an empty PostgreSQL database, by bulk insert of records as a
 linear probe of 45 values of lambda leaves them: 1,000 models x 500 datasets x 2 settings. A
 database that has results is measured as it is.
-Each measurement is a process of its own, imports included; reported are its seconds by the
-clock, its seconds of CPU (which other programs on the machine do not lengthen much), and its peak
-memory. The same on a store of one result says what of it are imports; the time of a server is by
-the clock alone. Limits, in seconds: `results` of one model and dataset 1, `status` of 30 trials 1,
-`analyze` of 200 models x 30 datasets 10. Beside them: `status` of a study of 6,000 trials.
+Each measurement is a process of its own, imports included; reported, as medians of three, are its
+seconds by the clock, its seconds of CPU (which other programs on the machine do not lengthen much),
+and its peak memory. The same on a store of one result says what of it are imports; the time of a
+server is by the clock alone. Limits, in seconds: `results` of one model and dataset 1, `status` of
+30 trials 1, `analyze` of 200 models x 30 datasets 10. Beside them: `status` of a study of 6,000
+trials.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -138,14 +140,24 @@ def analyze() -> None:
 
 
 def measured(name: str, place: str) -> dict[str, float]:
+    """Run one of `COMMANDS` or `CALLS` in three processes; return the median of what they took."""
+    taken = [run_once(name, place) for _ in range(3)]
+    return {what: statistics.median(one[what] for one in taken) for what in taken[0]}
+
+
+def run_once(name: str, place: str) -> dict[str, float]:
     """Run one of `COMMANDS` or `CALLS` in a process of its own; return what it took."""
     if name in COMMANDS:
         arguments = ["-m", "headstart", "results", "--store", place, *COMMANDS[name]]
     else:
         code = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         arguments = ["-c", f"{code}from large_store import analyze, status\n{CALLS[name]}", place]
+    # With bytecode, as an installed package has it.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, env=environment
+    )
     _, exit_status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(exit_status)
     assert process.returncode == 0, name
@@ -180,7 +192,7 @@ def main() -> None:
             found["MB"] = round(store.path.stat().st_size / 1e6)
         for name in (*COMMANDS, *CALLS):
             # The first reads from the disk.
-            measured(name, place)
+            run_once(name, place)
             found[name] = measured(name, place) | (
                 {"limit": LIMITS[name]} if name in LIMITS else {}
             )

@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from headstart import datasets
 from headstart.context import RunContext
-from headstart.datasets import Splits
 from headstart.errors import StudyError, UnknownNameError
 from headstart.registry import METHODS
 from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
 from headstart.spec.noun import first_invalid
 
 if TYPE_CHECKING:
+    from headstart.datasets import Splits
     from headstart.models.network import Network
 
 __all__ = [
@@ -150,7 +149,7 @@ class Method(Protocol):
         """Return the resources that a trial needs, without those of what is measured."""
         ...
 
-    def open(self, trial: Trial, context: RunContext, splits: Splits) -> PreparedTrial:
+    def open(self, trial: Trial, context: RunContext, splits: "Splits") -> PreparedTrial:
         """Open a trial, in the main or a worker process; read no images yet.
 
         Parameters
@@ -176,6 +175,9 @@ def open_trial(trial: Trial, context: RunContext) -> PreparedTrial:
         As in `datasets.load`.
     """
     context.reporter.stage("reading the dataset")
+    # Not at the top: a setting of a stored result is read without what loads images.
+    from headstart import datasets
+
     splits = datasets.load(trial.dataset, trial.seed, context.cache)
     return method_of(trial).open(trial, context, splits)
 

@@ -9,7 +9,7 @@ Neighbours of test images come from train + validation.
 from collections.abc import Sequence
 from itertools import product
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,14 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from headstart import metrics
 from headstart.clock import Clock
 from headstart.context import RunContext
-from headstart.datasets import Splits
 from headstart.errors import FeatureError
 from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Measurement, Selection, Setting, Trial
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
+
+if TYPE_CHECKING:
+    from headstart.datasets import Splits
 
 __all__ = ["KNN", "KNearestNeighbours", "KnnSetting", "PreparedNeighbours", "vote_shares"]
 
@@ -86,7 +88,7 @@ class KNearestNeighbours:
     def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:  # noqa: ARG002
         return needs_features(trial, _setting(trial).resize)
 
-    def open(self, trial: Trial, context: RunContext, splits: Splits) -> "PreparedNeighbours":
+    def open(self, trial: Trial, context: RunContext, splits: "Splits") -> "PreparedNeighbours":
         return PreparedNeighbours(trial, context, splits)
 
 
@@ -96,7 +98,7 @@ KNN = KNearestNeighbours()
 class PreparedNeighbours(PreparedOnFeatures):
     """A trial of the knn setting; its features are mapped when they are first needed."""
 
-    def __init__(self, trial: Trial, context: RunContext, splits: Splits) -> None:
+    def __init__(self, trial: Trial, context: RunContext, splits: "Splits") -> None:
         self._setting = _setting(trial)
         super().__init__(trial, context, splits, self._setting.resize)
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
-from headstart import metrics, models
+from headstart import metrics
 from headstart.clock import Clock
 from headstart.context import RunContext
-from headstart.datasets import Splits
 from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Measurement, Selection, Setting, Trial
@@ -22,6 +21,7 @@ from headstart.spec.display_names import number_label
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
 
 if TYPE_CHECKING:
+    from headstart.datasets import Splits
     from headstart.models.network import Network
     from headstart.probe import Fit
 
@@ -87,7 +87,7 @@ class LinearProbe:
     def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:  # noqa: ARG002
         return needs_features(trial, _setting(trial).resize)
 
-    def open(self, trial: Trial, context: RunContext, splits: Splits) -> "PreparedProbe":
+    def open(self, trial: Trial, context: RunContext, splits: "Splits") -> "PreparedProbe":
         return PreparedProbe(trial, context, splits)
 
 
@@ -97,7 +97,7 @@ LINEAR = LinearProbe()
 class PreparedProbe(PreparedOnFeatures):
     """A linear trial; its features are mapped when they are first needed."""
 
-    def __init__(self, trial: Trial, context: RunContext, splits: Splits) -> None:
+    def __init__(self, trial: Trial, context: RunContext, splits: "Splits") -> None:
         self._setting = _setting(trial)
         super().__init__(trial, context, splits, self._setting.resize)
 
@@ -138,6 +138,8 @@ class PreparedProbe(PreparedOnFeatures):
     def _network(self, fit: "Fit") -> "Network":
         """Build the network whose classifier is the regression."""
         import torch
+
+        from headstart import models
 
         where = self._context
         network = models.load(

@@ -4,26 +4,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from headstart import datasets
 from headstart.clock import Clock
 from headstart.context import RunContext
 from headstart.errors import DatasetError
-from headstart.features import (
-    FeatureRequest,
-    Features,
-    bytes_needed,
-    features_content,
-    penultimate_features,
-)
 from headstart.labels import kind_of
 from headstart.methods.base import ResourceEstimate
 from headstart.spec import Candidate, Measurement, Trial, digest
 from headstart.spec.setting import Precision, Resize
+
+if TYPE_CHECKING:
+    from headstart.datasets import Splits
+    from headstart.features import Features
 
 __all__ = ["LabelledFeatures", "PreparedOnFeatures", "TrialFeatures", "needs_features"]
 
@@ -40,6 +36,9 @@ class LabelledFeatures:
 
 def needs_features(trial: Trial, resize: Resize) -> ResourceEstimate:
     """Return the resources of a trial on fixed features: weights, and disk for features."""
+    # Imported here: listing results needs nothing of features.
+    from headstart.features import bytes_needed, features_content
+
     setting, dataset = trial.setting, trial.dataset
     # Features of every runtime have the same size.
     content = features_content(
@@ -56,7 +55,7 @@ class TrialFeatures:
     """Features of train, validation and test, in this order of rows, without test labels."""
 
     def __init__(
-        self, trial: Trial, splits: datasets.Splits, features: Features, broken: dict[str, str]
+        self, trial: Trial, splits: "Splits", features: "Features", broken: dict[str, str]
     ) -> None:
         self.dataset = trial.dataset
         self.kind = kind_of(trial.dataset.metric)
@@ -70,7 +69,7 @@ class TrialFeatures:
     def of(
         cls,
         trial: Trial,
-        splits: datasets.Splits,
+        splits: "Splits",
         resize: Resize,
         precision: Precision,
         context: RunContext,
@@ -82,6 +81,8 @@ class TrialFeatures:
         DatasetError
             Leaving out broken images left a class or a split empty.
         """
+        from headstart.features import FeatureRequest, penultimate_features
+
         request = FeatureRequest.of(trial.dataset, splits, resize, precision)
         features = penultimate_features(trial.model, request, context)
         broken = {request.images.where(row): reason for row, reason in features.broken.items()}
@@ -165,9 +166,7 @@ class PreparedOnFeatures(ABC):
         How an image meets the network's input size.
     """
 
-    def __init__(
-        self, trial: Trial, context: RunContext, splits: datasets.Splits, resize: Resize
-    ) -> None:
+    def __init__(self, trial: Trial, context: RunContext, splits: "Splits", resize: Resize) -> None:
         self.trial, self._context, self._splits, self._resize = trial, context, splits, resize
 
     @cached_property
