@@ -188,7 +188,8 @@ def storage_error(path: Path, error: OSError, *, reading: bool = False) -> Stora
         )
     if error.errno in FORBIDDEN:
         return NotWritableError(
-            f"cannot write {shown} ({error.strerror}): choose a folder that you may write to"
+            f"cannot write {shown} ({error.strerror}): choose a folder that you may write to",
+            path=shown,
         )
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return StorageError(
@@ -257,7 +258,8 @@ def check_free_space(
     if free < needed:
         raise DiskFullError(
             f"{folder} needs {needed / 1e6:,.0f} MB for {what}, {free / 1e6:,.0f} MB are free: "
-            f"free some space, or {remedy}"
+            f"free some space, or {remedy}",
+            path=name_in_text(str(folder)),
         )
 
 

@@ -1,16 +1,28 @@
 """Which item a worker runs next, and what becomes of items whose worker dies."""
 
+import errno
 import os
+import pickle
 import signal
 import threading
+import time
 from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 
-from headstart.errors import ExecutorError
+from headstart.errors import DiskFullError, ExecutorError
 from headstart.executors import Processes
-from headstart.executors.pool import QueuedItem, Schedule, WorkerDiedError, WorkerPool
+from headstart.executors.base import ignore
+from headstart.executors.pool import (
+    FREED_BYTES,
+    DiskFaultError,
+    QueuedItem,
+    Schedule,
+    WorkerDiedError,
+    WorkerPool,
+    packed_answer,
+)
 from refusals import refused
 
 
@@ -179,3 +191,162 @@ def test_stopping_ends_those_who_wait():
     assert errors == ["executor.stopped"]
     with refused("executor.stopped"):
         list(pool.map(print, [1]))
+
+
+class OnMachine:
+    """A worker on a machine.
+
+    Parameters
+    ----------
+    machine
+        Its name.
+    full
+        Bytes that can be written where the disk is full, by machine. No positive item can be run
+        there, and none above 100 anywhere.
+    ran
+        Pairs of machine and item, in their order.
+    may_run
+        Waited for where the disk is not full.
+    """
+
+    def __init__(self, machine: str, full: dict, ran: list, may_run: threading.Event) -> None:
+        self.machine = self.place = machine
+        self.full, self.ran, self.may_run = full, ran, may_run
+
+    def run(self, function, item, on_message):
+        free = self.full.get(self.machine, 10**9)
+        if isinstance(item, str):
+            # The look for space.
+            return free
+        if self.machine not in self.full:
+            self.may_run.wait()
+        self.ran.append((self.machine, item))
+        if (self.machine in self.full and item > 0) or item > 100:
+            raise DiskFaultError(DiskFullError("no space", path="/x"), "/x", free)
+        return item
+
+    def stop(self) -> None:
+        self.may_run.set()
+
+
+class RemotePool(WorkerPool):
+    """A pool of one worker on each of some machines, whose names are letters."""
+
+    remote = True
+
+    def __init__(self, machines: str, **full: int) -> None:
+        self.full, self.ran, self.notes = full, list[tuple[str, int]](), list[str]()
+        self.may_run = threading.Event()
+        super().__init__(
+            lambda n: OnMachine(machines[n], full, self.ran, self.may_run),
+            len(machines),
+            note=self.hear,
+        )
+
+    def hear(self, note: str) -> None:
+        self.notes.append(note)
+        self.may_run.set()
+
+
+def same(*items: int) -> dict[int, int]:
+    return {item: item for item in items}
+
+
+def test_a_machine_with_a_full_disk_leaves_its_items_to_others():
+    with RemotePool("aab", a=0) as pool:
+        assert dict(pool.map(print, range(1, 31))) == same(*range(1, 31))
+        assert dict(pool.map(print, range(31, 61))) == same(*range(31, 61))
+    # What its two workers had at the time, and no more.
+    assert 1 <= sum(machine == "a" for machine, _ in pool.ran) <= 2
+    assert sorted(item for machine, item in pool.ran if machine == "b") == list(range(1, 61))
+    (note,) = pool.notes
+    assert note.startswith("a: cannot write /x (0.0 MB free): ")
+
+
+def test_a_machine_whose_disk_has_space_again_runs_items(monkeypatch):
+    monkeypatch.setattr("headstart.executors.pool.REST_SECONDS", 0.01)
+    with RemotePool("ab", a=0) as pool:
+        assert dict(pool.map(print, [1, 2])) == same(1, 2)
+        (failed,) = [item for machine, item in pool.ran if machine == "a"]
+        pool.full.clear()
+        while len(pool.notes) < 2:
+            time.sleep(0.01)
+        assert "1,000 MB free for /x" in pool.notes[1]
+        while sum(machine == "a" for machine, _ in pool.ran) < 2:
+            assert dict(pool.map(print, [1, 2])) == same(1, 2)
+    assert failed in (1, 2)
+
+
+def test_a_little_space_does_not_end_the_rest(monkeypatch):
+    with RemotePool("ab", a=7) as pool:
+        list(pool.map(print, [1, 2]))
+        pool.full["a"] = 6 + FREED_BYTES
+        pool._look_for_space(0)
+        assert "a" in pool._full
+        pool.full["a"] = 7 + FREED_BYTES
+        pool._look_for_space(0)
+        assert "a" not in pool._full
+
+
+def test_an_item_is_given_up_where_each_disk_is_full_and_the_error_names_the_machine():
+    with RemotePool("ab", a=0, b=0) as pool:
+        with refused("storage.full", path="/x") as error:
+            list(pool.map(print, [1]))
+        assert [item for _, item in pool.ran] == [1, 1]
+        assert error.value.values["machine"] == pool.ran[-1][0]
+        # What needs no space goes on.
+        assert dict(pool.map(print, [-1, -2, -3])) == same(-1, -2, -3)
+
+
+def test_an_item_that_fits_no_disk_is_tried_three_times_and_others_go_on():
+    with RemotePool("abcdef") as pool:
+        pool.may_run.set()
+        with refused("storage.full"):
+            list(pool.map(print, [101]))
+        tried = {machine for machine, _ in pool.ran}
+        assert len(pool.ran) == len(tried) == 3
+        assert dict(pool.map(print, range(20))) == same(*range(20))
+        # Those on whose disks it did not fit rest.
+        assert not tried & {machine for machine, item in pool.ran if item < 20}
+
+
+def test_where_no_machine_is_well_a_success_shows_that_it_was_the_item():
+    with RemotePool("ab") as pool:
+        pool.may_run.set()
+        with refused("storage.full"):
+            list(pool.map(print, [101]))
+        assert set(pool._full) == {"a", "b"}
+        assert dict(pool.map(print, [1])) == same(1)
+        assert not pool._full
+
+
+def fill(path: str, send) -> None:
+    if path == "library":
+        raise OSError(errno.ENOSPC, "No space left on device", "/x")
+    if path == "read only":
+        raise OSError(errno.EROFS, "Read-only file system")
+    if path == "other":
+        raise OSError(errno.ENOENT, "No such file or directory")
+    raise DiskFullError("no space", path=path)
+
+
+@pytest.mark.parametrize("raised", ["library", "read only", "own"])
+def test_a_worker_says_which_disk_is_full(raised, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    own = str(tmp_path / "a" / "b")
+    item = own if raised == "own" else raised
+    kind, fault = pickle.loads(packed_answer(pickle.dumps((fill, item)), ignore))
+    assert (kind, type(fault)) == ("error", DiskFaultError)
+    assert fault.path == {"library": "/x", "read only": str(tmp_path), "own": own}[raised]
+    assert fault.free > 0
+    assert isinstance(fault.error, DiskFullError if raised == "own" else OSError)
+
+
+def test_another_error_is_no_full_disk():
+    kind, error = pickle.loads(packed_answer(pickle.dumps((fill, "other")), ignore))
+    assert (kind, error.errno) == ("error", errno.ENOENT)
+
+
+def test_processes_of_one_machine_raise_what_was_raised():
+    with Processes(2, threads=1) as executor, refused("storage.full", path="x", machine=None):
+        list(executor.map(fill, ["x"]))

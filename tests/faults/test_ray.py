@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -75,7 +76,11 @@ class Cluster:
             raise
 
     def start(
-        self, *options: str, host: str | None = None, inside: Sequence[str] = ()
+        self,
+        *options: str,
+        host: str | None = None,
+        inside: Sequence[str] = (),
+        **environment: str,
     ) -> subprocess.Popen:
         """Start a node; `inside` is a command that runs another, as in a network of its own."""
         with (self.folder / f"log{len(self.nodes)}").open("w") as log:
@@ -88,7 +93,7 @@ class Cluster:
                 ],
                 stdout=log,
                 stderr=log,
-                env=self._environment,
+                env={**self._environment, **environment},
                 start_new_session=True,
             )
         self.nodes.append(node)
@@ -371,6 +376,46 @@ def test_the_disk_of_the_cache_is_full(site, cluster, undisturbed, outcome):
     outcome(
         "Ray: the disk of the cache is full, and has space again",
         "one line says so, exit code 2; the same command goes on",
+    )
+
+
+def fill(folder: Path) -> int:
+    """Write to a disk until it is full; return the bytes."""
+    written = 0
+    with (folder / "of-somebody-else").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            written += file.write(bytes(1 << 12))
+    return written
+
+
+def test_the_disk_of_one_node_is_full(site, cluster, undisturbed, bucket, outcome):
+    """Its own disk, on which it keeps what it has of a cache in object storage."""
+    disk = site.folder / "disk"
+    with full_disk(disk, kilobytes=30_000):
+        own = {"HEADSTART_LOCAL_CACHE": str(disk)}
+        node = running(cluster, cluster.start(f"--address={cluster.address}", **own))
+        process = site.start(
+            "--executor", "ray", "--workers", "2",
+            HEADSTART_CACHE=bucket,
+            HEADSTART_LOCAL_CACHE=str(site.folder / "cache"),
+        )  # fmt: skip
+        # The node has computed: its disk has files.
+        site.until(lambda: site.n_measured >= 2 and any(f for *_, f in os.walk(disk)), process)
+        assert fill(disk) > 1e6
+        said = ended(process)
+        print(said, sorted(str(p) for p in disk.rglob("*")), site.n_measured)
+        (line,) = [line for line in said.splitlines() if "cannot write" in line]
+        assert workers_of(node)
+    assert f"{socket.gethostname()}, Ray node " in line
+    assert f"cannot write {disk}" in line
+    assert "(0.0 MB free)" in line
+    assert "4 measured" in said
+    assert not site.status()["failed"]
+    like(site, undisturbed, wasted=1)
+    outcome(
+        "Ray: the disk of one node is full, in the middle of a run",
+        "its item is run again by another node, and it gets no more as long as nothing is freed; a "
+        "line names the machine, what it cannot write and what is free; exit code 0",
     )
 
 

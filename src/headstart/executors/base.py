@@ -22,8 +22,11 @@ __all__ = [
     "ExpectedWork",
     "InProcess",
     "Send",
+    "adopt_variables",
     "executor_of",
     "ignore",
+    "machine_name",
+    "own_variables",
     "process_name",
     "unknown_work",
     "visible_gpus",
@@ -33,6 +36,9 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 # Sends a small message to the process that waits for the values.
 Send = Callable[[Any], None]
+# Of variables of the environment that are headstart's own; and those of a machine's disk.
+PREFIX = "HEADSTART_"
+OF_THIS_MACHINE = {"HEADSTART_LOCAL_CACHE", "HEADSTART_COPIES_GB"}
 # Keywords of a factory that are not options of the user's.
 INFORMED = ("note", "verbose", "expected")
 
@@ -163,9 +169,26 @@ class InProcess:
         """Do nothing: what runs is the caller."""
 
 
+def machine_name() -> str:
+    """Return the name of this machine for a person."""
+    return socket.gethostname()
+
+
 def process_name(pid: int | None = None) -> str:
     """Return the name of a process on this machine for a person; of this one by default."""
-    return f"{socket.gethostname()}, process {pid or os.getpid()}"
+    return f"{machine_name()}, process {pid or os.getpid()}"
+
+
+def own_variables() -> dict[str, str]:
+    """Return the variables of the environment that workers on other machines get."""
+    return {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
+
+
+def adopt_variables(variables: Mapping[str, str]) -> None:
+    """Set variables that came with the work, but those of a machine's disk only if it has none."""
+    for name, value in variables.items():
+        if name not in OF_THIS_MACHINE or name not in os.environ:
+            os.environ[name] = value
 
 
 def visible_gpus(device: Device) -> tuple[int, ...]:

@@ -4,25 +4,40 @@ Each engine (processes, a cluster) brings a `Worker` that runs one item at a tim
 process waits for it. Items of all calls of `map` lie in one queue.
 """
 
+import errno
 import pickle
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Condition, Thread
 from typing import Any, Protocol, Self, TypeVar
 
-from headstart.errors import ExecutorError, WorkersLostError
+from headstart.errors import (
+    DiskFullError,
+    ExecutorError,
+    HeadstartError,
+    NotWritableError,
+    StorageError,
+    WorkersLostError,
+)
 from headstart.executors.base import Send, ignore
+from headstart.files import FULL, free_bytes, name_from_text, writable_folder
 
 __all__ = ["Worker", "WorkerDiedError", "WorkerPool", "packed_answer"]
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
-# How often an item is run before it counts as one that kills its worker.
+# How often an item is run before it counts as one that kills its worker, or fills each disk.
 TRIES = 3
+# How often the disk of a machine that is full is looked at, and the bytes that have to be freed.
+REST_SECONDS, FREED_BYTES = 30.0, 10**8
+# How long a worker that is being started counts as one that others wait for.
+HOPE_SECONDS = 600.0
 # How often a worker is started, one time after the other, before the pool gives up.
 STARTS = 3
 # Trials whose beginning is remembered: more than are under way at a time.
@@ -35,6 +50,24 @@ class WorkerDiedError(Exception):
     """A worker ended before its item had a value. The pool starts another one."""
 
 
+class DiskFaultError(Exception):
+    """The disk of a worker's machine is full, or cannot be written. Other machines may be well.
+
+    Parameters
+    ----------
+    error
+        What the item raised.
+    path
+        What was to be written there.
+    free
+        Bytes that could be written there when the item had ended.
+    """
+
+    def __init__(self, error: Exception, path: str, free: int) -> None:
+        super().__init__(error, path, free)
+        self.error, self.path, self.free = error, path, free
+
+
 class Worker(Protocol):
     """A process, here or elsewhere, that runs one item at a time.
 
@@ -42,9 +75,12 @@ class Worker(Protocol):
     ----------
     place
         Where it runs, for a person.
+    machine
+        The machine, for a person; workers with the same name of it share its disk.
     """
 
     place: str
+    machine: str
 
     def run(self, function: Callable[[Any, Send], Any], item: Any, on_message: Send) -> Any:
         """Return the value of an item, or raise what the function raised.
@@ -53,6 +89,8 @@ class Worker(Protocol):
         ------
         WorkerDiedError
             The process ended, or `stop` was called.
+        DiskFaultError
+            The function met a full disk (`packed_answer`).
         """
         ...
 
@@ -73,6 +111,7 @@ class QueuedItem:
     order: int
     begun: int = 0
     tries: int = 0
+    disk_faults: int = 0
     cancelled: bool = False
 
 
@@ -138,6 +177,8 @@ class WorkerPool:
         Number of workers, at least 1.
     tries
         How often an item is run, in all, if its workers die.
+    note
+        Informs the user in one line.
 
     Raises
     ------
@@ -147,7 +188,14 @@ class WorkerPool:
 
     remote = False
 
-    def __init__(self, start: Callable[[int], Worker], workers: int, *, tries: int = TRIES) -> None:
+    def __init__(
+        self,
+        start: Callable[[int], Worker],
+        workers: int,
+        *,
+        tries: int = TRIES,
+        note: Callable[[str], None] = ignore,
+    ) -> None:
         if workers < 1:
             raise ExecutorError(
                 f"expected 1 worker process or more, found {workers}: pass --workers",
@@ -158,6 +206,9 @@ class WorkerPool:
         self._schedule, self._orders = Schedule(), count()
         self._changed = Condition()
         self._running: dict[int, Worker] = {}
+        self._note = note
+        # By machine; and since when workers are being started, by number.
+        self._full, self._starting = dict[str, DiskFaultError](), dict[int, float]()
         self._calls: set[SimpleQueue[tuple[str, QueuedItem, Any]]] = set()
         self._stopped = False
         self._lost: ExecutorError | None = None
@@ -256,7 +307,7 @@ class WorkerPool:
 
     def _serve(self, number: int) -> None:
         """Run jobs by one worker until the pool is stopped."""
-        while self._has_jobs():
+        while self._has_jobs(number):
             # First the worker: others may take the job while this one waits for a machine.
             worker = self._started(number)
             job = self._take(number) if worker else None
@@ -265,8 +316,11 @@ class WorkerPool:
             outcome: tuple[str, Any] | None
             try:
                 outcome = "value", _run(worker, job)
+                self._after_success(worker)
             except WorkerDiedError as error:
                 outcome = self._after_death(number, job, str(error))
+            except DiskFaultError as fault:
+                outcome = self._after_disk_fault(worker, job, fault)
             # Whatever a function raises is its caller's.
             except BaseException as error:
                 outcome = "error", error
@@ -279,20 +333,101 @@ class WorkerPool:
             if outcome is not None and not job.cancelled:
                 job.answers.put((outcome[0], job, outcome[1]))
 
-    def _has_jobs(self) -> bool:
-        """Wait until there are jobs; return False when the pool is stopped."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped or self._schedule.waiting)
-            return not self._stopped
+    def _has_jobs(self, number: int) -> bool:
+        """Wait until there are jobs for a worker; return False when the pool is stopped."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._stopped or (self._schedule.waiting and not self._rests(number)),
+                    REST_SECONDS,
+                )
+                rests = self._rests(number)
+                if self._stopped or (self._schedule.waiting and not rests):
+                    return not self._stopped
+            if rests:
+                self._look_for_space(number)
 
     def _take(self, number: int) -> QueuedItem | None:
         with self._changed:
-            return None if self._stopped else self._schedule.take(number)
+            nothing = self._stopped or self._rests(number)
+            return None if nothing else self._schedule.take(number)
+
+    def _rests(self, number: int) -> bool:
+        """Whether a worker leaves items to others, since the disk of its machine is full.
+
+        Where there are no others it runs them: they may need no space.
+        """
+        if not self._full or (worker := self._running.get(number)) is None:
+            return False
+        return worker.machine in self._full and self._others_are_well()
+
+    def _others_are_well(self) -> bool:
+        """Whether a worker runs, or soon will, on a machine whose disk is not known to be full."""
+        now = time.monotonic()
+        return any(
+            self._running[number].machine not in self._full
+            if number in self._running
+            else now - self._starting.get(number, now) < HOPE_SECONDS
+            for number in range(self.workers)
+        )
+
+    def _look_for_space(self, number: int) -> None:
+        """Let the workers of a machine run items again if its disk has space."""
+        with self._changed:
+            worker = self._running.get(number)
+            fault = self._full.get(worker.machine) if worker else None
+        if worker is None or fault is None:
+            return
+        try:
+            free = worker.run(_bytes_for, fault.path, ignore)
+        except WorkerDiedError:
+            self._drop(number)
+            return
+        # Whatever a library may raise: the next look may find more.
+        except Exception:
+            return
+        if free < fault.free + FREED_BYTES:
+            return
+        with self._changed:
+            known = self._full.pop(worker.machine, None)
+            self._changed.notify_all()
+        if known:
+            self._note(
+                f"{worker.machine}: {free / 1e6:,.0f} MB free for {fault.path}: its workers run "
+                "items again"
+            )
+
+    def _after_success(self, worker: Worker) -> None:
+        """Trust all machines again if an item succeeded where none was known to be well."""
+        with self._changed:
+            if self._full and worker.machine in self._full and not self._others_are_well():
+                self._full.clear()
+
+    def _after_disk_fault(
+        self, worker: Worker, job: QueuedItem, fault: DiskFaultError
+    ) -> tuple[str, Any] | None:
+        """Return the error of an item that met a full disk; None if others are to run it."""
+        # Processes of this machine share its disk.
+        if not self.remote:
+            return "error", fault.error
+        with self._changed:
+            known = worker.machine in self._full
+            self._full[worker.machine] = fault
+            job.disk_faults += 1
+            elsewhere = self._others_are_well() and job.disk_faults < self._tries
+        if not known:
+            then = "its workers wait for space, others run their items"
+            self._note(
+                f"{worker.machine}: cannot write {fault.path} ({fault.free / 1e6:,.1f} MB free)"
+                + (f": {then}" if elsewhere else "")
+            )
+        return None if elsewhere else ("error", _placed(fault.error, worker.machine))
 
     def _started(self, number: int) -> Worker | None:
         """Return the worker of a number, started if it is not; None if that cannot be."""
         if (worker := self._running.get(number)) is not None:
             return worker
+        self._starting[number] = time.monotonic()
         for _ in range(STARTS):
             try:
                 worker = self._start(number)
@@ -311,6 +446,7 @@ class WorkerPool:
             return None
         with self._changed:
             self._running[number] = worker
+            del self._starting[number]
             stopped = self._stopped
         if stopped:
             worker.stop()
@@ -318,10 +454,7 @@ class WorkerPool:
 
     def _after_death(self, number: int, job: QueuedItem, reason: str) -> tuple[str, Any] | None:
         """Return the error of a job that killed its workers; None if it is to be run again."""
-        with self._changed:
-            worker = self._running.pop(number, None)
-        if worker is not None:
-            worker.stop()
+        self._drop(number)
         job.tries += 1
         if job.cancelled or job.tries < self._tries:
             return None
@@ -333,6 +466,13 @@ class WorkerPool:
             tries=job.tries,
             reason=reason,
         )
+
+    def _drop(self, number: int) -> None:
+        """Forget a worker that died; the next job of its number starts another one."""
+        with self._changed:
+            worker = self._running.pop(number, None)
+        if worker is not None:
+            worker.stop()
 
 
 def _run(worker: Worker, job: QueuedItem) -> Any:
@@ -355,13 +495,52 @@ def _unstarted(reason: str) -> WorkersLostError:
 def packed_answer(packed: bytes, send: Send) -> bytes:
     """Run a pickled (function, item), in a worker; return the pickled ("value" or "error", what).
 
-    The caller gets whatever the function raised.
+    The caller gets whatever the function raised, in a `DiskFaultError` if the disk is full here.
     """
     try:
         function, item = pickle.loads(packed)  # noqa: S301 - from the process that we work for
         return pickle.dumps(("value", function(item, send)))
     except Exception as error:
-        return pickle.dumps(("error", portable(error)))
+        raised = portable(error)
+        if path := _unwritable(error):
+            raised = DiskFaultError(raised, path, _bytes_for(path))
+        return pickle.dumps(("error", raised))
+
+
+def _unwritable(error: Exception) -> str:
+    """Return what this machine cannot write by an error; "" if that is about something else."""
+    if isinstance(error, DiskFullError | NotWritableError):
+        return str(error.values.get("path") or tempfile.gettempdir())
+    # Of a library's own file, which has no name here.
+    if isinstance(error, OSError) and error.errno in {*FULL, errno.EROFS}:
+        return str(error.filename or tempfile.gettempdir())
+    return ""
+
+
+def _bytes_for(path: str, send: Send = ignore) -> int:  # noqa: ARG001 - also run as an item
+    """Return the bytes that can be written where a path is or will be."""
+    folder = Path(name_from_text(path)).absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    try:
+        return free_bytes(writable_folder(folder))
+    except (StorageError, OSError):
+        return 0
+
+
+def _placed(error: Exception, machine: str) -> Exception:
+    """Return an error that names its machine."""
+    if isinstance(error, HeadstartError):
+        placed: Exception = type(error)(
+            f"{machine}: {error}", code=error.code, **{**error.values, "machine": machine}
+        )
+    elif isinstance(error, OSError):
+        placed = type(error)(error.errno, f"{machine}: {error.strerror}", error.filename)
+    else:
+        return error
+    for note in getattr(error, "__notes__", ()):
+        placed.add_note(note)
+    return placed
 
 
 def portable(error: Exception) -> Exception:

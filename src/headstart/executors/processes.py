@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from headstart.devices import Device
-from headstart.executors.base import Send, process_name, visible_gpus
+from headstart.executors.base import Send, machine_name, process_name, visible_gpus
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
 from headstart.threads import configure_threads, thread_share
 
@@ -68,7 +68,7 @@ class WorkerProcess:
         self._process = context.Process(target=_serve, args=(other, gpu, threads), daemon=True)
         with _interrupts_blocked():
             self._process.start()
-        self.place = process_name(self._process.pid)
+        self.place, self.machine = process_name(self._process.pid), machine_name()
         # So that the end of the process ends the connection.
         other.close()
 

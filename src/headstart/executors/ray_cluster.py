@@ -22,7 +22,15 @@ from typing import Any
 
 from headstart.devices import Device
 from headstart.errors import ExecutorError, WorkersLostError
-from headstart.executors.base import Send, ignore, process_name, visible_gpus
+from headstart.executors.base import (
+    Send,
+    adopt_variables,
+    ignore,
+    machine_name,
+    own_variables,
+    process_name,
+    visible_gpus,
+)
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
 from headstart.threads import THREAD_VARIABLES, available_cpus, configure_threads
 from headstart.versions import provenance
@@ -46,6 +54,8 @@ PATIENCE_SECONDS = 20.0
 # How long a call may take whose cluster may be gone.
 BOUND_SECONDS = 2.0
 LONGEST_REASON = 200
+# Digits of a node's number that are shown, of those in `ray list nodes`.
+NODE_DIGITS = 12
 RESUME = "finished results are kept: run the same command again to resume"
 
 
@@ -164,9 +174,9 @@ class RayWorkers(WorkerPool):
         least: Share,
         note: Callable[[str], None] = ignore,
     ) -> None:
-        self._ray, self._share, self._least, self._note = ray, share, least, note
+        self._ray, self._share, self._least = ray, share, least
         self._waits = False
-        super().__init__(self._start_worker, workers)
+        super().__init__(self._start_worker, workers, note=note)
         if head := _head_address(ray):
             watch = threading.Thread(target=self._watch, args=(head,), daemon=True)
             watch.start()
@@ -183,12 +193,12 @@ class RayWorkers(WorkerPool):
             "scheduling_strategy": "SPREAD",
             "runtime_env": {"env_vars": variables},
         }
-        own = {name: value for name, value in os.environ.items() if name.startswith("HEADSTART_")}
-        actor = self._ray.remote(ItemRunner).options(**options).remote(share.cpus, own)
+        runner = self._ray.remote(ItemRunner).options(**options)
+        actor = runner.remote(share.cpus, own_variables())
         worker = RayWorker(self._ray, actor, self)
         began = time.monotonic()
         try:
-            found, worker.place = worker.ask(
+            found, worker.place, worker.machine = worker.ask(
                 actor.facts.remote, lambda: self._while_waiting(share, began)
             )
         except BaseException:
@@ -225,8 +235,8 @@ class RayWorker:
 
     def __init__(self, ray: Any, actor: Any, pool: RayWorkers) -> None:
         self._ray, self._actor, self._pool = ray, actor, pool
-        # As soon as it is there.
-        self.place = "a Ray node"
+        # Until it says where it is.
+        self.place = self.machine = "a Ray node"
 
     def run(self, function: Callable[[Any, Send], Any], item: Any, on_message: Send) -> Any:
         packed: bytes | None = pickle.dumps((function, item))
@@ -287,15 +297,19 @@ class ItemRunner:
     """
 
     def __init__(self, threads: int, variables: Mapping[str, str]) -> None:
-        os.environ.update(variables)
+        adopt_variables(variables)
         configure_threads(threads)
         self._items: SimpleQueue[bytes] = SimpleQueue()
         self._answers: SimpleQueue[bytes] = SimpleQueue()
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def facts(self) -> tuple[dict[str, Any], str]:
-        """Return the versions of software, and where this runs, for a person."""
-        return provenance(), process_name()
+    def facts(self) -> tuple[dict[str, Any], str, str]:
+        """Return the versions of software, and where this runs, for a person: process and node."""
+        import ray
+
+        # Several nodes may be on one machine.
+        node = ray.get_runtime_context().get_node_id()[:NODE_DIGITS]
+        return provenance(), process_name(), f"{machine_name()}, Ray node {node}"
 
     def answers(self, packed: bytes | None) -> list[bytes]:
         """Begin an item, if one is given; return what was sent since, its value last."""

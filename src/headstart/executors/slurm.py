@@ -12,7 +12,6 @@ import pickle
 import re
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import threading
@@ -26,7 +25,15 @@ from uuid import uuid4
 from headstart.context import default_cache
 from headstart.devices import Device
 from headstart.errors import ExecutorError, WorkersLostError
-from headstart.executors.base import ExpectedWork, Send, ignore, unknown_work
+from headstart.executors.base import (
+    ExpectedWork,
+    Send,
+    adopt_variables,
+    ignore,
+    machine_name,
+    own_variables,
+    unknown_work,
+)
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
 from headstart.files import writable_folder
 from headstart.threads import configure_threads
@@ -150,10 +157,10 @@ class SlurmWorkers(WorkerPool):
         note: Callable[[str], None] = ignore,
     ) -> None:
         self._executor, self._folder, self._threads_each = executor, folder, threads
-        self._note, self._waits = note, False
+        self._waits = False
         # submitit's lists of jobs are for one thread.
         self.lock = threading.Lock()
-        super().__init__(self._start_job, workers)
+        super().__init__(self._start_job, workers, note=note)
         self._life = threading.Thread(target=self._live, daemon=True)
         self._life.start()
 
@@ -177,7 +184,7 @@ class SlurmWorkers(WorkerPool):
     def _start_job(self, number: int) -> "SlurmWorker":
         folder = self._folder / f"worker-{number}-{uuid4().hex[:8]}"
         folder.mkdir(mode=0o700)
-        own = {name: value for name, value in os.environ.items() if name.startswith("HEADSTART_")}
+        own = own_variables()
         with self.lock:
             try:
                 job = self._executor.submit(
@@ -223,6 +230,8 @@ class SlurmWorker:
     def __init__(self, job: Any, folder: Path, pool: SlurmWorkers) -> None:
         self._job, self._folder, self._pool = job, folder, pool
         self._items, self.place = 0, f"Slurm job {job.job_id}"
+        # Until it says where it is.
+        self.machine = self.place
         self._life, self._seen = b"", time.monotonic()
 
     def wait_for_start(self, while_waiting: Callable[[], None]) -> None:
@@ -240,6 +249,7 @@ class SlurmWorker:
                 break
             while_waiting()
         found = pickle.loads(read_private(self._folder / "versions"))  # noqa: S301 - checked
+        self.machine = found.pop("machine")
         here = _versions()
         if other := [f"{name} {found.get(name)} instead of {here[name]}" for name in here
                      if found.get(name) != here[name]]:  # fmt: skip
@@ -342,7 +352,7 @@ def serve(folder: str, threads: int, variables: dict[str, str], patience: float)
         ends.
     """
     place = Path(folder)
-    os.environ.update(variables)
+    adopt_variables(variables)
     configure_threads(threads)
     # By these Slurm announces the end of a job: its limit is near, or others take its place.
     for number in (signal.SIGUSR2, signal.SIGTERM):
@@ -350,12 +360,12 @@ def serve(folder: str, threads: int, variables: dict[str, str], patience: float)
     if (place / "versions").exists():
         # Somebody requeued the job: another one has its place.
         return
-    _write(place / "versions", pickle.dumps(_versions()))
+    _write(place / "versions", pickle.dumps({**_versions(), "machine": machine_name()}))
     threading.Thread(target=_watch, args=(place, patience), daemon=True).start()
     try:
         _serve_items(place)
     except JobEndingError:
-        reason = f"job on {socket.gethostname()} ended by Slurm: time limit, or preempted"
+        reason = f"job on {machine_name()} ended by Slurm: time limit, or preempted"
         _write(place / "ended", reason.encode())
 
 
