@@ -69,6 +69,19 @@ def test_a_folder_that_cannot_be_written_is_found_at_once():
         writable_folder(Path("/proc/headstart"))
 
 
+def test_a_folder_on_a_full_disk_is_left_as_it_was(tmp_path):
+    code = "import sys; from pathlib import Path; from headstart.files import writable_folder\n"
+    process = subprocess.run(
+        [sys.executable, "-c", code + "writable_folder(Path(sys.argv[1]))", str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: limit_file_size(0),
+    )
+    assert "DiskFullError: no space left to write" in process.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_too_little_space_is_found_before_writing(tmp_path):
     with pytest.raises(DiskFullError, match=r"MB for features, .* MB are free"):
         check_free_space(tmp_path / "not" / "yet" / "there", 10**18)

@@ -187,10 +187,8 @@ def storage_error(path: Path, error: OSError, *, reading: bool = False) -> Stora
             path=shown,
         )
     if error.errno in FORBIDDEN:
-        return NotWritableError(
-            f"cannot write {shown} ({error.strerror}): choose a folder that you may write to",
-            path=shown,
-        )
+        return NotWritableError(f"cannot write {shown} ({error.strerror}): choose a folder that "
+                                "you may write to", path=shown)  # fmt: skip
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return StorageError(
             f"cannot use {shown}: it, or a folder above it, is not a folder but something else of "
@@ -239,8 +237,11 @@ def writable_folder(folder: Path, file: Path | None = None) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         # Processes of several machines may have one number.
         probe = folder / f".headstart-write-{uuid4().hex}"
-        probe.write_bytes(b"x")
-        probe.unlink()
+        try:
+            probe.write_bytes(b"x")
+        finally:
+            # On a full disk it is there, and empty.
+            probe.unlink(missing_ok=True)
     return folder
 
 

@@ -222,7 +222,7 @@ class OnMachine:
             self.may_run.wait()
         self.ran.append((self.machine, item))
         if (self.machine in self.full and item > 0) or item > 100:
-            raise DiskFaultError(DiskFullError("no space", path="/x"), "/x", free)
+            raise DiskFaultError(DiskFullError("no space", path="/x"), "/x", free, "7 MB free")
         return item
 
     def stop(self) -> None:
@@ -260,7 +260,7 @@ def test_a_machine_with_a_full_disk_leaves_its_items_to_others():
     assert 1 <= sum(machine == "a" for machine, _ in pool.ran) <= 2
     assert sorted(item for machine, item in pool.ran if machine == "b") == list(range(1, 61))
     (note,) = pool.notes
-    assert note.startswith("a: cannot write /x (0.0 MB free): ")
+    assert note.startswith("a: cannot write to /x (7 MB free): ")
 
 
 def test_a_machine_whose_disk_has_space_again_runs_items(monkeypatch):
@@ -271,7 +271,7 @@ def test_a_machine_whose_disk_has_space_again_runs_items(monkeypatch):
         pool.full.clear()
         while len(pool.notes) < 2:
             time.sleep(0.01)
-        assert "1,000 MB free for /x" in pool.notes[1]
+        assert "1,000 MB free in /x" in pool.notes[1]
         while sum(machine == "a" for machine, _ in pool.ran) < 2:
             assert dict(pool.map(print, [1, 2])) == same(1, 2)
     assert failed in (1, 2)
@@ -322,9 +322,9 @@ def test_where_no_machine_is_well_a_success_shows_that_it_was_the_item():
 
 def fill(path: str, send) -> None:
     if path == "library":
-        raise OSError(errno.ENOSPC, "No space left on device", "/x")
+        raise OSError(errno.ENOSPC, "No space left on device")
     if path == "read only":
-        raise OSError(errno.EROFS, "Read-only file system")
+        raise OSError(errno.EROFS, "Read-only file system", "/x")
     if path == "other":
         raise OSError(errno.ENOENT, "No such file or directory")
     raise DiskFullError("no space", path=path)
@@ -333,13 +333,14 @@ def fill(path: str, send) -> None:
 @pytest.mark.parametrize("raised", ["library", "read only", "own"])
 def test_a_worker_says_which_disk_is_full(raised, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    own = str(tmp_path / "a" / "b")
-    item = own if raised == "own" else raised
+    item = str(tmp_path / "a" / "b") if raised == "own" else raised
     kind, fault = pickle.loads(packed_answer(pickle.dumps((fill, item)), ignore))
     assert (kind, type(fault)) == ("error", DiskFaultError)
-    assert fault.path == {"library": "/x", "read only": str(tmp_path), "own": own}[raised]
+    assert fault.folder == ("/" if raised == "read only" else str(tmp_path))
+    assert ("MB free" in fault.reason) == (raised != "read only")
     assert fault.free > 0
     assert isinstance(fault.error, DiskFullError if raised == "own" else OSError)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_error_is_no_full_disk():

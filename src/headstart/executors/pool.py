@@ -5,11 +5,13 @@ process waits for it. Items of all calls of `map` lie in one queue.
 """
 
 import errno
+import os
 import pickle
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -26,7 +28,7 @@ from headstart.errors import (
     WorkersLostError,
 )
 from headstart.executors.base import Send, ignore
-from headstart.files import FULL, free_bytes, name_from_text, writable_folder
+from headstart.files import FULL, free_bytes, name_from_text, name_in_text, writable_folder
 
 __all__ = ["Worker", "WorkerDiedError", "WorkerPool", "packed_answer"]
 
@@ -57,15 +59,17 @@ class DiskFaultError(Exception):
     ----------
     error
         What the item raised.
-    path
-        What was to be written there.
+    folder
+        Where it could not write.
     free
         Bytes that could be written there when the item had ended.
+    reason
+        Why it could not, for a person.
     """
 
-    def __init__(self, error: Exception, path: str, free: int) -> None:
-        super().__init__(error, path, free)
-        self.error, self.path, self.free = error, path, free
+    def __init__(self, error: Exception, folder: str, free: int, reason: str) -> None:
+        super().__init__(error, folder, free, reason)
+        self.error, self.folder, self.free, self.reason = error, folder, free, reason
 
 
 class Worker(Protocol):
@@ -379,7 +383,7 @@ class WorkerPool:
         if worker is None or fault is None:
             return
         try:
-            free = worker.run(_bytes_for, fault.path, ignore)
+            free = worker.run(_writable_bytes, fault.folder, ignore)
         except WorkerDiedError:
             self._drop(number)
             return
@@ -393,7 +397,7 @@ class WorkerPool:
             self._changed.notify_all()
         if known:
             self._note(
-                f"{worker.machine}: {free / 1e6:,.0f} MB free for {fault.path}: its workers run "
+                f"{worker.machine}: {free / 1e6:,.0f} MB free in {fault.folder}: its workers run "
                 "items again"
             )
 
@@ -418,7 +422,7 @@ class WorkerPool:
         if not known:
             then = "its workers wait for space, others run their items"
             self._note(
-                f"{worker.machine}: cannot write {fault.path} ({fault.free / 1e6:,.1f} MB free)"
+                f"{worker.machine}: cannot write to {fault.folder} ({fault.reason})"
                 + (f": {then}" if elsewhere else "")
             )
         return None if elsewhere else ("error", _placed(fault.error, worker.machine))
@@ -502,28 +506,45 @@ def packed_answer(packed: bytes, send: Send) -> bytes:
         return pickle.dumps(("value", function(item, send)))
     except Exception as error:
         raised = portable(error)
-        if path := _unwritable(error):
-            raised = DiskFaultError(raised, path, _bytes_for(path))
-        return pickle.dumps(("error", raised))
+        return pickle.dumps(("error", _disk_fault(error, raised) or raised))
 
 
-def _unwritable(error: Exception) -> str:
-    """Return what this machine cannot write by an error; "" if that is about something else."""
-    if isinstance(error, DiskFullError | NotWritableError):
-        return str(error.values.get("path") or tempfile.gettempdir())
-    # Of a library's own file, which has no name here.
-    if isinstance(error, OSError) and error.errno in {*FULL, errno.EROFS}:
-        return str(error.filename or tempfile.gettempdir())
-    return ""
+def _disk_fault(error: Exception, raised: Exception) -> DiskFaultError | None:
+    """Return where this machine cannot write, and why; None if an error is about something else.
+
+    Parameters
+    ----------
+    error
+        What a function raised.
+    raised
+        What its caller gets.
+    """
+    number = error.errno if isinstance(error, OSError) else None
+    lacks_space = isinstance(error, DiskFullError) or number in FULL
+    if not lacks_space and not isinstance(error, NotWritableError) and number != errno.EROFS:
+        return None
+    path = getattr(error, "values", {}).get("path") or getattr(error, "filename", None)
+    # A library's own file, which has no name here, is likely to be a temporary one.
+    folder = _existing_folder(str(path or tempfile.gettempdir()))
+    shown, reason = name_in_text(str(folder)), "no permission, or a read-only file system"
+    if lacks_space:
+        with suppress(OSError):
+            reason = f"{free_bytes(folder) / 1e6:,.1f} MB free"
+    return DiskFaultError(raised, shown, _writable_bytes(shown), reason)
 
 
-def _bytes_for(path: str, send: Send = ignore) -> int:  # noqa: ARG001 - also run as an item
-    """Return the bytes that can be written where a path is or will be."""
+def _existing_folder(path: str) -> Path:
+    """Return the folder where a path is or will be."""
     folder = Path(name_from_text(path)).absolute()
-    while not folder.is_dir():
+    while not os.path.isdir(folder):
         folder = folder.parent
+    return folder
+
+
+def _writable_bytes(folder: str, send: Send = ignore) -> int:  # noqa: ARG001 - also run as an item
+    """Return the bytes that can be written in a folder."""
     try:
-        return free_bytes(writable_folder(folder))
+        return free_bytes(writable_folder(_existing_folder(folder)))
     except (StorageError, OSError):
         return 0
 
