@@ -59,7 +59,7 @@ def test_images_a_class_are_a_subset_for_each_seed():
         ("linear", None, 1, 0), ("linear", None, 1, 1),
         ("linear", None, 8, 0), ("linear", None, 8, 1),
     ]  # fmt: skip
-    assert study.trials()[2].title.endswith("linear, 8 a class")
+    assert study.trials()[2].title.endswith("linear, 8 per class")
 
 
 def test_a_dataset_has_the_sizes_that_its_smallest_class_has(tmp_path):

@@ -63,5 +63,5 @@ class Trial(Noun):
         name = f"{self.model.name} ({configuration})" if configuration else self.model.name
         cell = f"{name}, {self.dataset.name}, {self.setting.title}"
         if self.dataset.examples_per_class:
-            cell += f", {self.dataset.examples_per_class:,} a class"
+            cell += f", {self.dataset.examples_per_class:,} per class"
         return one_line(f"{cell}, seed {self.seed}" if self.seed else cell)
