@@ -149,6 +149,8 @@ def test_classes_that_are_called_like_splits_stay_classes(tmp_path, classes, vie
     (each(["val", "test"]), "split_missing", ["validation", "test"]),
     ([*each(["train"], form=INSIDE), "cat/test", "owl/test"], "class_empty", "owl"),
     (["Train/cat", "test/owl/x"], "class_unknown", "owl"),
+    # A copy of the dataset in itself, as a backup or an archive unpacked twice leaves it.
+    ([*each(["."]), *each(["backup"])], "layout_unclear", ("backup",)),
     # One class is not taken apart.
     (["cat/front", "cat/back"], "one_class", "cat"),
 ])  # fmt: skip

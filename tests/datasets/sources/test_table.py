@@ -172,6 +172,8 @@ def text(rows, end="\n"):
     text(lines("file_name,label")).encode(), text(lines("Image Index,Finding Labels")).encode(),
     text(lines("img_filename,y")).encode(), text(lines("Id,Breed")).encode(),
     text(lines("label,file_name", "{1},{0}")).encode(),
+    # A separator at the end of each line, as some programs write it.
+    text(["path,label", *lines("", "{0},{1},")[1:]]).encode(),
 ])  # fmt: skip
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
 def test_tables_as_other_programs_write_them(folder, content, name):
@@ -492,8 +494,9 @@ def test_parquet_with_lists_of_labels(folder):
     (["path,label", "0.png,a", "1.png,b", "./0.png,b"], "", "image_twice", None),
     (["path,label", "0.png,a", "0.png,a"], "", "image_twice", None),
     (["path,label"], "", "empty", None), ([], "", "unreadable", None),
-    (["path,label", "0.png,a,b,c"], "", "unreadable", None),
-    (["path,label", "0.png,a", "1.png,b,c"], "", "unreadable", None),
+    (["path,label", "0.png,a,b,c"], "", "row_too_long", 1),
+    (["path,label", "", "0.png,a", "1.png,b,c"], "", "row_too_long", 2),
+    (["sep=;", "path;label", "0.png;a", "1.png;b;c"], "", "row_too_long", 2),
     # Read as UTF-8, which these bytes are not.
     (["path,label", "0.png,K\udcf6ln", "1.png,Bonn"], "", "unreadable", None),
 ])  # fmt: skip

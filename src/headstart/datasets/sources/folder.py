@@ -225,6 +225,7 @@ def _layout(folder: Path) -> _Layout:
     if inside := _splits_of_classes(inner, filled):
         return inside
     _check_not_alike(inner, filled)
+    _check_no_copy(inner, filled)
     _check_class_folders(inner)
     _check_not_around(folder, inner, filled)
     said = "" if inner == folder else f"class folders in {inner.relative_to(folder)}"
@@ -339,6 +340,20 @@ def _check_not_alike(folder: Path, filled: Sequence[str]) -> None:
             code="dataset.layout_unclear",
             found=tuple(filled),
         )
+
+
+def _check_no_copy(folder: Path, filled: Sequence[str]) -> None:
+    """Raise DatasetError where a class folder holds class folders again, as a backup does."""
+    for name in filled:
+        again = set(filled_folders(_inside_wrapper(folder / name))) & set(filled)
+        if len(again) > 1:
+            raise DatasetError(
+                f"folder '{name}' of dataset folder {folder} holds folders that are called like "
+                f"those beside it ({join_names(sorted(again))}): a copy? Move it elsewhere, or "
+                "pass ?all=. to take each folder for a class",
+                code="dataset.layout_unclear",
+                found=(name,),
+            )
 
 
 def _check_not_around(whole: Path, folder: Path, filled: Sequence[str]) -> None:

@@ -54,7 +54,7 @@ CONVERTIBLE = frozenset({
 })  # fmt: skip
 NO_ENDING = "without an ending"
 CONVERT = "convert images to a format that Pillow decodes (JPEG, PNG)"
-SAVE_AS_CSV = "save a table as CSV, with a row per image"
+SAVE_AS_CSV = "save a table as CSV, with one row per image"
 # Made by unpacking on a Mac, by network drives and by systems, in small letters: copies, thumbnails
 # and what was thrown away.
 NOT_THE_USERS = {

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -155,8 +156,11 @@ class Table:
         import pandas as pd
 
         dialect = self._dialect
+        self._check_lengths(dialect)
         # Text as it is written: 'NA' is a country, '007' is not 7.
-        with self._unreadable():
+        with self._unreadable(), warnings.catch_warnings():
+            # Of cells that are lost: `_check_lengths` has seen that they are empty.
+            warnings.simplefilter("ignore", pd.errors.ParserWarning)
             frame = pd.read_csv(
                 self.path,
                 sep=dialect.separator,
@@ -170,6 +174,23 @@ class Table:
             frame.columns = pd.Index(dialect.names)
         return frame.rename(columns=lambda name: str(name).strip())
 
+    def _check_lengths(self, dialect: "_Dialect") -> None:
+        """Raise DatasetError for a row with more cells than columns: pandas drops the others."""
+        with self._unreadable(), self.path.open(encoding=dialect.encoding, newline="") as file:
+            cells = csv.reader(islice(file, dialect.skipped, None), delimiter=dialect.separator)
+            rows = (row for row in cells if row)
+            n_columns = len(next(rows, ()))
+            for number, row in enumerate(rows, 1):
+                # An empty cell at the end of each row is a separator too many.
+                if any(row[n_columns:]):
+                    raise DatasetError(
+                        f"{self.path}: data row {number} has {len(row)} cells, and the header "
+                        f"names {n_columns} columns: put cells that contain "
+                        f"'{dialect.separator}' in quotation marks, or name all columns",
+                        code="dataset.row_too_long",
+                        found=number,
+                    )
+
     def _check_kind(self, head: bytes) -> None:
         """Raise DatasetError for a download that failed, a pointer, an archive."""
         kind = kind_of_file(head)
@@ -181,14 +202,11 @@ class Table:
     @contextmanager
     def _unreadable(self) -> Iterator[None]:
         """Turn what pandas and pyarrow raise on a file of another kind into one line."""
-        import pandas as pd
         import pyarrow as pa
 
         kind = self.path.suffix[1:].upper()
         try:
-            with storage_errors(self.path, reading=True), warnings.catch_warnings():
-                # That cells are lost is only a warning there.
-                warnings.simplefilter("error", pd.errors.ParserWarning)
+            with storage_errors(self.path, reading=True):
                 yield
         except UnicodeError as error:
             raise DatasetError(
@@ -196,13 +214,7 @@ class Table:
                 "as UTF-8",
                 code="dataset.unreadable",
             ) from error
-        except (
-            ValueError,
-            pa.ArrowException,
-            pd.errors.ParserWarning,
-            RecursionError,
-            OverflowError,
-        ) as error:
+        except (ValueError, csv.Error, pa.ArrowException, RecursionError, OverflowError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise DatasetError(
                 f"{self.path} cannot be read as {kind}: {reason}", code="dataset.unreadable"
