@@ -207,6 +207,15 @@ def test_names_are_shown_as_they_are(title):
     assert display(False, title) == f"[1/2] {title}\n"
 
 
+@pytest.mark.parametrize(("done", "shown"), [(10, None), (4, "  looking (images): 4/10, 0:00:00")])
+def test_a_stage_that_is_complete_is_over_when_a_trial_begins(done, shown):
+    with LiveReporter(Console(file=io.StringIO()), now=lambda: 1.0) as whole:
+        whole.stage("looking", 10, "images")
+        whole.advance(done)
+        whole.trial_started("net, digits", 1, 1)
+        assert whole.how_far() == shown
+
+
 def test_where_nothing_is_drawn_nothing_is_printed():
     screen = io.StringIO()
     with LiveReporter(Console(file=screen, force_terminal=False)) as reporter:

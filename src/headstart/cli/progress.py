@@ -91,6 +91,9 @@ class Display(ProgressReporter):
         trial = Display(self.screen, title, self, counts=number > 0)
         with self.screen.lock:
             tasks = {task.id: task for task in progress.tasks}
+            # A stage before the trials, as looking at the images, is over when its bar is full.
+            if self._stage is not None and tasks[self._stage].finished:
+                self._end_stage()
             if self._trials is not None and tasks[self._trials].total != total:
                 # Those of another study.
                 progress.remove_task(self._trials)
