@@ -179,7 +179,9 @@ def test_a_comparison_on_the_screen_and_in_the_report(cli, tmp_path):
     assert "Difference in accuracy: a.csv less b.csv" in shown
     page = tmp_path / "r.html"
     assert cli("report", files[0], "--against", files[1], "--out", page).code == 0
-    assert 'id="compared"' in page.read_text()
+    html = page.read_text()
+    assert html.index('id="compared-means"') < html.index('id="leaderboard"')
+    assert html.count('id="compared"') == 1
     headline = answer_of(hs.analyze(files[0], against=files[1], resamples=200)).headline
     (mean,) = hs.analyze(files[0], against=files[1], resamples=200).compared_means["mean"][:1]
     said = f"{mean:+.3f}".replace("-", "\N{MINUS SIGN}")
@@ -196,6 +198,10 @@ def test_the_published_example_on_the_screen(cli):
     assert public["ResNet-50"] == pytest.approx(0.752)
     assert len(public) == 16
     assert other.predictor.label == "ImageNet top-1 accuracy of public weights"
+    answer = answer_of(hs.analyze("kornblith2019", against="kornblith2019-public", resamples=200))
+    assert answer.headline.startswith("All 576 accuracies of kornblith2019 and kornblith2019-pub")
+    assert "r = 0.986, with that of kornblith2019-public by r = 0.898" in answer.supporting[0]
+    assert "+0.088 (95 % interval 0.024 to 0.193)" in answer.supporting[0]
     shown = cli("analyze", "kornblith2019", "--against", "kornblith2019-public",
                 "--resamples", 1000).out  # fmt: skip
     assert "how public weights transfer is not in it" in " ".join(shown.split())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from headstart.deploy.result_details import Surface, details_of
-from headstart.report.cell_page import MistakePicture, cell_html, curve_figure
+from headstart.report.cell_page import MistakePicture, cell_html, curve_figure, only_candidate
 from headstart.spec.formatting import SmallPicture
 from report.browser import complaints, count, visit
 from stores import add_result, make_store
@@ -55,6 +55,16 @@ def test_a_page_has_every_part_and_fits(browser, page, width):
     assert count(browser, ".mistakes li") == 24
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_single_candidate_is_a_sentence():
+    surface = Surface(
+        "after 40 steps", "learning_rate", "weight_decay", (0.1,), (0.0,), ((0.5,),), (0, 0)
+    )
+    said = (
+        "One candidate after 40 steps (learning rate 0.1, weight decay 0): validation score 50.0 %."
+    )
+    assert only_candidate(surface) == said
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import headstart as hs
+from headstart.analysis.analysis import TABLES
 from headstart.figures.style import PRINT_COLOURS, marker_styles
 from headstart.report import page_html, write_page
 from headstart.report.page_model import names_of
@@ -87,12 +88,12 @@ def test_hostile_names_are_text():
     assert set(payload_of(html)["names"]["models"]) == set(HOSTILE)
 
 
-@pytest.mark.parametrize("n_models", [1, 2, 3])
+@pytest.mark.parametrize("n_models", [1, 2, 4, 5])
 @pytest.mark.parametrize("upstream", [True, False])
 def test_small_results_have_a_page(n_models, upstream):
     html = page_html(made(n_models, n_datasets=1, settings=("linear",), upstream=upstream))
     keys = {key.rsplit("-", 1)[0] for key in payload_of(html)["charts"]}
-    assert ("figure-correlation" in keys) == (upstream and n_models > 2)
+    assert ("figure-correlation" in keys) == (upstream and n_models > 4)
     assert 'id="leaderboard-0"' in html
 
 
@@ -212,8 +213,9 @@ def test_the_legend_of_underlining_names_what_was_tested():
 
 
 def test_captions_name_only_what_is_drawn():
-    subject = made(3, 1, settings=("linear",))
+    subject = made(5, 1, settings=("linear",))
     subject.cells[["low", "high"]] = np.nan
+    subject.lines = subject.lines.iloc[:0]
     html = page_html(subject)
     captions = " ".join(re.findall(r"<figcaption>(.*?)</figcaption>", html, re.S))
     assert "band" not in captions
@@ -221,6 +223,19 @@ def test_captions_name_only_what_is_drawn():
     assert "No intervals: test-set sizes missing (add a column n_test)" in captions
     whole = " ".join(re.findall(r"<figcaption>(.*?)</figcaption>", page_html(made()), re.S))
     assert re.search("Error bars: 95.% confidence intervals.*band: 95.% bootstrap interval", whole)
+
+
+def test_own_models_are_named_in_the_chart_and_flagged_in_the_leaderboard():
+    subject = made()
+    row = ("fine_tuned", "net_03", 1.0, 0.9, 0.1, -0.1, 0.3, 5, 5)
+    subject.above_line = pd.DataFrame([row], columns=list(TABLES["above_line"]))
+    html = page_html(subject)
+    assert html.count('<span class="name">net_03 <span class="flag">own</span></span>') == 2
+    charts = payload_of(html)["charts"]
+    layers = charts["figure-correlation-0"]["layer"]
+    (names,) = [one for one in layers if one["encoding"].get("text", {}).get("field") == "model"]
+    assert {"filter": {"field": "model", "oneOf": ["net_03"]}} in names["transform"]
+    assert 'class="flag">own' not in page_html(made())
 
 
 def test_ranks_have_whole_numbers_for_ticks():

@@ -4,7 +4,7 @@ import pytest
 
 import headstart as hs
 from headstart.report import answer_of
-from headstart.report.analysis_answer import source_name
+from headstart.report.analysis_answer import own_models, source_name
 from headstart.report.leaderboard import leaderboard
 from headstart.report.page_model import names_of
 from headstart.report.provenance import facts
@@ -97,13 +97,22 @@ def test_without_upstream_accuracy_the_best_model_is_named():
 
 @pytest.mark.parametrize(("tested", "words"), [
     (True, "significantly better than every other model (95 % intervals of the difference"),
-    (False, "differences from the other models were not tested."),
+    (False, "net_05 ranks first (mean log odds 2.30, mean accuracy 89.2 %); differences from the "
+     "other models were not tested."),
 ])  # fmt: skip
 def test_a_best_model_ahead_of_all_or_untested(tested, words):
     subject = made(upstream=False, settings=("linear",))
     best = subject.model_means["best"].astype(object)
     subject.model_means["not_different"] = best if tested else None
     assert words in headline(subject)
+
+
+def test_means_over_too_few_datasets_to_be_tested_say_so():
+    subject = made(3, 3, settings=("linear",), upstream=False)
+    assert "ranks first" in headline(subject)
+    assert headline(subject).endswith("not tested (at least 5 datasets are needed).")
+    (board,) = leaderboard(subject, names_of(subject))
+    assert "Means were not tested (at least 5 datasets are needed)." in board.marker_legend
 
 
 def test_settings_of_any_name_have_whole_sentences_and_are_all_compared():
@@ -305,6 +314,14 @@ def test_an_own_model_is_held_against_the_line_with_an_interval():
     assert "(95 % prediction interval of the difference " in answer.headline
 
 
+def test_further_own_models_are_stated_in_the_terms_of_the_first():
+    others = pd.concat([OWN, OWN.assign(model="yours", accuracy=OWN.accuracy * 0.9)])
+    first, *more = own_models(hs.analyze("clip2021", others, resamples=200))[1][:2]
+    assert "66 published models" in first
+    assert "line (" in more[0]
+    assert "published" not in more[0]
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "found"),
     [
@@ -325,10 +342,10 @@ def test_configurations_have_short_names_and_say_over_which_models():
     answer = answer_of(hs.analyze("kornblith2019-regularizers", resamples=200))
     assert answer.headline.startswith(
         "Of 5 training configurations, S5 transfers best and S1 worst by logistic regression (mean "
-        "log odds 1.499 and 1.028, over the 3 of 5 models that have every configuration); S3 "
+        "log odds 1.499 and 1.028, over the 3 of 5 models that have every configuration)."
     )
-    assert "dropout" not in answer.headline
-    assert sum("S5: +BN scale" in line for line in answer.supporting) == 1
+    assert [("S5: +BN scale" in line) for line in answer.supporting[:2]] == [True, False]
+    assert answer.supporting[1].startswith("S3 transfers best and S1 worst by fine-tuning")
 
 
 def test_one_dataset_names_what_is_worse_by_how_much_and_the_test():

@@ -31,9 +31,9 @@ from headstart.errors import AnalysisError, UnknownNameError
 from headstart.figures import row_charts, scatter_charts, sweep_charts
 from headstart.figures.figure import FORMATS, Figure
 from headstart.figures.figure_data import PREDICTOR, FigureData, Needs, flags, optional, rows
-from headstart.figures.scatter_charts import FEWEST_MODELS
 from headstart.files import writable_folder
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
+from headstart.stats import FEWEST_UNITS
 
 __all__ = ["FIGURES", "Figure", "available", "draw", "page_figures", "save"]
 
@@ -80,11 +80,11 @@ CELL = ("setting", "model", "dataset")
 FIGURES: Mapping[str, FigureKind] = {
     "correlation": FigureKind(
         Needs("model_means", (*MODEL, PREDICTOR, "mean", "se", "low", "high"), (PREDICTOR, "mean")),
-        scatter_charts.draw_correlation, at_least(FEWEST_MODELS),
+        scatter_charts.draw_correlation, at_least(FEWEST_UNITS),
     ),
     "datasets": FigureKind(
         Needs("cells", (*CELL, "family", PREDICTOR, "log_odds"), (PREDICTOR, "log_odds")),
-        scatter_charts.draw_datasets, at_least(FEWEST_MODELS, datasets=2),
+        scatter_charts.draw_datasets, at_least(FEWEST_UNITS, datasets=2),
     ),
     "models": FigureKind(
         Needs("model_means", (*MODEL, "mean", "se", "low", "high"), ("mean",)),
@@ -176,8 +176,9 @@ def available(
 ) -> list[str]:
     """Return the names of the figures that these tables suffice for.
 
-    A figure that would say nothing is not among them: a line through two models, or through models
-    that are all alike to the predictor; ranks of models that were not tested against each other.
+    A figure that would say nothing is not among them: a line through fewer models than an interval
+    of r needs, or through models that are all alike to the predictor; ranks of models that were not
+    tested against each other.
     """
 
     def possible(name: str, kind: FigureKind) -> bool:

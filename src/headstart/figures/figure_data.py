@@ -285,6 +285,11 @@ class FigureData:
         )
 
     @cached_property
+    def own_models(self) -> set[str]:
+        """The own models among published ones."""
+        return set(map(str, optional(self.tables, "above_line", ["model"])["model"]))
+
+    @cached_property
     def tests(self) -> str:
         """How models were held against the best of their dataset."""
         tests = set(optional(self.tables, "cells", ["test"])["test"])

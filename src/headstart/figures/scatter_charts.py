@@ -43,6 +43,7 @@ FEWEST_MODELS = 3  # of a least-squares line
 MOST_LABELS = 25  # beyond that only extremes and outliers are named
 MOST_SETTINGS = 4  # whose combinations have ticks of their own
 LABELLED = 12  # so many of them
+MOST_OWN = 6  # own models that the page names among published ones
 RADIUS, RINGED = 5.5, 7.5  # pixels, of marks and of rings
 METHODS = {"morey": " (Morey, 2008)", "cousineau": " (Cousineau, 2005)"}
 RING = Style("not significantly different from the best", "var(--ink)", "circle", "")
@@ -112,7 +113,7 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
                     stroke="var(--paper)", strokeWidth=0.8),
     ]  # fmt: skip
     if data.interactive:
-        return alt.layer(*layers)
+        return alt.layer(*layers, *own_names(data, points, x, y))
     own = means[means["setting"] == setting]
     own = own.assign(model=own["model"].str.removeprefix(data.model_prefix))
     layers += name_layers(own, x, ends, place)
@@ -123,6 +124,20 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
     right = alt.Chart(alt.InlineData(values=[{"at": ends[0]}])).mark_point(opacity=0)
     right = right.encode(y=alt.Y("at:Q", scale=enc.scale(data, ends), axis=percents))
     return alt.layer(alt.layer(*layers), right).resolve_scale(y="independent")
+
+
+def own_names(data: FigureData, points: Any, x: Any, y: Any) -> list[Any]:
+    """Write the names of a few own models among published ones, each to its side."""
+    means = data.means[data.means["model"].isin(data.own_models)]
+    own = [str(name) for name in means.sort_values("x")["model"].unique()]
+    half = len(own) // 2
+    return [
+        points.transform_filter(alt.FieldOneOfPredicate("model", models))
+        .mark_text(align=side, dx=dx, dy=-9, fontWeight="bold", tooltip=None, aria=False)
+        .encode(x, y, text="model:N")
+        for models, side, dx in ((own[:half], "right", -9), (own[half:], "left", 9))
+        if models and len(own) <= MOST_OWN
+    ]
 
 
 def ring(points: Any, x: Any, y: Any, size: float) -> Any:
@@ -391,8 +406,9 @@ def draw_scratch(data: FigureData) -> Figure:
                 "" if len(settings) == 1 else f"{setting_label(tuned)}, {setting_label(scratch)}",
                 "Accuracy of fine-tuning against training from scratch, one point per model and "
                 "dataset",
-                height=330,
+                height=420,
                 square=True,
+                widest=560,
             )
             for tuned, scratch in settings.itertuples(index=False)
         ],

@@ -18,7 +18,7 @@ from headstart.analysis import Analysis
 from headstart.report.comparison_tables import compared_names
 from headstart.report.sentences import (
     BestTable,
-    ablation_sentence,
+    ablation_sentences,
     best_lines,
     best_sentence,
     best_table,
@@ -43,6 +43,7 @@ from headstart.spec.formatting import (
     known,
     listed,
     number,
+    r_of,
     setting_phrase,
     uncertain,
 )
@@ -287,14 +288,8 @@ def configurations(subject: Analysis) -> Lines:
     table = subject.ablation
     n = count(table.configuration.nunique(), "training configuration")
     # The other tables hold one configuration alone.
-    whole = ablation_sentence(table)
-    headline, _, key = whole.partition(". ")
-    lines = [
-        f"{headline.removesuffix('.')}." if headline else f"{n} measured.",
-        key,
-        effects_sentence(subject),
-        *(line for line in study_sentences(subject) if line != whole),
-    ]
+    first = ablation_sentences(table) or [f"{n} measured."]
+    lines = [*first, effects_sentence(subject), *study_sentences(subject)]
     return "which training transfers best?", lines
 
 
@@ -316,12 +311,13 @@ def own_models(subject: Analysis) -> Lines:
     # The clearest first.
     table = table.assign(clear=(table.difference / (table.high - table.low)).abs())
     by_model = table.groupby("model").clear.max().sort_values(ascending=False, kind="stable")
-    lines = [
-        line_sentence(subject, row)
+    rows = [
+        row
         for model in by_model.index[:MOST_NAMED]
         for setting in settings
         for row in table[(table.model == model) & (table.setting == setting)].itertuples()
     ]
+    lines = [line_sentence(subject, row, rows[0]) for row in rows]
     found = best_table(subject)
     lines += [
         f"{count(len(by_model) - MOST_NAMED, 'more own model')} in the leaderboard."
@@ -335,23 +331,36 @@ def own_models(subject: Analysis) -> Lines:
     return f"{names} among {count(int(table.n_models.max()), 'published model')}", lines
 
 
-def line_sentence(subject: Analysis, row: Any) -> str:
-    """State how far one own model is from the line of the published ones."""
+def line_sentence(subject: Analysis, row: Any, first: Any) -> str:
+    """State how far one own model is from the line of the published ones; `first` in full."""
     held = row.low <= 0 <= row.high
     side = ("better", "above") if row.difference > 0 else ("worse", "below")
+    line = (
+        f"line through {count(int(row.n_models), 'published model')} "
+        f"on {count(int(row.n_datasets), 'dataset')}"
+    )
+    by = f"{capitalized(by_setting(str(row.setting)))}, {row.model} transfers"
+    distance, ends = number(abs(row.difference)), interval(row.low, row.high)
+    if row is not first:
+        same = (row.n_models, row.n_datasets) == (first.n_models, first.n_datasets)
+        return (
+            f"{by} {'as' if held else f'{side[0]} than'} predicted: {distance} {side[1]} the "
+            f"{'line' if same else line} ({ends})."
+        )
     return (
-        f"{capitalized(by_setting(str(row.setting)))}, {row.model} transfers "
-        f"{'as its' if held else f'{side[0]} than its'} {subject.predictor.label} predicts: "
-        f"{number(abs(row.difference))} in mean log odds {side[1]} the line through "
-        f"{count(int(row.n_models), 'published model')} on {count(int(row.n_datasets), 'dataset')} "
-        f"(95 % prediction interval of the difference {interval(row.low, row.high)}"
-        f"{', which includes 0' if held else ''})."
+        f"{by} {'as its' if held else f'{side[0]} than its'} {subject.predictor.label} predicts: "
+        f"{distance} in mean log odds {side[1]} the {line} (95 % prediction interval of the "
+        f"difference {ends}{', which includes 0' if held else ''})."
     )
 
 
 def compared(subject: Analysis) -> Lines:
     """State by how much one source differs from the other, and what one alone has."""
     first, other = compared_names(subject)
+    cells = subject.compared
+    if len(cells) and (cells.difference == 0).all():
+        equal = f"All {len(cells):,} accuracies of {first} and {other} are equal."
+        return "by how much do they differ?", [equal, *set_sentences(subject, first, other)]
     # The first row of a setting is that of all models, or of the only one.
     means = subject.compared_means.drop_duplicates("setting").set_index("setting")
     lines = []
@@ -368,17 +377,37 @@ def compared(subject: Analysis) -> Lines:
             f"{capitalized(by_setting(setting))}, {first} is {as_good} {other}, over {over}: "
             f"{mean} in mean log odds{verdict}."
         )
-    cells = subject.compared.dropna(subset=["low", "high"])
+    cells = cells.dropna(subset=["low", "high"])
     clear = int(((cells.low > 0) | (cells.high < 0)).sum())
     if len(cells):
         lines.append(
             f"The 95 % interval of the difference excludes 0 in {clear:,} of "
             f"{count(len(cells), 'cell')} (one model on one dataset)."
         )
+    lines += set_sentences(subject, first, other)
     if len(subject.unshared):
         names = listed([str(name) for name in subject.unshared["name"]])
         lines.append(f"In one of the two only: {names}.")
     return "by how much do they differ?", lines
+
+
+def set_sentences(subject: Analysis, first: str, other: str) -> list[str]:
+    """State how well the predictor's values of each source go with transfer, where they differ."""
+    table = subject.model_sets
+    table = table[table.difference_r.notna() & (table.difference_r != 0)]
+    return [
+        f"{capitalized(by_setting(row.setting))}, transfer correlates with the "
+        f"{subject.predictor.label} of {first} by {r_of(row.r)}, with that of {other} by "
+        f"{r_of(row.other_r)}: a difference of {number(row.difference_r, 3, plus=True)}"
+        + (
+            f" (95 % interval {ends}{uncertain(row.difference_low, row.difference_high)})."
+            if ends
+            else "."
+        )
+        for setting in in_order(table.setting)
+        for row in table[table.setting == setting].itertuples()
+        for ends in [interval(row.difference_low, row.difference_high, 3)]
+    ]
 
 
 CASES: dict[Case, Callable[[Analysis], Lines]] = {

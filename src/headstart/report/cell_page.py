@@ -58,7 +58,8 @@ def cell_html(details: ResultDetails, pictures: Sequence[MistakePicture]) -> str
     tables = [class_table(details)]
     if details.confused:
         tables.append(confusion_table(details))
-    surfaces = validation_surfaces(result)
+    every = validation_surfaces(result)
+    surfaces = [one for one in every if len(one.rows) * len(one.columns) > 1]
     curves = [curve_figure(one, i) for i, one in enumerate(surfaces) if not one.column]
     calibration = calibration_figure(details.calibration)
     return render_page(
@@ -74,6 +75,7 @@ def cell_html(details: ResultDetails, pictures: Sequence[MistakePicture]) -> str
         heat=heat_map(details),
         n_classes=len(result.trial.dataset.classes),
         most_classes=MOST_CLASSES,
+        alone=[only_candidate(one) for one in every if one not in surfaces],
         curves=curves,
         grids=[heat_of(one) for one in surfaces if one.column],
         calibration=calibration,
@@ -183,6 +185,15 @@ def heat_of(surface: Surface) -> dict[str, Any]:
     names = {"row": surface.row.replace("_", " "), "column": surface.column.replace("_", " ")}
     columns = [label_of(value) for value in surface.columns]
     return {**names, "title": surface.title, "columns": columns, "rows": rows}
+
+
+def only_candidate(surface: Surface) -> str:
+    """State what a search with a single candidate tried, and what it reached."""
+    tried = [(surface.row, surface.rows[0]), (surface.column, surface.columns[0])]
+    names = [f"{name.replace('_', ' ')} {label_of(value)}" for name, value in tried if name]
+    score = surface.scores[0][0]
+    reached = "diverged" if score is None else f"validation score {IN_PERCENT(score)} %"
+    return f"One candidate {surface.title}".rstrip() + f" ({', '.join(names)}): {reached}."
 
 
 def label_of(value: Value) -> str:

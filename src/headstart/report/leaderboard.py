@@ -61,13 +61,18 @@ def of_setting(subject: Analysis, names: Names, setting: str) -> PageTable:
     if len(set(trained.values())) > 1:
         rows = [row | {"configuration": trained.get(row["model"])} for row in rows]
     prefix, suffix = affixes([row["model"] for row in rows])
+    mine = set(subject.above_line.model)
+
+    def name(row: Record) -> PageCell:
+        return PageCell(row["model"], marker="own" if row["model"] in mine else "")
+
     one = cells.dataset.nunique() == 1 if len(cells) else False
     accuracies = dataset_columns(names)
     if one:
         accuracies = [replace(column, unit="%", aside=span("low", "high", 1, 100), second=INTERVAL)
                       for column in accuracies]  # fmt: skip
     columns = [
-        replace(MODEL, prefix=prefix, suffix=suffix),
+        replace(MODEL, of=name, prefix=prefix, suffix=suffix),
         Column("Rank", of="rank", format=decimals(0), second="95 % interval of the rank",
                aside=span("rank_low", "rank_high", 0)),
         named("Training", of="configuration"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from headstart.spec.display_names import WITH_NAMES, Names, setting_label
 from headstart.spec.formatting import CELL_TESTS, UNKNOWN, decimals, known, number, ranged
+from headstart.stats import FEWEST_DATASETS
 
 if TYPE_CHECKING:
     from headstart.analysis import Analysis
@@ -41,6 +42,7 @@ __all__ = [
     "pivoted",
     "records",
     "tested",
+    "too_few",
 ]
 
 
@@ -63,7 +65,8 @@ class PageCell:
     value
         The sort key, where it differs from the text.
     marker
-        ``"best"``, ``"same"`` (not significantly different from it), ``"chosen"`` or empty.
+        ``"best"``, ``"same"`` (not significantly different from it), ``"own"`` (a model among
+        published ones) or empty.
     note
         A second, smaller line: an interval.
     keys
@@ -344,6 +347,12 @@ def filter_keys(names: Names, **what: Any) -> dict[str, Any]:
 MEANS_TEST = "95 % intervals of the difference over datasets"
 
 
+def too_few(means: Any) -> str:
+    """Return why means over datasets were not tested, if there are too few datasets."""
+    few = len(means) and means.of_datasets.max() < FEWEST_DATASETS
+    return f" (at least {FEWEST_DATASETS} datasets are needed)" if few else ""
+
+
 def marker_of(row: Record) -> str:
     """Return how a cell is marked: the best, or not significantly different from it."""
     for verdict, marker in (("best", "best"), ("not_different", "same")):
@@ -385,12 +394,13 @@ def marker_legend(cells: Any, means: Any) -> str:
     (on_cells, cells_left), (on_means, means_left) = tested(cells), tested(means)
     tests = [*filter(None, [cell_test(cells)]), *([MEANS_TEST] if on_means else [])]
     if not tests:
-        untested = " Differences from the best were not tested." if cells_left + means_left else ""
-        return f"Bold: best.{untested}"
+        why = "" if cells_left else too_few(means)
+        untested = f" Differences from the best were not tested{why}."
+        return f"Bold: best.{untested if cells_left + means_left else ''}"
     legend = [
         f"Bold: best. Underlined: not significantly different from the best ({'; '.join(tests)}).",
         "Single datasets were not tested." if cells_left and not on_cells else "",
-        "Means were not tested." if means_left and not on_means else "",
+        f"Means were not tested{too_few(means)}." if means_left and not on_means else "",
         f"{cells_left:,} of {on_cells + cells_left:,} accuracies were not tested."
         if cells_left and on_cells
         else "",

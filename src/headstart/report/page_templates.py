@@ -107,8 +107,8 @@ def table_data(table: PageTable) -> dict[str, Any]:
     -------
     dict
         ``columns``, each with its label, its texts, and where there are any: sort keys, marks (a
-        digit per row: 1 best, 2 not different from it), second lines; ``keys``, the filter
-        attributes of the rows, by name; ``keys`` of the columns, too.
+        digit per row: 1 best, 2 not different from it, 3 an own model), second lines; ``keys``, the
+        filter attributes of the rows, by name; ``keys`` of the columns, too.
     """
     columns = []
     for i, column in enumerate(table.columns):
@@ -126,7 +126,9 @@ def table_data(table: PageTable) -> dict[str, Any]:
                     for c in cells
                 ]
         if any(cell.marker for cell in cells):
-            data["marks"] = "".join({"best": "1", "same": "2"}.get(c.marker, "0") for c in cells)
+            data["marks"] = "".join(
+                {"best": "1", "same": "2", "own": "3"}.get(c.marker, "0") for c in cells
+            )
         if any(cell.note for cell in cells):
             data["seconds"] = packed_texts([cell.note for cell in cells])
         more = {"keys": column.keys, "code": column.code, "second": column.second,

@@ -80,9 +80,12 @@ def rank_html(answer: RankAnswer) -> str:
 def headline_numbers(answer: RankAnswer) -> list[tuple[str, str]]:
     """Return the numbers of the recommended model, each with what it is."""
     taken, test = answer.winner, answer.held_out
-    found = [("accuracy by cross-validation", f"{percent(taken.accuracy)} %")]
+    # Of fewer images, which lower it, where the budget ended before all were used.
+    of = f"accuracy by cross-validation on {taken.images:,} images"
+    found = [(of, f"{percent(taken.accuracy)} %")]
     if test:
-        found.append((f"on {test.n:,} test images", f"{percent(test.accuracy)} %"))
+        fitted = f"on {test.n:,} test images, fitted to {answer.images:,}"
+        found.append((fitted, f"{percent(test.accuracy)} %"))
     found.append(("latency of one image", f"{MILLISECONDS(taken.cost.latency)} ms"))
     if taken.parameters:
         found.append(("parameters", f"{number(taken.parameters / 1e6, 1)} M"))

@@ -11,6 +11,7 @@ from headstart.figures import Figure, page_figures
 from headstart.figures.figure_data import FigureData
 from headstart.report import provenance
 from headstart.report.analysis_answer import answer_of, comes_first
+from headstart.report.comparison_tables import compared_names
 from headstart.report.leaderboard import leaderboard
 from headstart.report.page_model import Names, names_of
 from headstart.report.page_templates import render_page, without_direction
@@ -75,6 +76,9 @@ def page_html(
     boards = leaderboard(analysis, names)
     datasets = provenance.datasets_table(analysis, names)
     tests = result_tables(analysis, names)
+    compared = answer.case == "compared"
+    comparison = [one for one in tests if compared and one.key in COMPARISON]
+    comparison.sort(key=lambda table: COMPARISON.index(table.key))
     missing = provenance.missing_tables(analysis, names)
     effects, studies = effects_table(analysis, names), study_tables(analysis, names)
     trials = provenance.trials_table(analysis, names)
@@ -101,7 +105,9 @@ def page_html(
         seeds=seeds_said(analysis.cells),
         leaderboard=boards,
         datasets=datasets,
-        tests=tests,
+        comparison=comparison,
+        first=compared_names(analysis)[0] if compared else "",
+        tests=[one for one in tests if one not in comparison],
         missing=missing,
         effects=effects,
         studies=studies,
@@ -110,6 +116,10 @@ def page_html(
         pairs_left_out=pairs_left_out,
         trials=trials,
     )
+
+
+# Tables of one source against another, in reading order.
+COMPARISON = ("compared-means", "model-sets", "compared", "unshared")
 
 
 def datasets_meant(names: Names) -> int:
@@ -133,7 +143,7 @@ def has_intervals(subject: Analysis) -> bool:
 # The tables of an analysis that figures draw.
 DRAWN = (
     "cells", "model_means", "lines", "correlations", "ranks", "ablation", "convergence", "reached",
-    "dataset_size",
+    "dataset_size", "above_line",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ called uncertain, and what could not be estimated is named.
 from typing import Any, NamedTuple
 
 from headstart.analysis import FEWEST_FOR_INTERVAL, FEWEST_MODELS, UPSTREAM, Analysis, still_rising
-from headstart.report.page_model import MEANS_TEST, cell_test
+from headstart.report.page_model import MEANS_TEST, cell_test, too_few
 from headstart.spec.display_names import in_order, role
 from headstart.spec.formatting import (
     by_setting,
@@ -27,7 +27,7 @@ from headstart.spec.formatting import (
 
 __all__ = [
     "BestTable",
-    "ablation_sentence",
+    "ablation_sentences",
     "best_lines",
     "best_sentence",
     "best_table",
@@ -188,7 +188,11 @@ def best_sentence(found: BestTable) -> str:
         return "No model can be called best: the datasets do not connect all models."
     leaders = sorted(str(name) for name in best.model)
     by = capitalized(by_setting(found.setting))
+    verdicts = [value if known(value) else None for value in rest["not_different"]]
+    untested = sum(value is None for value in verdicts)
     do = "performs best" if len(leaders) == 1 else "are tied for best"
+    if len(leaders) == 1 and untested == len(rest):
+        do = "ranks first"
     row = best.iloc[0]
     if found.one_dataset:
         between = interval(row.low, row.high, 1, 100)
@@ -201,17 +205,15 @@ def best_sentence(found: BestTable) -> str:
         return f"{text}."
     if not len(rest):
         return f"{by} on {found.over}, {leaders[0]} is the only model measured{score}."
-    verdicts = [value if known(value) else None for value in rest["not_different"]]
-    if all(value is None for value in verdicts):
+    if untested == len(rest):
         what = "the difference from" if len(rest) == 1 else "differences from"
         others = f"{rest.model.iloc[0]} was" if len(rest) == 1 else "the other models were"
-        return f"{text}; {what} {others} not tested."
+        return f"{text}; {what} {others} not tested{'' if found.one_dataset else too_few(rest)}."
     test = cell_test(rest) if found.one_dataset else MEANS_TEST
     same = [str(name) for name, value in zip(rest.model, verdicts, strict=True) if value]
     if same:
         verb = "are" if len(same) > 1 else "is"
         return f"{text}; {listed(same)} {verb} not significantly different from it ({test})."
-    untested = sum(value is None for value in verdicts)
     others = "every other model" if not untested else "every other model that was tested"
     others = others if len(rest) > 1 else str(rest.model.iloc[0])
     return f"{text}, significantly better than {others} ({test})."
@@ -366,7 +368,7 @@ def study_sentences(subject: Analysis) -> list[str]:
         ends_sentence(subject.convergence, "steps", "step"),
         *speed_sentences(subject),
         ends_sentence(subject.dataset_size, "examples_per_class", "example"),
-        ablation_sentence(subject.ablation),
+        *ablation_sentences(subject.ablation),
         effects_sentence(subject),
     ]
     return [sentence for sentence in sentences if sentence]
@@ -435,14 +437,13 @@ def both_ends(table: Any, level: str, low: Any, high: Any) -> Any:
     return ends.dropna() if {low, high} <= set(ends.columns) else ends.iloc[:0]
 
 
-def ablation_sentence(table: Any) -> str:
+def ablation_sentences(table: Any) -> list[str]:
     """State the best and the worst training configuration per setting, and over which models.
 
-    Configurations called "S1: what it is" are named S1, and what they are is said once.
+    Configurations called "S1: what it is" are named S1, and what they are is the second sentence.
     """
-    if not len(table):
-        return ""
-    clauses, named = [], dict[str, None]()
+    found, named = list[str](), dict[str, None]()
+    of = f"Of {count(table.configuration.nunique(), 'training configuration')}, "
     for setting in in_order(table.setting):
         means = table[table.setting == setting].pivot_table("mean", "model", "configuration")
         measured, means = len(means), means.dropna()
@@ -451,16 +452,15 @@ def ablation_sentence(table: Any) -> str:
             best, worst = str(means.idxmax()), str(means.idxmin())
             named |= dict.fromkeys((best, worst))
             over = f"the {n} of {measured} models" if n < measured else f"the {count(n, 'model')}"
-            clauses.append(
+            clause = (
                 f"{short_configuration(best)} transfers best and {short_configuration(worst)} "
                 f"worst {by_setting(setting)} (mean log odds {number(means[best], 3)} and "
                 f"{number(means[worst], 3)}, over {over} that {'have' if n > 1 else 'has'} every "
-                "configuration)"
+                "configuration)."
             )
-    of = count(table.configuration.nunique(), "training configuration")
+            found.append(clause if found else of + clause)
     key = [name for name in sorted(named) if short_configuration(name) != name]
-    tail = f" {'; '.join(key)}." if key else ""
-    return f"Of {of}, {'; '.join(clauses)}.{tail}" if clauses else ""
+    return [*found[:1], *([f"{'; '.join(key)}."] if key else []), *found[1:]]
 
 
 def short_configuration(name: Any) -> str:

@@ -69,6 +69,7 @@
       if (column.code) made.append(element("code", { textContent: text.slice(0, 12), title: text }));
       else if (mark === "1") made.append(element("b", { textContent: text }));
       else if (mark === "2") made.append(element("span", { className: "same", textContent: text }));
+      else if (mark === "3") made.append(element("span", { className: "name", title: column.texts[i] }, text, " ", element("span", { className: "flag", textContent: "own" })));
       else if (first) made.append(element("span", { className: "name", textContent: text, title: column.texts[i] }));
       else made.append(text.replaceAll(" %", "\u00a0%").replace(/(^|\s)-(?=\w)/g, "$1-\u2060"));
       if (column.second) {
