@@ -99,9 +99,9 @@ def load_state(
     tensors, containers = list_tensors(content)
     if not tensors:
         keys = ", ".join(map(str, content))[:80] if isinstance(content, Mapping) else ""
+        found = f"{type(content).__name__} with {keys}" if keys else type(content).__name__
         raise WeightsError(
-            f"{purpose.where} holds no tensors: expected a state dict, found a "
-            f"{type(content).__name__} with {keys or 'nothing'}",
+            f"{purpose.where} holds no tensors: expected a state dict, found a {found}",
             code="weights.empty",
             file=purpose.where,
         )
