@@ -161,6 +161,26 @@ def test_averages_are_no_datasets(tmp_path):
     assert cells(own, "dataset") == {"pets": 90, "cars": 80, "mean": 50}
 
 
+def test_averages_are_no_models(tmp_path):
+    for text in (
+        "model,pets,cars\na,90,80\nb,92,82\nmean,91,81\n",
+        "dataset,a,b,Average\npets,90,92,91\ncars,80,82,81\n",
+        "model,dataset,accuracy\na,pets,90\na,cars,80\nb,pets,92\nb,cars,82\navg,pets,91\navg,cars,81\n",
+    ):
+        source = read(tmp_path, text)
+        assert sorted(source.frame.model.unique()) == ["a", "b"]
+        assert any("left out" in note for note in source.facts[0]["reading"])
+    own = read(tmp_path, "model,dataset,accuracy\na,pets,90\nb,pets,92\nmean,pets,50\n")
+    assert cells(own, "model") == {"a": 90, "b": 92, "mean": 50}
+
+
+def test_one_name_in_two_spellings_is_said(tmp_path):
+    rows = "model,dataset,accuracy\nResNet-18,Food101,60\nresnet18,pets,70\nvit,food101,50\n"
+    reading = " ".join(read(tmp_path, rows).facts[0]["reading"])
+    assert "datasets 'Food101' and 'food101' are taken for 2" in reading
+    assert "models 'ResNet-18' and 'resnet18' are taken for 2" in reading
+
+
 def test_imagenet_alone_is_the_dataset(tmp_path):
     source = read(tmp_path, "model,ImageNet\na,76\nb,80\n")
     assert cells(source) == {("a", "ImageNet"): 76, ("b", "ImageNet"): 80}

@@ -28,6 +28,7 @@ __all__ = [
     "match_names",
     "merge_spellings",
     "nearest",
+    "spelt_differently",
 ]
 
 NameKind = Literal["dataset", "setting", "model"]
@@ -118,6 +119,11 @@ def match_names(kind: NameKind, theirs: Iterable[str], ours: Iterable[str]) -> d
         for key, names in second.items()
         if len(names) == 1 and len(first.get(key, ())) == 1 and names[0] != first[key][0]
     }
+
+
+def spelt_differently(kind: NameKind, names: Iterable[str]) -> list[list[str]]:
+    """Return the names of one table that mean the same, where there are several of one thing."""
+    return [same for same in _by_id(kind, names).values() if len(same) > 1]
 
 
 def nearest(kind: NameKind, name: str, ours: Collection[str]) -> str | None:

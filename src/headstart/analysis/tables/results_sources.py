@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from headstart.analysis import published
+from headstart.analysis.tables.canonical_names import NameKind, spelt_differently
 from headstart.analysis.tables.column_names import (
     NUMBERS,
     PREDICTOR,
@@ -235,6 +236,7 @@ def _of_grid(
         )
     found = tidy(frame, name, options if not predictions else ReadOptions())
     notes = [*grid.notes, *notes, *found.notes, *_said_of_spread(found.frame, options)]
+    notes += _said_of_spelling(found.frame)
     if duplicates := count_duplicates(found.frame) if options.duplicates == "refuse" else 0:
         notes.append(f"{duplicates} duplicate rows dropped (equal to another row)")
     said: dict[str, Any] = {"name": name, **facts, "unit": found.unit, "unit_rule": found.rule}
@@ -249,6 +251,16 @@ def _of_grid(
     }
     trials = pd.DataFrame(columns=list(TRIAL_COLUMNS))
     return ResultsTable(found.frame, (said,), trials, dict(predictions))
+
+
+def _said_of_spelling(frame: pd.DataFrame) -> list[str]:
+    kinds: tuple[NameKind, ...] = ("dataset", "model")
+    return [
+        f"{kind}s {' and '.join(map(repr, same))} are taken for {len(same)}, though they seem to "
+        "be one in several spellings"
+        for kind in kinds
+        for same in spelt_differently(kind, map(str, frame[kind]))
+    ]
 
 
 def _predictor_values(

@@ -140,23 +140,29 @@ def _long(
 def _without_summaries(
     frame: pd.DataFrame, *, by_name: bool = False
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out rows whose dataset is called as an average is and, unless `by_name`, is one."""
-    names = [name for name in pd.unique(frame["dataset"]) if is_summary(_text(name))]
-    if not names or len(names) == frame["dataset"].nunique():
-        return frame, []
-    if not by_name:
-        score = next(name for name in SCORES if name in frame)
-        key = [name for name in ("model", "setting") if name in frame]
-        mean = frame[~frame["dataset"].isin(names)].groupby(key)[score].mean()
-        rows = frame[frame["dataset"].isin(names)]
-        at = pd.MultiIndex.from_frame(rows[key]) if len(key) > 1 else pd.Index(rows[key[0]])
-        expected = mean.reindex(at).to_numpy()
-        # Printed with a digit after the point in percent.
-        off = np.abs(rows[score].to_numpy() - expected) > 1e-3 * np.maximum(1, np.abs(expected))
-        names = [name for name in names if not off[(rows["dataset"] == name).to_numpy()].any()]
-    if not names:
-        return frame, []
-    return frame[~frame["dataset"].isin(names)], [f"rows left out: dataset {list_some(names)}"]
+    """Leave out averages over datasets or models: called so and, unless `by_name`, such."""
+    said = []
+    for kind, other in (("dataset", "model"), ("model", "dataset")):
+        names = [name for name in pd.unique(frame[kind]) if is_summary(_text(name))]
+        if len(names) == frame[kind].nunique():
+            continue
+        if names := names if by_name else _averages(frame, kind, other, names):
+            frame = frame[~frame[kind].isin(names)]
+            said.append(f"rows left out: {kind} {list_some(names)}")
+    return frame, said
+
+
+def _averages(frame: pd.DataFrame, kind: str, other: str, names: list[Any]) -> list[Any]:
+    """Return those of some datasets or models whose scores are means over the others."""
+    score = next(name for name in SCORES if name in frame)
+    key = [name for name in (other, "setting") if name in frame]
+    mean = frame[~frame[kind].isin(names)].groupby(key)[score].mean()
+    rows = frame[frame[kind].isin(names)]
+    at = pd.MultiIndex.from_frame(rows[key]) if len(key) > 1 else pd.Index(rows[key[0]])
+    expected = mean.reindex(at).to_numpy()
+    # Printed with a digit after the point in percent.
+    off = np.abs(rows[score].to_numpy() - expected) > 1e-3 * np.maximum(1, np.abs(expected))
+    return [name for name in names if not off[(rows[kind] == name).to_numpy()].any()]
 
 
 def _contradicts_itself(frame: pd.DataFrame) -> bool:
