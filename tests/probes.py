@@ -38,7 +38,8 @@ def fit(X, y, lambdas, tolerance=1e-4, **options):
 
 
 def fit_loss(X, loss, lambdas, tolerance=1e-4, **options):
-    fits = fit_path(X, loss, lambdas, tolerance, **options)
+    fits = list(fit_path(X, loss, lambdas, tolerance, **options))
+    assert "go_on" in options or {fit.lam for fit in fits} == set(lambdas)
     return sorted(fits, key=lambda fit: fit.lam, reverse=True)
 
 

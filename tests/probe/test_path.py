@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from headstart.devices import BFLOAT16
 from headstart.probe import axes, losses, newton, path
 from headstart.probe.axes import Exact
+from headstart.probe.hessian import Curvature, Factors
 from probes import fit, many_labels, objective, problem
 from refusals import refused
 
@@ -124,6 +125,45 @@ def test_the_line_search_takes_the_full_step_where_the_penalty_dominates(monkeyp
     found._descend([lam], found._goal)
     # Squared: conjugate gradients end at this fraction of the gradient. Half a step leaves 1/4.
     assert left[0] <= newton.FORCING**2
+
+
+@pytest.mark.parametrize(("solved", "exponent", "expected"), [
+    # A line through the two nearest of the larger, (3, 27) and (2, 8),
+    ([4, 3, 2], 1, -11),
+    # to twice the last step at most: to 0, and to 1 from (2.5, 15.625) and (2, 8).
+    ([4, 3, 2], -1, -30), ([2.5, 2], 0, -7.25),
+    ([2], -1, 8),
+    # Between solutions the polynomial through three larger and two smaller: a cubic is exact.
+    ([5, 4, 3, 1, 0, -1], 2, 8), ([3, 1], 2, 14),
+])  # fmt: skip
+def test_a_start_is_the_polynomial_in_log_lambda(solved, exponent, expected):
+    """Solutions are the cube of log10(lambda)."""
+    found = solver(*problem(60, 5, 3))
+    nothing = found._nothing
+    for e in solved:
+        W, bias = torch.full_like(nothing.W, e**3), torch.full_like(nothing.bias, -(e**3))
+        found._solved[10.0**e] = replace(nothing, W=W, bias=bias)
+    start = found._predict(10.0**exponent)
+    assert start.W.numpy() == pytest.approx(expected, abs=1e-9)
+    assert start.bias.numpy() == pytest.approx(-expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [10, 60])
+def test_passes_are_counted(n, monkeypatch):
+    """One per look, per step of conjugate gradients, and per class for a factor."""
+    X, labels = problem(n, 5, 3)
+    counted = []
+
+    def watch(place, name, passes):
+        whole = getattr(place, name)
+        monkeypatch.setattr(place, name, lambda *a, **k: counted.append(passes) or whole(*a, **k))
+
+    watch(newton, "_look", 1)
+    watch(Curvature, "__call__", 1)
+    watch(Factors, "make", 3)
+    (found,) = fit(X, labels, [0.1])
+    # And the certificate.
+    assert found.passes == sum(counted) + 1
 
 
 @pytest.mark.parametrize(("before", "lam"), [(4.0, 1.0), (100.0, 30.0), (0.04, 0.01)])

@@ -187,11 +187,14 @@ def test_a_step_that_was_given_up_is_not_tried_again():
 def test_what_was_measured_no_further_says_that_the_budget_ended():
     """Also of the worse half, which may not have been tried again, and of those that all end."""
     models = {f"m{i}": (0.7 + 0.02 * i, 0.02) for i in range(8)}
+    levels = set()
     for budget in (40.0, 60.0, 70.0, 100.0, 1e6):
         race, _ = race_of(models, budget)
         for one in race.racers:
             if one.status == "racing":
+                levels.add(one.level)
                 assert (one.reason == BUDGET) == (one.level < 2)
+    assert levels == {-1, 0, 1, 2}
 
 
 def test_decoding_does_not_grow_with_the_network():

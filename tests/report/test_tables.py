@@ -99,7 +99,9 @@ def test_a_spreadsheet_runs_no_name():
 
 
 def test_latex_columns_agree_in_number():
-    for block in latex_tables(made(n_datasets=4)).split(r"\toprule")[1:]:
+    blocks = latex_tables(made(n_datasets=4)).split(r"\toprule")[1:]
+    assert blocks
+    for block in blocks:
         body = block.split(r"\bottomrule")[0]
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert len({len(re.findall(r"(?<!\\)&", row)) for row in rows}) == 1

@@ -82,6 +82,9 @@ def test_sizes_that_a_trial_sees():
     assert PLAIN.used_sizes == PLAIN.sizes
     limited = Dataset(**FIELDS, limit=3).used_sizes
     assert (limited.train, limited.validation, limited.test) == (3, 3, 2)
+    few = Dataset(**FIELDS, examples_per_class=1).used_sizes
+    # Of two classes.
+    assert (few.train, few.validation, few.test) == (2, 3, 2)
 
 
 @pytest.mark.parametrize("change", [{"limit": 0}, {"split_seed": -1}, {"classes": ("a",)}])

@@ -3,11 +3,12 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from headstart import datasets, methods, models
 from headstart.methods.linear import KORNBLITH_LAMBDAS, LinearSetting
 from headstart.spec import Model, Prediction, Setting, Trial, Weights, digest
+from headstart.spec.noun import first_invalid
 
 
 def make_trial(**changes) -> Trial:
@@ -57,6 +58,13 @@ def test_trial_survives_json():
     again = Trial.model_validate_json(trial.model_dump_json())
     assert again == trial
     assert again.key == trial.key
+
+
+@pytest.mark.parametrize("kind", [int | str, str | int, float | str])
+def test_the_place_of_what_is_invalid_names_no_alternative(kind):
+    with pytest.raises(ValidationError) as error:
+        TypeAdapter(dict[str, list[kind]]).validate_python({"a": [1, b"\xff"]})
+    assert first_invalid(error.value).place == ("a", 1)
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,15 @@ def test_an_exact_line_has_no_interval():
     assert np.isnan([found.low, found.high]).all()
 
 
+def test_rounding_takes_no_correlation_over_1():
+    random = np.random.default_rng(0)
+    x = random.normal(size=8)
+    # Without a limit 44 and 37 of these resamples are beyond 1 and -1, by at most 4e-16.
+    found = pearson(resample_weights(8, 200, random), x, np.stack([3 * x + 1, -x], axis=1))
+    np.testing.assert_allclose(found, np.tile([1.0, -1.0], (200, 1)), rtol=0, atol=1e-12)
+    assert np.abs(found).max() == 1
+
+
 @pytest.mark.parametrize("name", CORRELATIONS)
 def test_under_five_units_there_is_no_interval(name):
     random = np.random.default_rng(0)

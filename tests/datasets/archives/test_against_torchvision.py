@@ -110,6 +110,7 @@ def test_pixels_and_labels(key, name, write, monkeypatch):
     monkeypatch.setattr(datasets.cifar, "check_integrity", lambda *arguments: True)
     folder = write(key)
     raw = READERS[key](folder)
+    assert set(raw.parts) == {"train", "test"}
     for part, split in raw.parts.items():
         dataset = getattr(datasets, name)(str(folder), train=part == "train")
         assert tuple(dataset.classes) == raw.classes
