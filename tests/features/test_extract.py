@@ -35,7 +35,7 @@ def some_images(n: int = 20, seed: int = 0) -> ArrayImages:
 
 
 def run(images, context, revision="r", **options):
-    request = FeatureRequest.all_of(images, revision, **options)
+    request = FeatureRequest(images, np.arange(len(images)), revision, len(images), **options)
     return features.penultimate_features(MODEL, request, context)
 
 

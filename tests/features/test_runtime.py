@@ -192,7 +192,7 @@ def extract(monkeypatch, folder, asked: str, network=Small):
     monkeypatch.setattr(models, "load", lambda *_, **__: network().eval())
     images = JoinedImages([ArrayImages(random_pixels(6, size=20))])
     context = RunContext(device="cpu", cache=folder, reporter=Listener())
-    asked = features.FeatureRequest.all_of(images, "r")
+    asked = features.FeatureRequest(images, np.arange(6), "r", 6)
     found = features.penultimate_features(SMALL, asked, context)
     return found, context.reporter.notes
 

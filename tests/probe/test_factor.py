@@ -174,7 +174,7 @@ def test_a_step_that_is_seen_to_do_harm_is_not_taken(monkeypatch):
 
     def watched(batch, logits, point, products, system):
         after, moved, stuck, looked = whole(batch, logits, point, products, system)
-        value = after.loss.values(moved) + after.lam / 2 * products.penalty(after.W)
+        value = after.loss.look(moved)[0] + after.lam / 2 * products.penalty(after.W)
         risen.append(float((value / point.objective).max()))
         return after, moved, stuck, looked
 

@@ -100,7 +100,11 @@ def test_the_limit_on_passes_holds_for_the_way_to_a_lambda_too(max_passes, monke
 
 
 def solver(X, labels, tolerance=1e-8):
-    loss = losses.Softmax.of(torch.as_tensor(labels), int(labels.max()) + 1)
+    labels = torch.as_tensor(labels)
+    if labels.ndim == 2:
+        loss = losses.Binary.of(2 * labels - 1)
+    else:
+        loss = losses.Softmax.of(labels, int(labels.max()) + 1)
     return path._Solver(X, loss, newton.Goal(tolerance, 1000), None, torch.float64)
 
 
@@ -203,6 +207,22 @@ def test_every_label_apart_is_within_the_tolerance():
         (alone,) = fit(X, Y[:, 1:], [found.lam], 1e-10)
         value = objective(X, Y[:, 1:], found.coef[1:], found.bias[1:], found.lam)
         assert value <= alone.objective * (1 + 1e-4)
+
+
+def test_a_label_that_is_done_waits_for_no_other(monkeypatch):
+    random = np.random.RandomState(0)
+    X = random.randn(1000, 30)
+    Y = np.stack([X[:, 0] + random.randn(1000) > 0, np.arange(1000) < 3], axis=1).astype(int)
+    found, active = solver(X, Y), []
+    whole = newton._look
+
+    def watched(batch, *rest):
+        active.append(len(batch.lam))
+        return whole(batch, *rest)
+
+    monkeypatch.setattr(newton, "_look", watched)
+    found._descend([1.0], found._goal)
+    assert (active[0], active[-1]) == (2, 1)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

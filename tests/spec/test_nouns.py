@@ -1,4 +1,5 @@
 import hashlib
+import re
 from dataclasses import FrozenInstanceError
 
 import numpy as np
@@ -7,7 +8,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from headstart import datasets, methods, models
 from headstart.methods.linear import KORNBLITH_LAMBDAS, LinearSetting
-from headstart.spec import Model, Prediction, Setting, Trial, Weights, digest
+from headstart.spec import (
+    Model,
+    Prediction,
+    Recipe,
+    Setting,
+    TrainingConfig,
+    Trial,
+    Weights,
+    digest,
+)
+from headstart.spec.formatting import html_table
 from headstart.spec.noun import first_invalid
 
 
@@ -63,8 +74,9 @@ def test_trial_survives_json():
 @pytest.mark.parametrize("kind", [int | str, str | int, float | str])
 def test_the_place_of_what_is_invalid_names_no_alternative(kind):
     with pytest.raises(ValidationError) as error:
-        TypeAdapter(dict[str, list[kind]]).validate_python({"a": [1, b"\xff"]})
-    assert first_invalid(error.value).place == ("a", 1)
+        TypeAdapter(dict[str, list[kind]]).validate_python({"a": [1, b"\xff", None]})
+    found = first_invalid(error.value)
+    assert (found.place, found.shown) == (("a", 1), repr(b"\xff"))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +153,41 @@ def test_a_setting_says_what_of_a_model_it_depends_on():
     # Only the linear setting sees features.
     assert "features_implementation" not in scratch.identity
     assert "features_implementation" in LinearSetting().identity
+
+
+def test_titles_name_what_differs():
+    model, digits = models.find("efficientnet_lite0"), datasets.find("digits")
+    assert make_trial().title == "efficientnet_lite0, digits, linear"
+    trial = make_trial(
+        model=model.model_copy(update={"tags": {"configuration": "plain"}}),
+        dataset=digits.model_copy(update={"examples_per_class": 1000}),
+        seed=3,
+    )
+    assert trial.title == "efficientnet_lite0 (plain), digits, linear, 1,000 a class, seed 3"
+
+
+@pytest.mark.parametrize(("locator", "seed"), [
+    ("random:7", 7), ("https://x.org/7", None), ("timm:resnet50", None), ("7", None),
+])  # fmt: skip
+def test_only_random_weights_have_a_seed(locator, seed):
+    assert Weights(locator=locator).random_seed == seed
+
+
+@pytest.mark.parametrize(("aux_head", "tag"), [(True, "dropped after training"), (False, "none")])
+def test_a_recipe_says_what_became_of_auxiliary_classifiers(aux_head, tag):
+    recipe = Recipe(
+        model=models.find("efficientnet_lite0?weights=random"),
+        dataset=datasets.find("digits"),
+        training=TrainingConfig(steps=1),
+        aux_head=aux_head,
+    )
+    assert recipe.tags["auxiliary_head"] == tag
+
+
+@pytest.mark.parametrize(("options", "sides"), [({}, "lrr"), ({"names": 2}, "llr")])
+def test_columns_of_numbers_are_aligned_right(options, sides):
+    found = re.findall("text-align: ([lr])", html_table("", "abc", ["def"], **options))
+    assert "".join(found) == sides * 2
 
 
 # As the release wrote them that knew no switches.

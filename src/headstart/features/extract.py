@@ -96,12 +96,6 @@ class FeatureRequest:
         revision = dataset.images_revision
         return cls(images, splits.places, revision, total, resize, precision, dataset.skip_broken)
 
-    @classmethod
-    def all_of(cls, images: Decodable, revision: str, **options: Any) -> "FeatureRequest":
-        """Request all images of a collection with this digest; `options` are other fields."""
-        n = len(images)
-        return cls(images, np.arange(n, dtype=np.int64), revision, n, **options)
-
 
 def features_content(
     model: Model, revision: str, resize: Resize, precision: Precision, runtime: Runtime

@@ -57,14 +57,11 @@ class Loss(ABC):
     Examples are processed in parts that fit the CPU's cache, so intermediate arrays stay small.
     """
 
-    def values(self, A: Tensor) -> Tensor:
-        """Return the (B,) float64 losses, summed over examples."""
-        if len(slices := parts(A)) == 1:
-            return self.values_of(A)
-        return torch.stack([self._some(part).values_of(A[..., part]) for part in slices]).sum(0)
-
     def look(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (B,) values, (B, C, n) residuals, and (B, C, n) state for `curve`."""
+        """Return values, (B, C, n) residuals, and (B, C, n) state for `curve`.
+
+        Values are the (B,) float64 losses, summed over examples.
+        """
         if len(slices := parts(A)) == 1:
             return self.look_at(A)
         residual, p, values = torch.empty_like(A), torch.empty_like(A), []
@@ -134,10 +131,6 @@ class Loss(ABC):
         """Return a copy on a device."""
 
     @abstractmethod
-    def values_of(self, A: Tensor) -> Tensor:
-        """Return `values` of one part of the examples."""
-
-    @abstractmethod
     def look_at(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return `look` of one part of the examples."""
 
@@ -200,9 +193,6 @@ class Softmax(Loss):
     @property
     def n_examples(self) -> int:
         return len(self.labels)
-
-    def values_of(self, A: Tensor) -> Tensor:
-        return self._others(A)[0]
 
     def look_at(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         values, others, sum_others, of_label = self._others(A)
@@ -334,16 +324,13 @@ class Binary(Loss):
     def n_examples(self) -> int:
         return self.signs.shape[2]
 
-    def values_of(self, A: Tensor) -> Tensor:
-        margins = self.signs * A
-        losses = torch.log1p(torch.exp(-margins.abs())) - margins.clamp(max=0)
-        return losses.mul_(self.signs.abs()).sum((1, 2), dtype=torch.float64)
-
     def look_at(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         margins = self.signs * A
+        losses = torch.log1p(torch.exp(-margins.abs())) - margins.clamp(max=0)
+        values = losses.mul_(self.signs.abs()).sum((1, 2), dtype=torch.float64)
         residual = -self.signs * torch.sigmoid(-margins)
         # p (1 - p), and 0 for ignored examples.
-        return self.values_of(A), residual, residual.abs().mul_(torch.sigmoid(margins))
+        return values, residual, residual.abs().mul_(torch.sigmoid(margins))
 
     def bend(self, p: Tensor, D: Tensor) -> Tensor:
         return p * D
