@@ -163,7 +163,7 @@ def test_titles_name_what_differs():
         dataset=digits.model_copy(update={"examples_per_class": 1000}),
         seed=3,
     )
-    assert trial.title == "efficientnet_lite0 (plain), digits, linear, 1,000 a class, seed 3"
+    assert trial.title == "efficientnet_lite0 (plain), digits, linear, 1,000 per class, seed 3"
 
 
 @pytest.mark.parametrize(("locator", "seed"), [

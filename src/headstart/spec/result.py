@@ -195,6 +195,6 @@ class Estimate(Noun):
     mean: float
     low: float
     high: float
-    level: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    level: Annotated[float, Field(gt=0, lt=1)]
     n: Annotated[int, Field(gt=0)]
     method: str

@@ -156,7 +156,7 @@ def _by_likelihood(
     ]  # fmt: skip
     best = min(outcomes, key=lambda outcome: float(outcome.fun))
     # On a flat ridge gradients by differences end early: finish without them, and see it stay.
-    fine, converged = best, False
+    fine = best
     for _ in range(MOST_RESTARTS):
         before = float(fine.fun)
         fine = minimize(lambda root: objective(np.abs(root)), fine.x, method="Nelder-Mead",
