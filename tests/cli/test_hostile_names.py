@@ -24,7 +24,11 @@ from stores import add_result, make_result
 
 # It clears a screen, writes backwards, begins another line, a formula, a script, a folder above.
 HOSTILE = "a\x1b[2Jb\u202ec\u200fd\n=cmd|' /C calc'!A0 <script>ran=1</script> ../../x\x9b2J"
-FORMULAS = ("=HYPERLINK(1)", "+1", "-1+1", "@SUM(1)", "\t=1")
+FORMULAS = (
+    *("=HYPERLINK(1)", "+1", "-1+1", "@SUM(1)", "\t=1", " =2", '"=1', "\uff1d1", "\uff201"),
+    # Where a semicolon or a tab divides cells.
+    *("a;=1", "a;\uff0b1", 'a; "@SUM(1)', "a\t-1"),
+)
 
 
 def renamed(trial: Trial, **names: str) -> Trial:
@@ -41,7 +45,7 @@ def renamed(trial: Trial, **names: str) -> Trial:
 def store(tmp_path_factory) -> ResultStore:
     found = ResultStore(tmp_path_factory.mktemp("hostile") / "r.db", create=True)
     for number, name in enumerate((HOSTILE, *FORMULAS)):
-        add_result(found, name, 0.4 + number / 20)
+        add_result(found, name, 0.4 + number / 40)
     result = make_result(seed=3)
     trial = renamed(result.trial, model=HOSTILE, dataset=HOSTILE)
     assert found.add(result.model_copy(update={"trial": trial}))
@@ -95,7 +99,8 @@ def test_files_of_results_have_no_formulas(cli, store):
     harmless(outcome.out.replace("\n=cmd", ""))
     names = [row["model"] for row in csv.DictReader(io.StringIO(outcome.out))]
     assert len(names) == 2 + len(FORMULAS)
-    assert not [name for name in names if name[0] in "=+-@\t\r"]
+    cells = [cell.strip(' "') for name in names for cell in re.split(r"[;\t\r\n]", name)]
+    assert not [cell for cell in cells if cell and cell[0] in "=+-@\uff1d\uff0b\uff0d\uff20"]
     found = json.loads(cli("results", "--store", store.path, "--json").out)
     assert {one["model"] for one in found} == {HOSTILE, *FORMULAS}
 

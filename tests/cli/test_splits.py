@@ -44,6 +44,17 @@ def test_rows_lead_back_to_the_images(cli, tmp_path, own_cache):
             assert own[row]["image"] == part.images.where(place)
 
 
+def test_no_name_is_a_formula(cli, tmp_path, own_cache):
+    for name in ("=1+1", "+2"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(6):
+            pixels = np.full((8, 8, 3), 40 * number + len(name), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"@{number}.png")
+    rows, _ = exported(cli, tmp_path, str(tmp_path / "images"))
+    assert {row["labels"] for row in rows} == {"'=1+1", "'+2"}
+    assert all(row["image"].startswith(("'=1+1/@", "'+2/@")) for row in rows)
+
+
 def test_images_of_a_folder_are_named_from_its_root(cli, photos, tmp_path, own_cache):
     rows, _ = exported(cli, tmp_path, str(photos))
     assert len(rows) == 18

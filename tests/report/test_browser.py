@@ -282,6 +282,19 @@ def test_a_table_is_saved_whole_as_csv(browser, many):
     }
 
 
+def test_no_name_is_a_formula_in_a_saved_csv(browser, tmp_path):
+    names = ("=1+1", "a;@SUM(1)", "\uff0d1", "-1+1")
+    visit(browser, write_page(made(models=names, datasets=names), tmp_path / "report.html"))
+    text = saved(browser, '[data-csv="leaderboard-0"]').partition(",")[2]
+    lines = list(csv.reader(io.StringIO(urllib.parse.unquote(text))))
+    safe = {"'=1+1", "a;'@SUM(1)", "'\uff0d1", "'-1+1"}
+    assert {line[0] for line in lines[1:]} == safe
+    assert safe <= set(lines[0])
+    # Numbers stay numbers.
+    at = lines[0].index("Mean %")
+    assert all(float(line[at]) for line in lines[1:])
+
+
 def test_without_its_script_a_page_has_the_first_rows(browser, many):
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:

@@ -111,6 +111,8 @@ def splits(
     echo("\n".join(_split_lines(checked)))
     if export is None:
         return
+    from headstart.report.data_files import safe_cell
+
     loaded, kind = checked.loaded, kind_of(checked.loaded.metric)
     with replaced(export) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -118,7 +120,8 @@ def splits(
         for split, part in loaded.parts.items():
             for place, row in enumerate(part.rows.tolist()):
                 labels = kind.names(part.labels[place], loaded.classes)
-                writer.writerow((split, row, loaded.image(split, place), "|".join(labels)))
+                image = safe_cell(loaded.image(split, place))
+                writer.writerow((split, row, image, safe_cell("|".join(labels))))
     echo(f"rows, images and labels: {export}")
 
 

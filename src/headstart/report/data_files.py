@@ -20,8 +20,9 @@ COLUMNS = [
     *("setting", "model", "row", "dataset", "value", "unit", "low", "high", "n_seeds", "seed_sd"),
     *("best", "not_different", "difference", "difference_low", "difference_high"),
 ]
-# What a spreadsheet takes for the beginning of a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Where a spreadsheet may see a cell that begins like a formula (OWASP, CSV injection): also one of
+# full width, and behind what divides cells in other countries. Also in templates/page.js.
+FORMULA = re.compile(r'(^|[;\t\r\n])(?=[\s"]*[=+@\uff1d\uff0b\uff0d\uff20-])')
 NEGATIVE = re.compile(r"-[0-9.]+(e[+-]?[0-9]+)?")
 
 
@@ -98,15 +99,21 @@ def to_csv(table: pd.DataFrame) -> str:
     takes a part for a command.
     """
     names = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
-    safe = table.assign(**{str(column): table[column].map(_safe) for column in names})
-    return str(safe.to_csv(index=False))
+    safe = table.assign(**{str(column): table[column].map(safe_cell) for column in names})
+    return str(safe.to_csv(index=False, header=[safe_cell(str(column)) for column in table]))
 
 
-def _safe(value: Any) -> Any:
-    if not isinstance(value, str):
+def safe_cell(value: Any) -> Any:
+    """Return a cell that is no formula, if it is a text.
+
+    Examples
+    --------
+    >>> safe_cell("=1+1"), safe_cell("a;=1+1"), safe_cell("-0.5")
+    ("'=1+1", "a;'=1+1", '-0.5')
+    """
+    if not isinstance(value, str) or NEGATIVE.fullmatch(value):
         return value
-    is_formula = value.startswith(FORMULA) and not NEGATIVE.fullmatch(value)
-    return harmless(f"'{value}" if is_formula else value)
+    return harmless(FORMULA.sub(r"\1'", value))
 
 
 def write_folder(

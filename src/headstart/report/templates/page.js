@@ -129,13 +129,16 @@
     csv() {
       const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
       const plain = (text) => text.replaceAll("\u2212", "-").replace(/^\u2013$/, "");
+      // No name is a formula: as `safe_cell` in data_files.py.
+      const name = (text) => text.replace(/(^|[;\t\r\n])(?=[\s"]*[=+@\uff1d\uff0b\uff0d\uff20-])/g, "$1'");
       const lines = [[], ...this.order.map(() => [])];
       for (const column of this.columns) {
-        lines[0].push(column.label);
-        this.order.forEach((i, at) => lines[at + 1].push(plain(column.texts[i])));
+        const text = column.numeric ? plain : (found) => name(plain(found));
+        lines[0].push(name(column.label));
+        this.order.forEach((i, at) => lines[at + 1].push(text(column.texts[i])));
         if (!column.seconds) continue;
-        lines[0].push(column.second || `${column.label}, 95 % interval`);
-        this.order.forEach((i, at) => lines[at + 1].push(plain(column.seconds[i]).replace(/^\((.*)\)$/, "$1")));
+        lines[0].push(name(column.second || `${column.label}, 95 % interval`));
+        this.order.forEach((i, at) => lines[at + 1].push(text(column.seconds[i].replace(/^\((.*)\)$/, "$1"))));
       }
       return lines.map((line) => line.map(quoted).join(",")).join("\r\n");
     }
