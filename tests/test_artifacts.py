@@ -12,8 +12,9 @@ import pytest
 
 from headstart import artifacts
 from headstart.artifacts import ArtifactFolder
+from headstart.cli.options import refuse_password
 from headstart.context import RunContext
-from headstart.files import without_credentials
+from headstart.credentials import url_without_credentials, without_credentials
 from headstart.local_cache import LocalCopies, default_cache
 from refusals import refused
 
@@ -290,12 +291,15 @@ def test_a_process_that_is_killed_while_it_puts_leaves_nothing(remote, tmp_path,
 @pytest.mark.parametrize(
     "url",
     ["ftp://host/a", "memory://a", "s3://", "s3:///a", "file://host/a", "file://", "s3://b/a?x=1",
-     "gs://key:secret@b/a", "s3://user@b/a", "s3://[a/b"],
+     "gs://key:hidden@b/a", "s3://user@b/a", "s3://[a/b",
+     # A part of it would be taken for the bucket, the path, or a query.
+     "s3://key:hidden/x@b/a", "s3://key:x@hidden/y@b/a", "s3://key:hidden#y@b/a",
+     "s3://key:x?hidden=y@b", "s3://key:a hidden/x@b"],
 )  # fmt: skip
 def test_other_urls_are_refused(url):
-    with refused("storage.url_invalid", url=without_credentials(url)) as error:
+    with refused("storage.url_invalid", url=url_without_credentials(url)) as error:
         ArtifactFolder(url)
-    assert "secret" not in str(error.value)
+    assert "hidden" not in str(error.value)
 
 
 def test_a_bucket_that_is_not_there(bucket, abc, tmp_path):
@@ -372,17 +376,48 @@ def test_credentials_are_used_and_never_shown(bucket, abc, tmp_path, monkeypatch
         ("postgresql+psycopg://u:p@ss/w@host/db", "postgresql+psycopg://u:***@host/db"),
         ("postgresql://u:p%40@h:5432/db?sslpassword=x&a=b", "postgresql://u:***@h:5432/db?sslpassword=***&a=b"),
         ("postgresql://u@host/db", "postgresql://u@host/db"),
-        ("https://h/a?X-Amz-Signature=1&X-Amz-Credential=2;x=3", "https://h/a?X-Amz-Signature=***&X-Amz-Credential=***;x=3"),
+        ("https://h/a?X-Amz-Signature=1&X-Amz-Credential=2;x=3", "https://h/a?X-Amz-Signature=***&X-Amz-Credential=***"),
         ("one s3://a:b@c and two s3://d:e@f", "one s3://a:***@c and two s3://d:***@f"),
         ("http://127.0.0.1:5000/bucket/key", "http://127.0.0.1:5000/bucket/key"),
         ("s3://bucket/a:b@c", "s3://bucket/a:b@c"),
         ("postgresql://:only@host/db", "postgresql://:***@host/db"),
         ("C:\\a@b", "C:\\a@b"),
+        ("postgresql://u:%é@:c/d@h:1/db", "postgresql://u:***@h:1/db"),
+        # A user of a managed database, and a host with a port.
+        ("postgresql://u@server:p/w@h/db", "postgresql://u@server:***@h/db"),
+        ("postgresql://u@host:5432/db?a=x@y", "postgresql://u@host:5432/db?a=x@y"),
+        ("'a://h/d?password=a;b#c': expected", "'a://h/d?password=***': expected"),
     ],
 )  # fmt: skip
 def test_credentials_in_text(text, shown):
     assert without_credentials(text) == shown
     assert without_credentials(shown) == shown
+    # Those that are a URL.
+    if " " not in text:
+        assert url_without_credentials(text) == shown
+
+
+def test_secrets_of_the_environment_in_text(monkeypatch):
+    monkeypatch.setenv("PGPASSWORD", "a b@c:%/é")
+    monkeypatch.setenv("OTHER_TOKEN", "short")
+    text = "no entry for a b@c:%/é of short"
+    assert without_credentials(text) == "no entry for *** of short"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:a b\tc@d e@host/db", "postgresql://u:***@host/db"),
+        ("postgresql://host/db?user=u&password=a b;c'd&e=f",
+         "postgresql://host/db?user=u&password=***&e=f"),
+        ("postgresql://u@server:a b@h/db", "postgresql://u@server:***@h/db"),
+    ],
+)  # fmt: skip
+def test_spaces_in_the_credentials_of_a_url(url, shown):
+    assert url_without_credentials(url) == shown
+    assert url_without_credentials(shown) == shown
+    with refused("command.password", url=shown):
+        refuse_password(url)
 
 
 def test_a_url_is_the_cache_behind_a_local_folder(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -13,11 +14,11 @@ import small_network
 from conftest import require
 from processes import headstart_process
 
-SECRET = "Sup3rSe%2Fcret"
+SECRET = "Sup3rSe%2Fcret%25%40%3A%C3%A9nd"
 NETWORK = f"{small_network.__file__}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 STUDY = ("--models", NETWORK, "--datasets", "digits", "--limit", "60", "--settings", "knn")
 # Each of a part of what is secret.
-SECRETS = (SECRET.encode(), SECRET.replace("%2F", "/").encode(), b"Sup3rSe")
+SECRETS = (SECRET.encode(), unquote(SECRET).encode(), b"Sup3rSe", b"%C3%A9nd", "\u00e9nd".encode())
 
 
 def listed() -> bytes:
@@ -96,7 +97,8 @@ import small_network
 
 def build():
     if multiprocessing.parent_process() is not None and "TEST_URL" in os.environ:
-        raise ValueError("cannot reach " + os.environ["TEST_URL"])
+        password = os.environ["PGPASSWORD"]
+        raise ValueError(f"cannot reach {os.environ['TEST_URL']} with {password}")
     return small_network.build()
 """
 
@@ -114,10 +116,10 @@ def test_the_secrets_of_a_failing_trial_a_database_and_trackers_are_shown_nowher
     env = {
         **os.environ, "PYTHONPATH": engines.python_path(), "OMP_NUM_THREADS": "1",
         "HEADSTART_CACHE": str(tmp_path / "cache"), "HEADSTART_ARTIFACTS": str(artifacts),
-        "PGPASSWORD": SECRET, "TEST_URL": url,
+        "PGPASSWORD": unquote(SECRET), "TEST_URL": url,
         "MLFLOW_TRACKING_URI": f"https://me:{SECRET}@127.0.0.1:1",
         "MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": SECRET,
-        "WANDB_API_KEY": f"{'0' * 26}{SECRET}", "WANDB_BASE_URL": f"https://me:{SECRET}@127.0.0.1:1",
+        "WANDB_API_KEY": f"{'0' * 26}{SECRET[:14]}", "WANDB_BASE_URL": f"https://me:{SECRET}@127.0.0.1:1",
     }  # fmt: skip
     options = NETWORK.rpartition("build")[2]
     networks = f"{failing}:build{options}&name=failing,{NETWORK}&name=whole"

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
+from headstart.credentials import url_without_credentials, without_credentials
 from headstart.errors import StorageError
 from headstart.files import (
     FULL,
@@ -29,7 +30,6 @@ from headstart.files import (
     sha256_file,
     storage_error,
     storage_errors,
-    without_credentials,
     writable_folder,
 )
 from headstart.local_cache import LocalCopies, default_cache, is_url
@@ -90,7 +90,7 @@ class ArtifactFolder:
             self.local = Path(place).expanduser()
             self.shown, self.protocol = str(self.local), "file"
             return
-        self.shown = without_credentials(str(place))
+        self.shown = url_without_credentials(str(place))
         try:
             parts = urlsplit(str(place))
             host, user, password = parts.hostname, parts.username, parts.password
@@ -104,6 +104,9 @@ class ArtifactFolder:
             return
         if self.protocol not in PACKAGES:
             raise self._invalid("expected a path or a URL that begins with file://, s3:// or gs://")
+        # Else a part of the secret would be taken for the bucket, and shown.
+        if self.shown != str(place) and "@" in f"{parts.path}{parts.query}{parts.fragment}":
+            raise self._invalid("expected %2F, %3F, %23, %40 for / ? # @ in its secret and path")
         if not host or parts.query or parts.fragment:
             raise self._invalid(f"expected {self.protocol}://BUCKET/FOLDER")
         if user:

@@ -23,7 +23,7 @@ __all__ = [
     "Appender", "Lock", "check_free_space", "disk_full", "free_bytes", "locked", "md5_file",
     "name_from_text", "name_in_text", "path_of", "read_toml", "refuse_folder", "replaced",
     "sha256_file", "sha256_start", "split_names", "storage_errors", "text_encoding", "unusable",
-    "without_credentials", "writable_folder",
+    "writable_folder",
 ]  # fmt: skip
 
 OPTION = re.compile(r"\?(?=[a-z_]+=)")
@@ -45,12 +45,6 @@ ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 # A byte that `name_in_text` wrote, or what looks like one.
 ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f]|5c)")
-# What stands before the @ of a URL; a password may hold an @ or a / that nobody encoded.
-USER_AND_PASSWORD = re.compile(r"(?P<start>\w[\w+.-]*://[^\s/@:?#]*:)(?P<password>\S*)(?=@)")
-SECRET_OPTION = re.compile(
-    r"(?P<start>[?&;][^\s=&;]*(?:pass|pwd|secret|token|key|sig|cred|auth)[^\s=&;]*=)[^\s&;#'\"]+",
-    re.IGNORECASE,
-)
 # To open one of these may wait for ever, or start what nobody asked for.
 SPECIAL = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -100,20 +94,6 @@ def _encoded(name: str) -> bytes:
         return os.fsencode(name)
     except UnicodeEncodeError:
         return name.encode(errors="surrogateescape")
-
-
-def without_credentials(text: str) -> str:
-    """Return a URL, or any text with URLs in it, with ``***`` for passwords and keys.
-
-    These are what stands between the user and the ``@``, and the values of options whose names
-    speak of a secret. A user without a password stays.
-
-    Examples
-    --------
-    >>> without_credentials("cannot reach postgresql+psycopg://me:p@ss/w@host/db?sslkey=a&b=1")
-    'cannot reach postgresql+psycopg://me:***@host/db?sslkey=***&b=1'
-    """
-    return SECRET_OPTION.sub(r"\g<start>***", USER_AND_PASSWORD.sub(r"\g<start>***", text))
 
 
 def path_of(text: str) -> Path:

@@ -162,6 +162,13 @@ def named(runs: dict[str, Read], name: str) -> Read:
     return run
 
 
+def test_a_name_of_any_letters_is_a_short_name_of_a_file():
+    # Of four bytes each.
+    name = file_name("../" + "\U00020000" * 100)
+    assert name == "\U00020000" * 50
+    assert file_name("a/../b c") == "a-..-b-c"
+
+
 def make_trial(setting: str = "finetune") -> Trial:
     options = {"steps": 30, "batch_size": 10} if setting == "finetune" else {}
     return Trial(

@@ -49,10 +49,10 @@ LogName = Literal["tensorboard", "mlflow", "wandb"]
 
 def refuse_password(given: Any) -> Any:
     """Return an argument, or a list of them; CommandError if one is a URL with a password."""
-    from headstart.files import without_credentials
+    from headstart.credentials import url_without_credentials
 
     for text in given if isinstance(given, list) else [given or ""]:
-        if "://" in text and (shown := without_credentials(text)) != text:
+        if "://" in text and (shown := url_without_credentials(text)) != text:
             database = text.startswith("postgres")
             remedy = "PGPASSWORD, or write it to ~/.pgpass" if database else OBJECT_STORAGE
             raise CommandError(

@@ -344,7 +344,7 @@ def _discard_output() -> None:
 
 def _without_credentials(text: str) -> str:
     # Imported here: most commands end well.
-    from headstart.files import without_credentials
+    from headstart.credentials import without_credentials
 
     return without_credentials(text)
 

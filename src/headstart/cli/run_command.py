@@ -87,9 +87,9 @@ class _LogOptions:
         from headstart.logs import open_log
 
         if self.log_folder and "://" in self.log_folder:
-            from headstart.files import without_credentials
+            from headstart.credentials import url_without_credentials
 
-            shown = without_credentials(self.log_folder)
+            shown = url_without_credentials(self.log_folder)
             raise LogError(
                 f"--log-folder {shown} is a URL: logs go to a folder of this machine, pass one",
                 code="log.folder_url",

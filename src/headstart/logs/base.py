@@ -20,7 +20,7 @@ Outcome = Literal["complete", "diverged", "failed", "interrupted"]
 
 # Digits of a trial's key in names of folders and groups.
 KEY_DIGITS = 8
-LONGEST_NAME = 80
+LONGEST_NAME, LONGEST_BYTES = 80, 200
 # Packages that each log needs. Its extra and its module here have the name of the log.
 PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"tensorboard": ("tensorboard",), "mlflow": ("mlflow", "alembic"), "wandb": ("wandb",)}
@@ -79,7 +79,9 @@ class Log(Protocol):
 
 def file_name(words: str) -> str:
     """Return a file name for a title; a long one is cut to its end, the distinctive part."""
-    return re.sub(r"[^\w.=+-]+", "-", words).strip("-")[-LONGEST_NAME:]
+    name = re.sub(r"[^\w.=+-]+", "-", words).strip("-")[-LONGEST_NAME:]
+    # Names of files are bounded in bytes, of which a letter may have four.
+    return name.encode(errors="ignore")[-LONGEST_BYTES:].decode(errors="ignore")
 
 
 def open_log(name: str, folder: Path) -> Log:

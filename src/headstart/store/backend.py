@@ -14,8 +14,8 @@ from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
 
+from headstart.credentials import url_without_credentials
 from headstart.errors import StorageError, StoreError
-from headstart.files import without_credentials
 from headstart.local_cache import is_url
 from headstart.store import schema
 
@@ -261,7 +261,7 @@ def open_backend(place: Path | str, *, create: bool) -> Backend:
     StoreError
         A URL that cannot be read, a database that there is no backend for, or no driver for it.
     """
-    text, shown = str(place), without_credentials(str(place))
+    text, shown = str(place), url_without_credentials(str(place))
     if isinstance(place, Path) or not is_url(place):
         url = sa.URL.create("sqlite", database=text)
     else:

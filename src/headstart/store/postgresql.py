@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from headstart.credentials import url_without_credentials, without_credentials
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
-from headstart.files import without_credentials
 from headstart.store.backend import Backend
 
 __all__ = ["PostgreSQL", "open_url"]
@@ -31,7 +31,7 @@ def open_url(url: sa.URL, *, create: bool) -> Backend:
         return PostgreSQL(url, create=create)
     except ImportError:
         raise StoreError(
-            f"--store {without_credentials(url.render_as_string())}: its driver psycopg is not "
+            f"--store {url_without_credentials(url.render_as_string())}: its driver psycopg is not "
             "installed: pip install 'headstart[postgresql]'",
             code="store.driver",
             driver="psycopg",
@@ -53,7 +53,7 @@ class PostgreSQL(Backend):
 
     def __init__(self, url: sa.URL, *, create: bool) -> None:
         self._url = url
-        self.name = without_credentials(url.render_as_string(hide_password=True))
+        self.name = url_without_credentials(url.render_as_string(hide_password=True))
         engine = sa.create_engine(
             url,
             isolation_level="READ COMMITTED",

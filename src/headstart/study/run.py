@@ -15,9 +15,10 @@ from types import MappingProxyType
 from headstart import datasets, features, methods, models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
+from headstart.credentials import without_credentials
 from headstart.errors import ExecutorError, HeadstartError, WorkersLostError
 from headstart.executors import Executor, Send
-from headstart.files import check_free_space, without_credentials, writable_folder
+from headstart.files import check_free_space, writable_folder
 from headstart.methods import ResourceEstimate
 from headstart.methods.extraction_groups import (
     ExtractionGroup,

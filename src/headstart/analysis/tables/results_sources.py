@@ -29,8 +29,9 @@ from headstart.analysis.tables.numerals import Numbers, parse_numbers
 from headstart.analysis.tables.table_layout import arrange, check_bad
 from headstart.analysis.tables.text_tables import Grid, grid_of_frame
 from headstart.analysis.tables.tidy_table import ReadOptions, Unit, tidy
+from headstart.credentials import url_without_credentials
 from headstart.errors import TableError
-from headstart.files import storage_errors, without_credentials
+from headstart.files import storage_errors
 from headstart.predictors import Predictor
 from headstart.spec import Prediction, Result, UpstreamAccuracy
 from headstart.spec.display_names import number_label
@@ -138,7 +139,7 @@ def _read(
         return _read_published(str(source), options.predictor)
     if store := store_of(source):
         part = _store_url if is_store_url(source) else _place
-        return _read_store(store, _page(without_credentials(str(source)), part(str(source))[1]))
+        return _read_store(store, _page(url_without_credentials(str(source)), part(str(source))[1]))
     path, own = _place(source)
     if path.is_dir() or not path.exists():
         raise _not_there(source, path)
@@ -203,8 +204,9 @@ def _not_there(source: SourceLike, path: Path) -> TableError:
     what = f"a folder without {DATABASE_NAME}" if path.is_dir() else "nothing there"
     near = get_close_matches(str(source), published.NAMES, n=1, cutoff=0.7)
     hint = f" (did you mean {near[0]}?)" if near else ""
+    shown = url_without_credentials(str(source))
     return TableError(
-        f"source '{source}': expected a results store, a table (CSV, JSON, Excel, Parquet, "
+        f"source '{shown}': expected a results store, a table (CSV, JSON, Excel, Parquet, "
         f"Markdown, LaTeX, HTML), or one of the published tables {', '.join(published.NAMES)}; "
         f"found {what}{hint}",
         code="table.not_found", source=str(source), near=near,

@@ -1,0 +1,51 @@
+"""Passwords and keys in URLs, and in texts that quote them: nobody is shown them."""
+
+import os
+import re
+
+__all__ = ["url_without_credentials", "without_credentials"]
+
+# What stands before the password: a user may have an @ of its own, but a host has a port.
+START = (
+    r"(?P<start>\w[\w+.-]*://(?:[^\s/@:?#]*|[^\s/:?#]*@[^\s/:?#]*(?!:[0-9]+(?:[\s/?#'\",;:)]|$))):)"
+)
+# A password may hold an @ or a / that nobody encoded; in a URL that is known to be one, spaces.
+IN_TEXT = re.compile(START + r"\S*(?=@)")
+IN_URL = re.compile(START + r".*(?=@)", re.DOTALL)
+OPTION = r"(?P<start>[?&;][^\s=&;]*(?:pass|pwd|secret|token|key|sig|cred|auth)[^\s=&;]*=)"
+# The sentence around a URL goes on behind it.
+OPTION_IN_TEXT = re.compile(OPTION + r"[^\s&]*[^\s&'\"`,;:.)\]}>]", re.IGNORECASE)
+OPTION_IN_URL = re.compile(OPTION + r"[^&]+", re.IGNORECASE)
+HIDDEN = r"\g<start>***"
+# Variables of the environment that hold one, and the length from which on it is looked for in text.
+SECRET_VARIABLE = re.compile(r"(PASSWORD|PASSPHRASE|SECRET|TOKEN|_KEY)$")
+LEAST_LENGTH = 8
+
+
+def without_credentials(text: str) -> str:
+    """Return any text with URLs in it with ``***`` for passwords and keys.
+
+    These are what stands between the user and the ``@``, and the values of options whose names
+    speak of a secret. A user without a password stays. What variables of the environment such as
+    PGPASSWORD and AWS_SECRET_ACCESS_KEY hold is hidden wherever it stands.
+
+    Examples
+    --------
+    >>> without_credentials("cannot reach postgresql+psycopg://me:p@ss/w@host/db?sslkey=a&b=1")
+    'cannot reach postgresql+psycopg://me:***@host/db?sslkey=***&b=1'
+    """
+    for name, value in os.environ.items():
+        if len(value) >= LEAST_LENGTH and SECRET_VARIABLE.search(name):
+            text = text.replace(value, "***")
+    return OPTION_IN_TEXT.sub(HIDDEN, IN_TEXT.sub(HIDDEN, text))
+
+
+def url_without_credentials(url: str) -> str:
+    """Return a URL, or what was given as one, with ``***`` for passwords and keys.
+
+    Examples
+    --------
+    >>> url_without_credentials("postgresql://me:pass word@host/db?password=a b")
+    'postgresql://me:***@host/db?password=***'
+    """
+    return OPTION_IN_URL.sub(HIDDEN, IN_URL.sub(HIDDEN, url))
