@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import headstart
+from headstart.errors import DiskFullError
 from headstart.executors import Executor, executor_of
 
 
@@ -28,6 +29,10 @@ def process_id(_: int, send) -> int:
 def visible_gpu(_: int, send) -> str:
     time.sleep(0.2)
     return os.environ.get("CUDA_VISIBLE_DEVICES", "none")
+
+
+def fill_the_disk(path: str, send) -> None:
+    raise DiskFullError("no space", path=path)
 
 
 def fail_at_three(number: int, send) -> int:

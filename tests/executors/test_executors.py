@@ -45,6 +45,18 @@ def test_the_first_error_ends_it(executor_name):
         assert list(executor.map(engines.square, [2])) == [(2, 4)]
 
 
+def test_a_full_disk_of_another_machine_is_an_error_that_names_it(executor_name, tmp_path):
+    with open_executor(executor_name, 1) as executor:
+        with refused("storage.full", path=str(tmp_path)) as error:
+            list(executor.map(engines.fill_the_disk, [str(tmp_path)]))
+        machine = error.value.values.get("machine", "")
+        assert machine.startswith(socket.gethostname() if executor.remote else "")
+        assert machine in str(error.value)
+        assert "engines.py:" in error.value.__notes__[-1]
+        # It is the only one: what needs no space is run there.
+        assert list(executor.map(engines.square, [2])) == [(2, 4)]
+
+
 def test_what_kills_its_worker_is_tried_three_times(executor_name):
     with open_executor(executor_name, 1) as executor:
         with refused("executor.worker_died", tries=3):
