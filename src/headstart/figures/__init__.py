@@ -139,20 +139,10 @@ def draw(
     source: str = "",
     **options: Any,
 ) -> Figure:
-    """Draw a figure.
+    """Draw a figure, one of `FIGURES`, of the `tables` of an analysis by name.
 
-    Parameters
-    ----------
-    name
-        One of `FIGURES`.
-    tables
-        Tables of an analysis by name.
-    predictor
-        What the analysis correlates with transfer.
-    source
-        A sentence on where the numbers come from, printed at the bottom.
-    options
-        Options of that figure; `references` of `settings` is the only one so far.
+    `predictor` is what the analysis correlates with transfer, `source` a sentence on where the
+    numbers come from. Of the options of figures there is one so far: `references` of `settings`.
 
     Raises
     ------

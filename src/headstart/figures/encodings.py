@@ -65,19 +65,11 @@ LONGEST_NAME = 26  # characters of a name on an axis
 
 
 def percent_ticks(low: float, high: float, length: float, *, upright: bool) -> list[float]:
-    """Choose the percents to label on an axis of accuracy.
+    """Choose the percents to label on an axis of accuracy from `low` to `high` in log odds.
 
     Of all sets of round percents, the one with the most ticks (up to 8) whose labels keep clear of
-    each other.
-
-    Parameters
-    ----------
-    low, high
-        Ends of the axis in log odds.
-    length
-        Its length in pixels.
-    upright
-        Whether it stands upright: labels then need a line's height, otherwise their width.
+    each other on `length` pixels: by a line's height if it stands `upright`, otherwise by their
+    width.
 
     Examples
     --------
@@ -114,14 +106,7 @@ def ladders(low: float, high: float) -> Iterable[tuple[list[float], bool]]:
 def shown_ticks(own: pd.DataFrame, columns: list[str], length: float) -> Any:
     """Return the percents to label upright on the page, by which settings its reader hides.
 
-    Parameters
-    ----------
-    own
-        What is drawn: log odds in `columns`, by `setting`.
-    columns
-        What the axis spans.
-    length
-        Pixels of the axis.
+    `own` has what is drawn: log odds in the `columns` that the axis of `length` pixels spans.
     """
     settings = list(dict.fromkeys(map(str, own["setting"])))
     sets = []
@@ -177,18 +162,9 @@ def scale(data: FigureData, ends: tuple[float, float], **more: Any) -> Any:
 
 
 def odds_axis(title: str | None, ends: tuple[float, float], length: float, **more: Any) -> Any:
-    """Return an axis in log odds whose ticks are labelled in percent.
+    """Return an axis in log odds of about `length` pixels whose ticks are labelled in percent.
 
-    Parameters
-    ----------
-    title
-        The title of the axis.
-    ends
-        Of the axis in log odds.
-    length
-        Of the axis in pixels, about.
-    more
-        Of `altair.Axis`; ``upright=True`` for a vertical axis.
+    `more` is of `altair.Axis`; ``upright=True`` makes it a vertical axis.
     """
     upright = more.pop("upright", False)
     ticks = percent_ticks(*ends, length, upright=upright)
@@ -261,20 +237,10 @@ def symbols(
     points: Any, x: Any, y: Any, style: str = "", label: Sequence[str] = (), *,
     hover: Mapping[str, str], **mark: Any,
 ) -> Any:  # fmt: skip
-    """Draw points as symbols.
+    """Draw points as symbols, `mark` their properties in Vega-Lite.
 
-    Parameters
-    ----------
-    points, x, y
-        The chart of their rows, and where they stand.
-    style
-        What the names of the columns with their colour and shape begin with, as ``setting_``.
-    label
-        The columns that screen readers read.
-    hover
-        The columns of the tooltip, already text, each with its label.
-    mark
-        Of the mark of Vega-Lite.
+    Columns whose names begin with `style`, as ``setting_``, have their colour and shape; screen
+    readers read the columns `label`; `hover` has the columns of the tooltip, each with its label.
     """
     marks = points.mark_point(**{"filled": True, "opacity": 1, **mark})
     looks = [from_row(alt.Color, f"{style}colour"), from_row(alt.Shape, f"{style}shape")]
@@ -317,14 +283,7 @@ def tooltips(**columns: str) -> list[Any]:
 def named(data: FigureData, table: str, *columns: str) -> Any:
     """Start a chart of a named table, without the rows that the reader of a page hides.
 
-    Parameters
-    ----------
-    data
-        What is drawn.
-    table
-        The name of the table.
-    columns
-        Which of ``setting``, ``dataset`` and ``model`` the table has.
+    `columns` are those of ``setting``, ``dataset`` and ``model`` that the table has.
     """
     chart = alt.Chart(alt.NamedData(name=table))
     for column in columns if data.interactive else ():

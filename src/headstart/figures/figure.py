@@ -66,45 +66,25 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart of a figure.
+    """One chart of a figure."""
 
-    Attributes
-    ----------
-    draw
-        Makes the chart, an Altair chart of named tables, for its place.
-    title, notes
-        Its heading where a figure has several, and numbers below it; may be empty.
-    description
-        Text for screen readers.
-    height
-        Pixels of its plot.
-    setting, dataset
-        What the whole chart is about: the page hides the chart with it.
-    y_labels, x_labels
-        Names along its axes; the latter are set upright.
-    right
-        Pixels of labels on the right of its plot.
-    square
-        Whether its plot is as high as wide in print.
-    bare
-        Whether it has no axes.
-    widest
-        Pixels that its plot and names have at the most on the page.
-    """
-
+    # Makes an Altair chart of named tables for its place.
     draw: Callable[[PlotArea], Any]
+    # Its heading where a figure has several panels; text for screen readers.
     title: str
     description: str
-    height: float = 300
-    notes: Sequence[Note] = ()
+    height: float = 300  # pixels of its plot
+    notes: Sequence[Note] = ()  # below the heading
+    # What the whole chart is about: the page hides the chart with it.
     setting: str | None = None
     dataset: str | None = None
+    # Names along its axes; the latter are set upright.
     y_labels: Sequence[str] = ()
     x_labels: Sequence[str] = ()
-    right: float = 0.0
-    square: bool = False
-    bare: bool = False
-    widest: float | None = None
+    right: float = 0.0  # pixels of labels on the right of its plot
+    square: bool = False  # whether its plot is as high as wide in print
+    bare: bool = False  # without axes
+    widest: float | None = None  # pixels of its plot and names on the page, at the most
 
 
 class LegendEntry(NamedTuple):
@@ -144,50 +124,28 @@ class LegendEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of an analysis.
+    """A figure of an analysis, one of `headstart.figures.FIGURES` by its `name`.
 
     It has two looks. `savefig` writes the one for print; notebooks show it. `page` returns the
     interactive one, for the report.
-
-    Attributes
-    ----------
-    name
-        One of `headstart.figures.FIGURES`.
-    title, caption
-        The question that it answers, and how to read it.
-    panels
-        In reading order.
-    data
-        What it draws.
-    legend
-        Entries in reading order.
-    columns
-        Panels beside each other in print. A single panel takes one column of a two-column journal,
-        or the width of the text if the figure is `wide`.
-    narrow
-        Whether the page sets panels as small multiples, without titles of vertical axes.
-    shared_names
-        Whether panels beside each other share the names on the vertical axis.
-    rows
-        Rows that are drawn, and how many there are, where the page shows the others on demand.
-    source
-        Where the numbers come from, for the end of the caption.
-    redraw
-        Draws the same figure from other data: from the same tables for the page.
     """
 
     name: str
-    title: str
-    caption: str
+    title: str  # the question that it answers
+    caption: str  # how to read it
     panels: Sequence[Panel]
     data: FigureData
     legend: Sequence[LegendEntry] = ()
+    # Panels beside each other in print. A single one takes a column of a two-column journal, or the
+    # width of the text if the figure is wide.
     columns: int = 2
     wide: bool = False
-    narrow: bool = False
-    shared_names: bool = False
+    narrow: bool = False  # small multiples on the page, without titles of vertical axes
+    shared_names: bool = False  # panels beside each other share the names on the vertical axis
+    # Rows that are drawn, and how many there are, where the page shows the others on demand.
     rows: tuple[int, int] | None = None
-    source: str = ""
+    source: str = ""  # where the numbers come from, for the end of the caption
+    # Draws the same figure from other data: from the same tables for the page.
     redraw: Callable[[FigureData], "Figure"] | None = field(default=None, repr=False)
 
     @property
@@ -260,12 +218,8 @@ class Figure:
     def savefig(self, path: Any, format: str | None = None) -> None:  # noqa: A002 (matplotlib's)
         """Write the figure for print; the same figure gives the same bytes.
 
-        Parameters
-        ----------
-        path
-            A file, written whole or not at all, or an open binary file.
-        format
-            ``png``, ``svg`` or ``pdf``; by default the ending of `path`.
+        `path` is a file, written whole or not at all, or an open binary file; `format` is ``png``,
+        ``svg`` or ``pdf``, by default the ending of `path`.
 
         Raises
         ------

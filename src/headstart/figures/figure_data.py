@@ -107,14 +107,8 @@ def flags(values: Iterable[Any]) -> NDArray[np.bool_]:
 def near_best(table: pd.DataFrame, panel: Sequence[str]) -> NDArray[np.bool_]:
     """Return which models are not significantly different from the best of their panel, (n,).
 
-    Where no model was tested against the best, the best is not flagged either.
-
-    Parameters
-    ----------
-    table
-        With `best` and `not_different`; without them no model is flagged.
-    panel
-        Columns that are the same within a panel.
+    Where no model was tested against the best, the best is not flagged either; without the columns
+    `best` and `not_different` no model is. Columns `panel` are the same within a panel.
     """
     if not set(VERDICTS) <= set(table.columns):
         return np.zeros(len(table), bool)
@@ -131,20 +125,11 @@ def log_odds(accuracy: ArrayLike) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class FigureData:
-    """What figures draw.
-
-    Parameters
-    ----------
-    tables
-        Tables of an analysis by name; any may be missing.
-    predictor
-        What the analysis correlates with transfer.
-    interactive
-        Whether a reader may hide settings, datasets and models, as on the page.
-    """
+    """What figures draw: tables of an analysis by name, of which any may be missing."""
 
     tables: Tables
     predictor: Predictor = UPSTREAM_ACCURACY
+    # Whether a reader may hide settings, datasets and models, as on the page.
     interactive: bool = False
 
     @cached_property
@@ -159,15 +144,7 @@ class FigureData:
 
     @cached_property
     def model_prefix(self) -> str:
-        """The folder, as ``timm/``, that the names of all models begin with; labels leave it out.
-
-        Examples
-        --------
-        >>> import pandas as pd
-        >>> models = pd.DataFrame({"model": ["timm/vit_b", "timm/vit_s"]})
-        >>> FigureData({"cells": models}).model_prefix
-        'timm/'
-        """
+        """The folder, as ``timm/``, that all names of models begin with; labels leave it out."""
         models = self.names.models
         folders = {name[: name.rfind("/") + 1] for name in models}
         return folders.pop() if len(folders) == 1 and len(models) > 1 else ""
@@ -465,8 +442,8 @@ def seeds_text(n: Any, spread: Any) -> str:
 def packed_column(values: list[Any]) -> Any:
     """Return a column for JSON, as small as it can be read without effort.
 
-    Where values are repeated in ``runs``, these and how many ``times``; of other texts ``levels``
-    and ``codes``.
+    Where values are repeated, these are ``runs`` of so many ``times``; other texts are ``codes`` of
+    ``levels``.
     """
     values = [plain(value) for value in values]
     values = [int(value) if isinstance(value, bool) else value for value in values]

@@ -32,17 +32,7 @@ NO_BOXES: Floats = np.empty((0, 4))
 
 
 def overlaps(boxes: Floats, others: Floats) -> NDArray[np.bool_]:
-    """Return which boxes overlap which.
-
-    Parameters
-    ----------
-    boxes, others
-        (n, 4) and (m, 4): left, bottom, right, top.
-
-    Returns
-    -------
-    (n, m) bool
-    """
+    """Return which boxes (n, 4), left, bottom, right, top, overlap which others (m, 4): (n, m)."""
     a, b = boxes[:, None, :], others[None, :, :]
     apart = (a[..., :2] >= b[..., 2:]) | (b[..., :2] >= a[..., 2:])
     return np.asarray(~apart.any(axis=-1))
@@ -57,29 +47,13 @@ def place(
     lines: Floats = NO_BOXES,
     strict: bool = False,
 ) -> list[Floats | None]:
-    """Place a label near each anchor.
+    """Place a label near each anchor; return its box (4,), or None where no place is free.
 
-    Parameters
-    ----------
-    anchors
-        (n, 2): points to label, in pixels, as all lengths here.
-    sizes
-        (n, 2): width and height of the labels.
-    area
-        (4,): box that labels may not leave.
-    obstacles
-        (m, 4): boxes that labels may not cover: other marks, what is written already.
-    radius
-        Of the mark around each anchor, which other labels may not cover.
-    lines
-        (k, 4): boxes of thin things, which labels had better not cover either.
-    strict
-        Leave a label out rather than set it on a line or far off.
-
-    Returns
-    -------
-    list of (4,) or None
-        Box of each label; no two overlap. None where there is no free place left.
+    No two overlap. All lengths are in pixels: `anchors` (n, 2) are the points to label, `sizes`
+    (n, 2) widths and heights of labels, which may not leave the box `area` (4,). `radius` is that of
+    the mark around each anchor. Labels may cover neither other marks nor `obstacles`, boxes (m, 4),
+    and had better not cover `lines`, boxes (k, 4) of thin things; if `strict` a label is left out
+    rather than set on one or far off.
     """
     if not len(anchors):
         return []
@@ -168,25 +142,10 @@ def label_layers(
 ) -> list[Any]:  # fmt: skip
     """Return layers of a chart that write names near their points.
 
-    A thin line leads to a name that had to move away. A name without a free place near its point
-    is left out.
-
-    Parameters
-    ----------
-    points
-        (n, 2): all points of the panel, in its coordinates.
-    named, names
-        (k,): which of them have a name; what to write.
-    bars
-        (m, 4): boxes, in the panel's coordinates, of error bars and the like.
-    ends
-        Of the panel's axes: horizontal, vertical.
-    size
-        Width and height of the panel in pixels.
-    radius
-        Of the points' marks in pixels.
-    strict
-        Leave a name out rather than set it on a bar or far off.
+    A thin line leads to a name that had to move away. A name without a free place near its point is
+    left out. `points` (n, 2) are all of the panel, in its coordinates, `named` (k,) the places of
+    those with `names`; `bars` (m, 4) are boxes of error bars. `ends` are those of the horizontal
+    and vertical axis, `size` and `radius`, of marks, pixels; `strict` is as in `place`.
     """
     low, high = np.array(ends).T
     pixels = np.array(size) / (high - low)

@@ -60,23 +60,12 @@ PRINT_CONFIG = {
 
 @dataclass(frozen=True)
 class PrintedFigure:
-    """A figure laid out.
+    """A figure laid out."""
 
-    Attributes
-    ----------
-    body
-        Its elements as SVG, in pixels.
-    width, height
-        In inches.
-    plots
-        The place of each panel's plot on the figure in pixels: left, top, width, height.
-    specs
-        The Vega-Lite of each panel, with its data.
-    """
-
-    body: str
-    width: float
+    body: str  # elements of SVG, in pixels
+    width: float  # inches
     height: float
+    # The place of each panel's plot in pixels: left, top, width, height; its Vega-Lite with data.
     plots: Sequence[tuple[float, float, float, float]]
     specs: Sequence[dict[str, Any]]
 
@@ -283,12 +272,8 @@ def text(x: float, y: float, line: str, *, bold: bool = False, colour: str = "va
 def canonical_pdf(content: bytes) -> bytes:
     """Number the objects of a PDF in the order in which its root reaches them, fonts by name.
 
-    vl-convert keeps fonts and groups in hash tables, whose order differs from call to call.
-
-    Parameters
-    ----------
-    content
-        A PDF without object streams, as vl-convert writes it.
+    vl-convert, which writes no object streams, keeps fonts and groups in hash tables, whose order
+    differs from call to call.
     """
     objects: dict[int, tuple[bytes, bytes]] = {}
     place = 0

@@ -106,13 +106,8 @@ SETTING_ROW = 15.0  # pixels of a setting within a dataset's row
 def draw_settings(data: FigureData, references: pd.DataFrame | None = None) -> Figure:
     """Draw, for each dataset and setting, the mean over models, and the models as points.
 
-    Parameters
-    ----------
-    data
-        What is drawn.
-    references
-        Lines to draw across a dataset's row, such as the previous state of the art: columns
-        dataset, accuracy (a proportion), label; those of other datasets are left out.
+    `references` are lines across a dataset's row, such as the previous state of the art: columns
+    dataset, accuracy (a proportion), label; those of other datasets are left out.
     """
     cells = data.cells
     settings = in_order(cells["setting"])

@@ -73,27 +73,13 @@ CONFIG: dict[str, Any] = {
 
 
 class Style(NamedTuple):
-    """How a family, a dataset or a setting is drawn.
+    """How a family, a dataset or a setting is drawn."""
 
-    Attributes
-    ----------
-    label
-        Its text in the legend.
-    colour
-        A CSS variable of `PRINT_COLOURS`, as ``var(--blue)``.
-    shape
-        A symbol of Vega, or its path in a box from -1 to 1.
-    path
-        The same symbol as an SVG path in a box of 16 x 16.
-    dashes
-        Lengths of dashes and gaps of its line in pixels; empty for a solid line.
-    """
-
-    label: str
-    colour: str
-    shape: str
-    path: str
-    dashes: tuple[float, ...] = ()
+    label: str  # in the legend
+    colour: str  # a CSS variable of `PRINT_COLOURS`, as ``var(--blue)``
+    shape: str  # a symbol of Vega, or its path in a box from -1 to 1
+    path: str  # the same symbol as an SVG path in a box of 16 x 16
+    dashes: tuple[float, ...] = ()  # and gaps of its line in pixels; empty for a solid line
 
 
 # Eight pairs of a colour and a shape; the last stands for all that have none of their own.

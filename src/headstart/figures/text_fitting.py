@@ -62,21 +62,10 @@ def elided(name: str, most: int = 26) -> str:
 
 
 def wrapped(text: str, width: float, most: int, measure: Callable[[str], float]) -> str:
-    """Break `text` into lines no wider than `width`, `most` lines; the rest is elided.
+    """Break `text` into `most` lines no wider than `width` by `measure`; the rest is elided.
 
-    Lines end at spaces and, within words, after an underscore, a slash or a hyphen; a piece that
-    is too wide for a line is broken anywhere.
-
-    Parameters
-    ----------
-    text
-        What to set.
-    width
-        Room of a line, of four letters at the least.
-    most
-        Lines.
-    measure
-        Gives the width of a line.
+    Lines end at spaces and, within words, after an underscore, a slash or a hyphen; a piece that is
+    too wide for a line, which has room for four letters, is broken anywhere.
 
     Examples
     --------

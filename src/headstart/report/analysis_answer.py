@@ -78,34 +78,16 @@ FIRST: dict[Case, Sequence[str]] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a table of results says first.
+    """What a table of results says first."""
 
-    Attributes
-    ----------
-    case
-        Which question is answered.
-    title
-        The source and the question.
-    headline
-        The answer in one sentence.
-    supporting
-        What else the tables show, the most important first.
-    """
-
-    case: Case
-    title: str
-    headline: str
-    supporting: list[str]
+    case: Case  # which question is answered
+    title: str  # the source and the question
+    headline: str  # the answer in one sentence
+    supporting: list[str]  # what else the tables show, the most important first
 
 
 def answer_of(analysis: Analysis) -> Answer:
-    """Return the answer to the question that these results were measured for.
-
-    Parameters
-    ----------
-    analysis
-        The tidy tables of an analysis.
-    """
+    """Return the answer to the question that these results were measured for."""
     case = case_of(analysis)
     nothing = "no results", ["There are no results in this table."]
     question, lines = CASES[case](analysis) if case in CASES else nothing

@@ -44,15 +44,7 @@ class MistakePicture:
 
 
 def cell_html(details: ResultDetails, pictures: Sequence[MistakePicture]) -> str:
-    """Return the page of a result as HTML.
-
-    Parameters
-    ----------
-    details
-        What its stored predictions say.
-    pictures
-        Its most confident mistakes.
-    """
+    """Return the page of a result as HTML, with its most confident mistakes."""
     result = details.result
     several = details.confusion is None
     tables = [class_table(details)]

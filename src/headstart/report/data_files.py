@@ -56,20 +56,12 @@ class JsonTables(TextReporter):
 def csv_table(analysis: "Analysis") -> Any:
     """Return every accuracy and every mean in one long table.
 
-    Parameters
-    ----------
-    analysis
-        The tidy tables of an analysis.
-
-    Returns
-    -------
-    DataFrame
-        ``setting``, ``model``, ``row`` (``cell``, or for means over datasets, which have no
-        ``dataset``, ``mean`` of the log odds and ``mean_accuracy``), ``dataset``, ``value``,
-        ``unit`` (``proportion``, for a mean ``log odds``), ``low`` and ``high`` of its 95 %
-        interval, ``n_seeds`` of a cell and their standard deviation in log odds, ``best`` of its
-        dataset and setting, ``not_different`` significantly from that best (None where untested),
-        and its ``difference`` from the best with the interval, in the unit of the row.
+    Its columns are ``setting``, ``model``, ``row`` (``cell``, or for means over datasets, which
+    have no ``dataset``, ``mean`` of the log odds and ``mean_accuracy``), ``dataset``, ``value``,
+    ``unit`` (``proportion``, for a mean ``log odds``), ``low`` and ``high`` of its 95 % interval,
+    ``n_seeds`` of a cell and their standard deviation in log odds, ``best`` of its dataset and
+    setting, ``not_different`` significantly from that best (None where untested), and its
+    ``difference`` from the best with the interval, in the unit of the row.
     """
     cells = analysis.cells.rename(columns={"accuracy": "value"}).assign(row="cell")
     means = analysis.model_means.rename(columns={"mean": "value"}).assign(row="mean")
@@ -121,19 +113,9 @@ def write_folder(
 ) -> tuple[str, ...]:
     """Write every table that has rows as CSV, and every figure as PNG, SVG and PDF.
 
-    Parameters
-    ----------
-    analysis
-        What to write.
-    folder
-        It is made where it is missing; figures go to its folder ``figures``.
-    references
-        Lines of the figure ``settings``, as `headstart.analysis.read_references` returns them.
-
-    Returns
-    -------
-    tuple of str
-        Names of the figures.
+    The folder is made where it is missing; figures, whose names are returned, go to its folder
+    ``figures``. `references` are lines of the figure ``settings``, as
+    `headstart.analysis.read_references` returns them.
     """
     # Figures need Altair, which the other formats do without.
     from headstart.analysis import match_names

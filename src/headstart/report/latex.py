@@ -85,18 +85,10 @@ class LatexTables(TextReporter):
 def latex_tables(analysis: Analysis, digits: int = 1, *, intervals: bool = False) -> str:
     """Return the accuracies, one table per setting, correlations and comparisons as LaTeX.
 
-    The tables need the package ``booktabs``; names with letters beyond those of pdflatex's fonts
-    also need xelatex or lualatex, which a comment at the top then says. A table that is wider than
-    a line is folded: its columns go on in a second panel below.
-
-    Parameters
-    ----------
-    analysis
-        The tidy tables of an analysis.
-    digits
-        Decimals of a percentage.
-    intervals
-        Whether an accuracy has its 95 % interval below it.
+    `digits` are the decimals of a percentage; with `intervals` an accuracy has its 95 % interval
+    below it. The tables need the package ``booktabs``; names with letters beyond those of
+    pdflatex's fonts also need xelatex or lualatex, which a comment at the top then says. A table
+    that is wider than a line is folded: its columns go on in a second panel below.
     """
     names = names_of(analysis)
     tables = [

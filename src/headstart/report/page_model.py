@@ -56,28 +56,14 @@ def names_of(subject: "Analysis") -> Names:
 
 @dataclass(frozen=True)
 class PageCell:
-    """One cell.
-
-    Attributes
-    ----------
-    text
-        The text.
-    value
-        The sort key, where it differs from the text.
-    marker
-        ``"best"``, ``"same"`` (not significantly different from it), ``"own"`` (a model among
-        published ones) or empty.
-    note
-        A second, smaller line: an interval.
-    keys
-        HTML attributes for the filter of the page: ``{"data-d": 3}``.
-    """
+    """One cell."""
 
     text: str
-    value: float | None = None
+    value: float | None = None  # the sort key, where it differs from the text
+    # "best", "same" (not significantly different from it), "own" (a model among published ones).
     marker: str = ""
-    note: str = ""
-    keys: dict[str, Any] = field(default_factory=dict)
+    note: str = ""  # a second, smaller line: an interval
+    keys: dict[str, Any] = field(default_factory=dict)  # attributes for the filter: {"data-d": 3}
 
 
 Record = Mapping[str, Any]
@@ -92,54 +78,29 @@ BREAKS = re.compile(r"(?<!\de-)(?<=[-_/\s])(?=\S)")
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table, in every output.
+    """A column of a table, in every output."""
 
-    Attributes
-    ----------
-    label
-        The heading.
-    of
-        Where its values stand in a row: a column of the tidy table, two of them (the ends of an
-        interval), or a function of the row, which may return a whole `PageCell`.
-    format
-        Makes text of a value that is known, or of either end of an interval.
-    unit
-        Of the values, behind the heading.
-    note
-        What the values are, where the heading does not say it; below the table.
-    aside
-        A function of the row: a second, smaller line of the cell, as its interval.
-    at
-        In a pivoted table, the entry of the row that the values are of (`pivoted`).
-    marked
-        Whether cells are marked as the best, or as not significantly different from it.
-    detail
-        0 in every output; the higher, the earlier a narrow terminal leaves it out; `NEVER` on a
-        terminal.
-    numeric, keys, code
-        Numbers go to the right; filter attributes; names that are code.
-    prefix, suffix
-        What all texts begin and end with, which the page does not repeat.
-    second
-        The heading of what is `aside`, which on the page then stands beside the texts.
-    room
-        Width of the longest text that is `aside`, in digits, which `filled` finds.
-    """
-
-    label: str
+    label: str  # the heading
+    # Where its values stand in a row: a column of the tidy table, two of them (the ends of an
+    # interval), or a function of the row, which may return a whole `PageCell`.
     of: str | tuple[str, str] | Callable[[Record], Any] = ""
+    # Makes text of a value that is known, or of either end of an interval.
     format: Callable[[Any], str] = str
-    unit: str = ""
-    numeric: bool = True
-    keys: dict[str, Any] = field(default_factory=dict)
+    unit: str = ""  # behind the heading
+    numeric: bool = True  # set to the right
+    keys: dict[str, Any] = field(default_factory=dict)  # filter attributes
     code: bool = False
-    note: str = ""
-    aside: Callable[[Record], str] | None = None
-    at: str | None = None
-    marked: bool = False
+    note: str = ""  # below the table: what the values are, where the heading does not say it
+    aside: Callable[[Record], str] | None = None  # a second, smaller line of the cell
+    at: str | None = None  # in a pivoted table, the entry of the row that the values are of
+    marked: bool = False  # as the best, or as not significantly different from it
+    # 0 in every output; the higher, the earlier a narrow terminal leaves it out; `NEVER` on any.
     detail: int = 0
+    # What all texts begin and end with, which the page does not repeat.
     prefix: str = ""
     suffix: str = ""
+    # The heading of what is `aside`, which on the page then stands beside the texts, and the width
+    # of its longest text in digits, which `filled` finds.
     second: str = ""
     room: float = 0
 
@@ -205,31 +166,15 @@ class Row:
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table with its caption.
+    """A table with its caption; as many cells in a row as there are columns."""
 
-    Attributes
-    ----------
-    key
-        The anchor.
-    caption
-        The caption.
-    columns, rows
-        As many cells in a row as there are columns.
-    keys
-        Filter attributes of the whole table.
-    note
-        How to read it.
-    marker_legend
-        What bold and underlined mean; empty where nothing is marked.
-    """
-
-    key: str
+    key: str  # the anchor
     caption: str
     columns: list[Column]
     rows: list[Row]
-    keys: dict[str, Any] = field(default_factory=dict)
-    note: str = ""
-    marker_legend: str = ""
+    keys: dict[str, Any] = field(default_factory=dict)  # filter attributes of the whole table
+    note: str = ""  # how to read it
+    marker_legend: str = ""  # what bold and underlined mean; empty where nothing is marked
 
     @property
     def intervals(self) -> bool:
@@ -252,19 +197,9 @@ def filled(
 ) -> PageTable:
     """Return a table with the text of its rows, without columns of which nothing is known.
 
-    Parameters
-    ----------
-    key, caption, note, marker_legend, keys
-        As `PageTable` has them; notes of columns follow the note.
-    columns
-        Its specification.
-    rows
-        Rows of a tidy table (`records`) or of a pivoted one (`pivoted`). Filter attributes are
-        of the names in ``setting``, ``dataset``, ``model`` and ``other``.
-    names
-        Of the page, if it has a filter.
-    other
-        Of what kind the names in ``other`` are.
+    Notes of columns follow the note. `rows` are those of a tidy table (`records`) or of a pivoted
+    one (`pivoted`). Where the page has a filter, they get attributes of the `names` in
+    ``setting``, ``dataset``, ``model`` and ``other``, the last of the kind `other`.
     """
     kinds = {"setting": "setting", "dataset": "dataset", "model": "model"}
     kinds["versus" if other == "setting" else "other"] = "other"
@@ -386,10 +321,7 @@ def cell_test(cells: Any) -> str:
 def marker_legend(cells: Any, means: Any) -> str:
     """Return what bold and underlined mean in a table, by which tests; no more than was tested.
 
-    Parameters
-    ----------
-    cells, means
-        The rows of single datasets and of means that the table shows; either may be empty.
+    `cells` and `means` are the rows of single datasets and of means that the table shows, if any.
     """
     (on_cells, cells_left), (on_means, means_left) = tested(cells), tested(means)
     tests = [*filter(None, [cell_test(cells)]), *([MEANS_TEST] if on_means else [])]

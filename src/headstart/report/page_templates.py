@@ -50,24 +50,11 @@ def render_page(
     names: Names = NO_NAMES,
     **content: Any,
 ) -> str:
-    """Render one self-contained page.
+    """Render one self-contained page of a template that extends ``base.html``.
 
-    Parameters
-    ----------
-    template
-        A template that extends ``base.html``.
-    title
-        The page's heading.
-    payload
-        What the page's script reads, as JSON, beside charts and tables.
-    figures
-        All figures of the page, whose charts its script draws.
-    tables
-        All tables of the page, which its script sorts, searches and pages.
-    names
-        What the page's filter knows.
-    content
-        What the template shows; `description` is the page's meta description.
+    `payload` is what the page's script reads, as JSON, beside the charts of all `figures` and the
+    `tables`, which it draws, sorts, searches and pages; `names` is what the page's filter knows.
+    `content` is what the template shows, `description` the meta description among it.
     """
     templates = environment()
     charts = {f"{one.key}-{i}": spec for one in figures for i, spec in enumerate(one.specs())}
@@ -103,12 +90,9 @@ def write_html(html: str, out: Path) -> Path:
 def table_data(table: PageTable) -> dict[str, Any]:
     """Return a table for the page's script: what each column and each row is.
 
-    Returns
-    -------
-    dict
-        ``columns``, each with its label, its texts, and where there are any: sort keys, marks (a
-        digit per row: 1 best, 2 not different from it, 3 an own model), second lines; ``keys``, the
-        filter attributes of the rows, by name; ``keys`` of the columns, too.
+    ``columns`` have a label, texts, and where there are any: sort keys, marks (a digit per row: 1
+    best, 2 not different from it, 3 an own model), second lines, filter attributes; ``keys`` are
+    the filter attributes of the rows, by name.
     """
     columns = []
     for i, column in enumerate(table.columns):

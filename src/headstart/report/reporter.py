@@ -34,14 +34,9 @@ class Reporter(Protocol):
     def suffixes(self) -> Sequence[str]: ...
 
     def write(self, analysis: "Analysis", target: Path) -> None:
-        """Write an analysis to a file, whole or not at all (`headstart.files.replaced`).
+        """Write an analysis to a file in a folder that is there, whole or not at all.
 
-        Parameters
-        ----------
-        analysis
-            Its tables (`Analysis.tables`) hold all numbers; a reporter computes none.
-        target
-            The file, in a folder that is there.
+        Its tables (`Analysis.tables`) hold all numbers; a reporter computes none.
         """
         ...
 

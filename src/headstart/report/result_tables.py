@@ -384,14 +384,9 @@ def correction_sentence(subject: Analysis) -> str:
 
 
 def pairs_table(subject: Analysis, names: Names) -> tuple[PageTable, int]:
-    """Return pairs of models, those with the best model first.
+    """Return pairs of models, those with the best model first, and how many were left out.
 
-    Returns
-    -------
-    table
-        At most MOST_PAIRS rows; ``data-best`` is 1 in rows with the best model.
-    left_out
-        Number of rows of the analysis beyond these.
+    The table has at most MOST_PAIRS rows; ``data-best`` is 1 in rows with the best model.
     """
     best = best_models(subject)
     rows = records(subject.pairwise, names)
