@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import kendalltau, pearsonr, t, weightedtau
 
 import headstart as hs
-from headstart.report import write_page
+from headstart.report import write_report
 from refusals import refused
 
 DATASETS = ("d0", "d1", "d2", "d3")
@@ -131,7 +131,7 @@ def test_a_column_that_is_not_there_is_refused():
 
 def test_page_has_the_table(tmp_path):
     analysis = hs.analyze(results(), predictors=["good"], resamples=100)
-    text = write_page(analysis, tmp_path / "r.html").read_text()
+    text = write_report(analysis, tmp_path / "r.html").read_text()
     assert "Predictors of transfer, judged" in text
     assert "mean standing on other datasets (baseline)" in text
 

@@ -111,9 +111,9 @@ def test_figures_and_page_take_any_predictor(tmp_path):
         assert analysis.figure(name).panels
     analysis.figure("correlation").savefig(tmp_path / "correlation.svg")
     assert "Weights (M) (log scale)" in (tmp_path / "correlation.svg").read_text()
-    from headstart.report import write_page
+    from headstart.report import write_report
 
-    text = write_page(analysis, tmp_path / "r.html").read_text()
+    text = write_report(analysis, tmp_path / "r.html").read_text()
     assert "log10 of Weights (M)" in text
     assert "pstream" not in text.split("</title>")[0]
 

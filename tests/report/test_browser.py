@@ -17,7 +17,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from headstart.report import write_page
+from headstart.report import page_html, write_report
+from headstart.report.page_templates import write_html
 from report.browser import complaints, contrast, count, emulate, luminance, visit
 from report.results import SETTINGS, made, with_studies, with_trials
 
@@ -30,7 +31,7 @@ def report(tmp_path_factory) -> Path:
     subject = with_studies(made(N_MODELS, N_DATASETS, settings=SETTINGS))
     # As if models had been told apart: ranks without a test have no figure.
     subject.ranks["low"] = subject.ranks["rank"]
-    return write_page(subject, tmp_path_factory.mktemp("page") / "report.html")
+    return write_report(subject, tmp_path_factory.mktemp("page") / "report.html")
 
 
 def points(browser: webdriver.Chrome, chart: str) -> int:
@@ -220,7 +221,7 @@ def unfold(browser: webdriver.Chrome, key: str) -> None:
 def many(tmp_path_factory) -> Path:
     models = tuple(f"timm/vit_{i:03d}.in1k" for i in range(130))
     subject = made(datasets=("x", "y", "z", "w", "v"), models=models, settings=SETTINGS[:2])
-    return write_page(subject, tmp_path_factory.mktemp("page") / "report.html")
+    return write_report(subject, tmp_path_factory.mktemp("page") / "report.html")
 
 
 def test_the_leaderboard_has_pages_a_search_and_short_names(browser, many):
@@ -315,7 +316,7 @@ def test_axe_finds_nothing_to_complain_of(browser, tmp_path, request, page, sche
         place = request.getfixturevalue("report")
     else:
         subject = with_trials(made(3, 1, settings=SETTINGS[:1]))
-        place = write_page(subject, tmp_path / "report.html")
+        place = write_report(subject, tmp_path / "report.html")
     visit(browser, place, scheme=scheme)
     browser.execute_script("document.querySelectorAll('details').forEach((d) => d.open = true)")
     assert complaints(browser) == []
@@ -323,7 +324,7 @@ def test_axe_finds_nothing_to_complain_of(browser, tmp_path, request, page, sche
 
 def test_a_warning_leads_to_its_trials_and_its_lines(browser, tmp_path):
     subject = with_trials(made(3, 2, settings=SETTINGS[:1]))
-    visit(browser, write_page(subject, tmp_path / "report.html"))
+    visit(browser, write_report(subject, tmp_path / "report.html"))
     assert not browser.find_element("id", "trials").is_displayed()
     browser.find_element("link text", "Show trials").click()
     assert browser.find_element("id", "trials").is_displayed()
@@ -334,7 +335,7 @@ def test_a_warning_leads_to_its_trials_and_its_lines(browser, tmp_path):
 
 def test_pairs_begin_with_the_best_and_can_be_searched(browser, tmp_path):
     subject = made(N_MODELS, 8, settings=SETTINGS[:1])
-    visit(browser, write_page(subject, tmp_path / "report.html"))
+    visit(browser, write_report(subject, tmp_path / "report.html"))
     pairs = subject.pairwise
     unfold(browser, "pairs")
     shown = count(browser, "#pairs tbody tr")
@@ -405,7 +406,7 @@ def first_page(browser: webdriver.Chrome, folder: Path) -> str:
 def test_a_long_name_leaves_room_for_numbers(browser, tmp_path):
     models = tuple(f"{'a_name_without_an_end_' * 6}{i}" for i in range(3))
     subject = made(models=models, datasets=("x" * 80, "set 1"), settings=("linear",))
-    visit(browser, write_page(subject, tmp_path / "report.html"))
+    visit(browser, write_report(subject, tmp_path / "report.html"))
     script = "return document.querySelector(arguments[0]).getBoundingClientRect().width"
     assert browser.execute_script(script, "#leaderboard-0 tbody th") < 320
     assert browser.execute_script(script, "#leaderboard-0 table") < 720
@@ -450,7 +451,7 @@ def saved(browser: webdriver.Chrome, button: str) -> str:
 def test_hostile_names_run_nothing(browser, tmp_path):
     subject = made(models=HOSTILE, datasets=HOSTILE, settings=("<b>x</b>", "linear"))
     browser.get_log("browser")
-    visit(browser, write_page(subject, tmp_path / "report.html", title=HOSTILE[0]))
+    visit(browser, write_html(page_html(subject, HOSTILE[0]), tmp_path / "report.html"))
     assert browser.execute_script("return window.ran") is None
     assert browser.get_log("browser") == []
     assert browser.find_element("tag name", "h1").text == HOSTILE[0]

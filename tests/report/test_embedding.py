@@ -11,7 +11,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import WebDriverWait
 
 from headstart.datasets.thumbnails import thumbnail
-from headstart.report.embedding_page import write_embedding
+from headstart.report.embedding_page import embedding_html
+from headstart.report.page_templates import write_html
 from report.browser import complaints, count, emulate, visit
 
 NETWORKS, CLASSES, N = ("net a", "net b"), ("cat", "dog", "eel"), 12
@@ -54,7 +55,7 @@ def made(networks=NETWORKS, classes=CLASSES):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     out = tmp_path_factory.mktemp("page") / "embedding.html"
-    return write_embedding(made(), out, "How networks see pets", "12 test images.")
+    return write_html(embedding_html(made(), "How networks see pets", "12 test images."), out)
 
 
 def points_of(page):
@@ -94,7 +95,7 @@ def test_numbers_are_written_once_and_unknown_ones_too(page):
 
 
 def test_one_network_is_like_no_other(tmp_path):
-    page = write_embedding(made(networks=("net",)), tmp_path / "e.html", "t", "s")
+    page = write_html(embedding_html(made(networks=("net",)), "t", "s"), tmp_path / "e.html")
     assert "Similarity of representations" not in page.read_text(encoding="utf-8")
 
 
@@ -163,7 +164,7 @@ def test_charts_are_square_and_no_width_scrolls_sideways(browser, page, width):
 
 def test_hostile_names_run_nothing(browser, tmp_path):
     tables = made(networks=HOSTILE, classes=HOSTILE)
-    page = write_embedding(tables, tmp_path / "e.html", HOSTILE[0], HOSTILE[1])
+    page = write_html(embedding_html(tables, HOSTILE[0], HOSTILE[1]), tmp_path / "e.html")
     browser.get_log("browser")
     visit(browser, page)
     point_at(browser, "network-0", 1)

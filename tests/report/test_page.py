@@ -9,9 +9,9 @@ import pytest
 import headstart as hs
 from headstart.analysis.analysis import TABLES
 from headstart.figures.style import PRINT_COLOURS, marker_styles
-from headstart.report import page_html, write_page
+from headstart.report import page_html, write_report
 from headstart.report.page_model import names_of
-from headstart.report.page_templates import bundle, sha256_text
+from headstart.report.page_templates import bundle, sha256_text, write_html
 from headstart.report.report_page import all_figures
 from headstart.report.result_tables import MOST_PAIRS, accuracy_table, mixed_table
 from headstart.spec.formatting import SmallPicture
@@ -28,7 +28,7 @@ def payload_of(html: str) -> dict:
 
 
 def test_a_page_is_one_file_that_names_no_address(tmp_path):
-    out = write_page(made(), tmp_path / "report.html", title="A title")
+    out = write_html(page_html(made(), "A title"), tmp_path / "report.html")
     html = out.read_text()
     assert list(tmp_path.iterdir()) == [out]
     assert out.stat().st_size < 5e6
@@ -46,7 +46,7 @@ def test_the_same_results_give_the_same_page():
 
 def test_a_folder_that_is_not_there_is_an_error_in_words(tmp_path):
     with refused("storage.unusable"):
-        write_page(made(), tmp_path / "nowhere" / "report.html")
+        write_report(made(), tmp_path / "nowhere" / "report.html")
 
 
 def test_marks_of_direction_do_not_turn_the_text_around_a_name():

@@ -13,13 +13,13 @@ from headstart.ranking.answer import (
     NotTried,
     RankAnswer,
 )
+from headstart.report.page_templates import write_html
 from headstart.report.rank_page import (
     front_figure,
     front_rows,
     not_tried_table,
     rank_html,
     rank_table,
-    write_rank_page,
 )
 from headstart.spec.formatting import UNKNOWN, SmallPicture
 from ranking.answers import ranked_model as model
@@ -90,7 +90,7 @@ def test_a_model_on_fewer_images_is_hollow_and_says_so():
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_in_a_browser(browser, tmp_path, scheme):
-    visit(browser, write_rank_page(made_answer(), tmp_path / "rank.html"), scheme=scheme)
+    visit(browser, write_html(rank_html(made_answer()), tmp_path / "rank.html"), scheme=scheme)
     assert browser.get_log("browser") == []
     assert count(browser, "#figure-front-0 svg") == 1
     assert count(browser, "#ranking tbody tr") == 3
@@ -105,5 +105,5 @@ def test_in_a_browser(browser, tmp_path, scheme):
 
 @pytest.mark.parametrize("width", [400, 1280])
 def test_the_page_is_no_wider_than_the_screen(browser, tmp_path, width):
-    visit(browser, write_rank_page(made_answer(), tmp_path / "rank.html"), width)
+    visit(browser, write_html(rank_html(made_answer()), tmp_path / "rank.html"), width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width

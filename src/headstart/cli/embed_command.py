@@ -144,7 +144,8 @@ def write_files(found: "Embedding", folder: Path) -> Path:
     from headstart.figures import draw, save
     from headstart.files import replaced
     from headstart.report.data_files import to_csv
-    from headstart.report.embedding_page import write_embedding
+    from headstart.report.embedding_page import embedding_html
+    from headstart.report.page_templates import write_html
 
     tables = found.tables()
     save(draw("embedding", tables, source=found.source), folder / "embedding")
@@ -153,7 +154,8 @@ def write_files(found: "Embedding", folder: Path) -> Path:
         with replaced(folder / f"{name}.csv") as temporary:
             temporary.write_text(to_csv(table), encoding="utf-8", newline="")
     title = f"How networks see {found.dataset}"
-    return write_embedding(found.tables(), folder / "embedding.html", title, found.source)
+    html = embedding_html(found.tables(), title, found.source)
+    return write_html(html, folder / "embedding.html")
 
 
 def _record(found: "Embedding") -> dict[str, Any]:

@@ -203,9 +203,10 @@ def rank(
 
 def _write_page(answer: "RankAnswer", page: Path | None) -> None:
     if page is not None:
-        from headstart.report.rank_page import write_rank_page
+        from headstart.report.page_templates import write_html
+        from headstart.report.rank_page import rank_html
 
-        write_rank_page(answer, page)
+        write_html(rank_html(answer), page)
 
 
 def _print_data(answer: "RankAnswer", *, csv: bool) -> None:

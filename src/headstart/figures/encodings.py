@@ -280,14 +280,17 @@ def tooltips(**columns: str) -> list[Any]:
     ]
 
 
-def named(data: FigureData, table: str, *columns: str) -> Any:
+def named(data: FigureData, table: str, *columns: str, **where: str) -> Any:
     """Start a chart of a named table, without the rows that the reader of a page hides.
 
-    `columns` are those of ``setting``, ``dataset`` and ``model`` that the table has.
+    `columns` are those of ``setting``, ``dataset`` and ``model`` that the table has; `where` has
+    the values of columns that its rows have.
     """
     chart = alt.Chart(alt.NamedData(name=table))
     for column in columns if data.interactive else ():
         chart = chart.transform_filter(visible(column))
+    for column, value in where.items():
+        chart = chart.transform_filter(equal(column, value))
     return chart
 
 

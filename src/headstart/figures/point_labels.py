@@ -50,10 +50,10 @@ def place(
     """Place a label near each anchor; return its box (4,), or None where no place is free.
 
     No two overlap. All lengths are in pixels: `anchors` (n, 2) are the points to label, `sizes`
-    (n, 2) widths and heights of labels, which may not leave the box `area` (4,). `radius` is that of
-    the mark around each anchor. Labels may cover neither other marks nor `obstacles`, boxes (m, 4),
-    and had better not cover `lines`, boxes (k, 4) of thin things; if `strict` a label is left out
-    rather than set on one or far off.
+    (n, 2) widths and heights of labels, which may not leave the box `area` (4,). `radius` is that
+    of the mark around each anchor. Labels may cover neither other marks nor `obstacles`, boxes
+    (m, 4), and had better not cover `lines`, boxes (k, 4) of thin things; if `strict` a label is
+    left out rather than set on one or far off.
     """
     if not len(anchors):
         return []

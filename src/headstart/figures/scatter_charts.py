@@ -240,9 +240,7 @@ def band(data: FigureData, setting: str, group: str) -> list[Any]:
     if not ((bands["setting"] == setting) & (bands["group"] == group)).any():
         return []
     own = (
-        enc.named(data, "bands")
-        .transform_filter(equal("setting", setting))
-        .transform_filter(equal("group", group))
+        enc.named(data, "bands", setting=setting, group=group)
         .transform_filter(WHOLE if group == "all" else "length(hidden_models) == 0")
         .mark_area(
             color="var(--band)", opacity=1, tooltip=None, aria=False, clip=not data.interactive
@@ -325,8 +323,7 @@ def dataset_chart(data: FigureData, dataset: str, several: bool, place: PlotArea
     if data.interactive and 1 < own["setting"].nunique() <= MOST_SETTINGS:
         axis.values, axis.tickCount = enc.shown_ticks(own, drawn, place.height), enc.MOST_TICKS
     y = alt.Y("log_odds:Q", scale=enc.scale(data, ends), axis=axis)
-    points = enc.named(data, "cells", "setting", "model")
-    points = points.transform_filter(equal("dataset", dataset))
+    points = enc.named(data, "cells", "setting", "model", dataset=dataset)
     points = points.transform_filter("isValid(datum.x)")
     style = "setting_" if several else ""
     seeds = {"seeds": "seeds"} if (data.cells["n_seeds"] > 1).any() else {}

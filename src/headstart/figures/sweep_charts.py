@@ -112,15 +112,11 @@ def ablation_chart(
         labelExpr=f"split({{{broken}}}[datum.label], '\\n')",
     )  # fmt: skip
     y = alt.Y("configuration:N", sort=list(order), axis=names)
-    colour = from_row(alt.Color, "model_colour")
-    dash = dashed("model", marker_styles(table["model"].astype(str)))
+    styles = marker_styles(table["model"].astype(str))
     bars = enc.error_bars(points, ("low", "high"), "model_", y=y, width=1.4, opacity=0.6)
-    lines = points.mark_line(strokeWidth=1.6, tooltip=None, aria=False)
-    return alt.layer(
-        *[bars] * (name == "mean"),
-        lines.encode(x, y, colour, dash, detail=["model:N"], order=alt.Order("position:Q")),
-        enc.symbols(points, x, y, "model_", hover=hover, size=55),
-    )
+    by_position = {"detail": ["model:N"], "order": alt.Order("position:Q")}
+    curves = lines(points, x, y, "model", styles, hover=hover, **by_position)
+    return alt.layer(*[bars] * (name == "mean"), *curves)
 
 
 def wrapped_label(name: str) -> str:
@@ -136,23 +132,28 @@ def bars_caption(table: pd.DataFrame, what: str, column: str = "se") -> str:
     return f"error bars show {what}{'' if known.all() else ', where known'}."
 
 
-def dashed(column: str, styles: Mapping[str, Style]) -> Any:
-    """Return the encoding of lines' dashes by the styles of a column's names."""
-    dashes = [list(style.dashes) or [1, 0] for style in styles.values()]
-    by_name = alt.Scale(domain=list(styles), range=dashes)
-    return alt.StrokeDash(f"{column}:N", legend=None, scale=by_name)
-
-
-def lines(data: FigureData, points: Any, x: Any, y: Any, hover: Mapping[str, str]) -> list[Any]:
-    """Draw one line per setting and model, with error bars where they are known."""
-    colour = from_row(alt.Color, "setting_colour")
-    dash = dashed("setting", data.setting_styles)
+def lines(
+    points: Any, x: Any, y: Any, style: str, styles: Mapping[str, Style], *,
+    hover: Mapping[str, str], **more: Any,
+) -> list[Any]:  # fmt: skip
+    """Draw lines and symbols in the `styles` of a column, their dashes by its names."""
+    dashes = [list(one.dashes) or [1, 0] for one in styles.values()]
+    dash = alt.StrokeDash(f"{style}:N", legend=None,
+                          scale=alt.Scale(domain=list(styles), range=dashes))  # fmt: skip
     curves = points.mark_line(strokeWidth=1.6, tooltip=None, aria=False)
     return [
-        enc.error_bars(points, ("low", "high"), "setting_", x=x, width=1.4, opacity=0.6),
-        curves.encode(x, y, colour, dash, detail=["setting:N", "model:N"]),
-        enc.symbols(points, x, y, "setting_", hover=hover, size=55),
+        curves.encode(x, y, from_row(alt.Color, f"{style}_colour"), dash, **more),
+        enc.symbols(points, x, y, f"{style}_", hover=hover, size=55),
     ]
+
+
+def lines_by_setting(
+    data: FigureData, points: Any, x: Any, y: Any, hover: Mapping[str, str]
+) -> list[Any]:
+    """Draw one line per setting and model, with error bars where they are known."""
+    bars = enc.error_bars(points, ("low", "high"), "setting_", x=x, width=1.4, opacity=0.6)
+    by = ["setting:N", "model:N"]
+    return [bars, *lines(points, x, y, "setting", data.setting_styles, hover=hover, detail=by)]
 
 
 def draw_convergence(data: FigureData) -> Figure:
@@ -216,13 +217,13 @@ def convergence_chart(data: FigureData, model: str, place: PlotArea) -> Any:
     y = alt.Y("mean:Q", title=MEAN if place.left else None, scale=enc.scale(data, ends))
     hover = {**ABOUT, "steps": "steps", "mean_text": "mean log odds", "interval": "95 % interval"}
     points, marks = (
-        enc.named(data, name, "setting", "model").transform_filter(equal("model", model))
+        enc.named(data, name, "setting", "model", model=model)
         for name in ("convergence", "reached")
     )
     dotted = marks.mark_rule(strokeWidth=1.2, strokeDash=[1, 3], tooltip=None, aria=False)
     return alt.layer(
         dotted.encode(x=x, color=from_row(alt.Color, "setting_colour")),
-        *lines(data, points, x, y, hover),
+        *lines_by_setting(data, points, x, y, hover),
     )
 
 
@@ -277,6 +278,5 @@ def size_chart(data: FigureData, dataset: str, place: PlotArea) -> Any:
     y = alt.Y("mean:Q", scale=enc.scale(data, ends), axis=axis)
     hover = {**ABOUT, "dataset": "dataset", "examples_per_class": "examples per class",
              "mean_text": "log odds", "interval": "one standard error"}  # fmt: skip
-    points = enc.named(data, "dataset_size", "setting", "model")
-    points = points.transform_filter(equal("dataset", dataset))
-    return alt.layer(*lines(data, points, x, y, hover))
+    points = enc.named(data, "dataset_size", "setting", "model", dataset=dataset)
+    return alt.layer(*lines_by_setting(data, points, x, y, hover))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from headstart.report.analysis_answer import Answer, answer_of
     from headstart.report.data_files import csv_table, csv_text, write_folder
     from headstart.report.latex import latex_tables
-    from headstart.report.report_page import page_html, write_page
+    from headstart.report.report_page import page_html
     from headstart.report.reporter import Reporter, find_reporter, write_report
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "latex_tables",
     "page_html",
     "write_folder",
-    "write_page",
     "write_report",
 ]
 
@@ -31,7 +30,7 @@ HOMES = {
     "analysis_answer": ("Answer", "answer_of"),
     "data_files": ("csv_table", "csv_text", "write_folder"),
     "latex": ("latex_tables",),
-    "report_page": ("page_html", "write_page"),
+    "report_page": ("page_html",),
     "reporter": ("Reporter", "find_reporter", "write_report"),
 }
 

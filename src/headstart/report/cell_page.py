@@ -19,7 +19,7 @@ from headstart.figures import encodings as enc
 from headstart.figures.figure import Figure, Panel
 from headstart.figures.figure_data import FigureData
 from headstart.metrics import CalibrationBin
-from headstart.report.page_model import Column, PageTable, filled
+from headstart.report.page_model import Column, PageTable, filled, named
 from headstart.report.page_templates import render_page
 from headstart.spec import Result, Value
 from headstart.spec.display_names import number_label
@@ -101,7 +101,7 @@ def class_table(details: ResultDetails) -> PageTable:
     """Return one row per class, the worst first."""
     several = details.confusion is None
     columns = [
-        Column("Class", "name", numeric=False),
+        named("Class", "name"),
         Column("Images", "n", lambda n: f"{n:,}"),
         Column("Average precision" if several else "Accuracy", "score", IN_PERCENT, "%"),
     ]
@@ -109,7 +109,7 @@ def class_table(details: ResultDetails) -> PageTable:
         columns += [
             Column("95 % interval", ("low", "high"), IN_PERCENT),
             Column("Precision", "precision", IN_PERCENT, "%"),
-            Column("Most often taken for", "taken_for", numeric=False),
+            named("Most often taken for", "taken_for"),
         ]
     rows = sorted(details.per_class, key=lambda row: (row.score is None, row.score or 0, row.name))
     caption = "Classes, the worst first"
@@ -119,8 +119,8 @@ def class_table(details: ResultDetails) -> PageTable:
 def confusion_table(details: ResultDetails) -> PageTable:
     """Return the pairs of classes that are confused, the most frequent first."""
     columns = [
-        Column("Class", "label", numeric=False),
-        Column("Taken for", "predicted", numeric=False),
+        named("Class", "label"),
+        named("Taken for", "predicted"),
         Column("Images", "n", lambda n: f"{n:,}"),
         Column("Of the class", lambda row: row["n"] / row["of"], IN_PERCENT, "%"),
     ]
@@ -131,9 +131,9 @@ def confusion_table(details: ResultDetails) -> PageTable:
 def mistake_table(details: ResultDetails, pictures: Sequence[MistakePicture]) -> PageTable:
     """Return the most confident mistakes as a table: where there is no page."""
     columns = [
-        Column("Image", "where", numeric=False),
-        Column("Class", "label", numeric=False),
-        Column("Taken for", "predicted", numeric=False),
+        named("Image", "where"),
+        named("Class", "label"),
+        named("Taken for", "predicted"),
         Column("Confidence", "confidence", IN_PERCENT, "%"),
         Column("Probability of the class", "probability", IN_PERCENT, "%"),
     ]

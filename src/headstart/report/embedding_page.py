@@ -1,7 +1,6 @@
 """The page of an embedding: one self-contained file, one point per image."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -13,37 +12,16 @@ from headstart.figures.figure_data import in_styles
 from headstart.figures.scatter_charts import embedded, numbers_label
 from headstart.figures.style import Style, class_styles
 from headstart.report.page_model import Column, PageTable, filled, named
-from headstart.report.page_templates import render_page, write_html
+from headstart.report.page_templates import render_page
 from headstart.spec.formatting import decimals, number
 
-__all__ = ["separation_table", "similarity_table", "write_embedding"]
+__all__ = ["embedding_html", "separation_table", "similarity_table"]
 
 Tables = Mapping[str, pd.DataFrame]
 
 
-def write_embedding(tables: Tables, out: Path, title: str, source: str) -> Path:
-    """Write the page of an embedding, whole or not at all.
-
-    Parameters
-    ----------
-    tables
-        ``images``, ``embedding``, ``separation`` and ``similarity``, as `headstart.embedding`
-        makes them.
-    out
-        The file to write; its folder has to be there.
-    title, source
-        The page's heading, and a sentence on its contents.
-
-    Raises
-    ------
-    StorageError
-        The file cannot be written.
-    """
-    return write_html(embedding_html(tables, title, source), out)
-
-
 def embedding_html(tables: Tables, title: str, source: str) -> str:
-    """Return the page as HTML, as `write_embedding` writes it."""
+    """Return the page of the tables that `headstart.embedding` makes as HTML."""
     points, images = tables["embedding"].dropna(subset=["x", "y"]), tables["images"]
     points = points.sort_values(["position", "image"], kind="stable")
     separation = tables["separation"].sort_values("position").to_dict("records")

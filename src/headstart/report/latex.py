@@ -21,36 +21,17 @@ from headstart.report.result_tables import accuracy_table, correction_sentence, 
 
 __all__ = ["LatexTables", "labels", "latex_tables"]
 
-# Characters that are special in LaTeX.
+# Characters that are special in LaTeX. After the end of a row, [ and * would be arguments of \\.
 SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\char34{}",
-    "`": r"\textasciigrave{}",
-    # After the end of a row these would be arguments of \\.
-    "[": "{[}",
-    "]": "{]}",
-    "*": "{*}",
-}
-# What the numbers of a table have beside digits, and what pdflatex sets in math mode.
-SPECIAL |= {
-    "\N{PLUS-MINUS SIGN}": r"$\pm$",
-    "\N{MINUS SIGN}": "$-$",
-    "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
-    "\N{GREEK SMALL LETTER RHO}": r"$\rho$",
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}",
+    "`": r"\textasciigrave{}", "[": "{[}", "]": "{]}", "*": "{*}",
+    # What pdflatex sets in math mode.
+    "\N{PLUS-MINUS SIGN}": r"$\pm$", "\N{MINUS SIGN}": "$-$",
+    "\N{RIGHTWARDS ARROW}": r"$\rightarrow$", "\N{GREEK SMALL LETTER RHO}": r"$\rho$",
     "\N{GREEK SMALL LETTER TAU}": r"$\tau$",
-}
+}  # fmt: skip
 # Of a page of 550 pt: lines of \footnotesize, how many of them a line of the caption takes and the
 # rules of a panel, letters in a line of the caption. Longer tables are split.
 PAGE_LINES, CAPTION_LINE, RULES, CAPTION_LETTERS = 56.0, 1.3, 1.5, 75.0

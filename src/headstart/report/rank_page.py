@@ -1,7 +1,6 @@
 """The page of `headstart rank`: the model to take first, then the table, the front, the test."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -13,7 +12,7 @@ from headstart.figures.text_fitting import elided
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
 from headstart.report.leaderboard import affix_note, affixes
 from headstart.report.page_model import NEVER, Column, PageTable, filled, named
-from headstart.report.page_templates import render_page, write_html
+from headstart.report.page_templates import render_page
 from headstart.spec.formatting import (
     capitalized,
     count,
@@ -24,7 +23,7 @@ from headstart.spec.formatting import (
     ranged,
 )
 
-__all__ = ["not_tried_table", "rank_html", "rank_table", "write_rank_page"]
+__all__ = ["not_tried_table", "rank_html", "rank_table"]
 
 POINTS = decimals(1, plus=True, scale=100)
 IN_PERCENT = decimals(1, scale=100)
@@ -37,31 +36,21 @@ HEIGHT = 340
 MOST_LABELS = 12
 
 
-def write_rank_page(answer: RankAnswer, out: Path) -> Path:
-    """Write the page, whole or not at all.
-
-    Raises
-    ------
-    StorageError
-        The file cannot be written.
-    """
-    return write_html(rank_html(answer), out)
-
-
 def rank_html(answer: RankAnswer) -> str:
-    """Return the page as HTML, as `write_rank_page` writes it."""
-    front = front_figure(answer)
-    held_out = answer.held_out
-    ranking = rank_table(answer)
-    finetuned = finetuned_table(answer) if answer.finetuned else None
-    classes = class_table(held_out) if held_out else None
-    not_tried = not_tried_table(answer) if answer.not_tried else None
+    """Return the page as HTML."""
+    held_out, front = answer.held_out, front_figure(answer)
+    tables: dict[str, Any] = {
+        "ranking": rank_table(answer),
+        "finetuned": finetuned_table(answer) if answer.finetuned else None,
+        "classes": class_table(held_out) if held_out else None,
+        "not_tried": not_tried_table(answer) if answer.not_tried else None,
+    }
     return render_page(
         "rank.html",
         f"Which backbone for {answer.dataset}?",
         {},
         figures=[front],
-        tables=[one for one in (ranking, finetuned, classes, not_tried) if one],
+        tables=[one for one in tables.values() if one],
         description=answer.sentence,
         answer=answer,
         supporting=supporting(answer),
@@ -70,10 +59,7 @@ def rank_html(answer: RankAnswer) -> str:
         held_out=held_out,
         tested=test_sentence(held_out) if held_out else "",
         facts=facts(answer),
-        ranking=ranking,
-        finetuned=finetuned,
-        classes=classes,
-        not_tried=not_tried,
+        **tables,
     )
 
 
@@ -149,7 +135,7 @@ def rank_table(answer: RankAnswer) -> PageTable:
         Column("Difference", of="difference", format=POINTS, unit="points"),
         Column("Simultaneous interval", of=("difference_low", "difference_high"), format=POINTS,
                detail=1),
-        Column("Verdict", numeric=False, of=verdict),
+        named("Verdict", verdict),
         Column("Latency", of="latency", format=MILLISECONDS, unit="ms"),
         Column("95th percentile", of="latency_95", format=MILLISECONDS, unit="ms", detail=1),
         Column("Throughput", of="throughput", format=decimals(0), unit="images/s", detail=1),
@@ -159,10 +145,9 @@ def rank_table(answer: RankAnswer) -> PageTable:
                detail=1),
         Column("Prior", of="prior", format=IN_PERCENT, unit="%", detail=1),
         Column("Time", of="seconds", format=decimals(0), unit="s", detail=1),
-        Column("Measured no further", numeric=False, of=lambda row: row["reason"] or None,
-               detail=NEVER),
-        Column("Licence", numeric=False, of="licence", detail=NEVER),
-        Column("Why a candidate", numeric=False, of="why", detail=NEVER),
+        named("Measured no further", lambda row: row["reason"] or None, detail=NEVER),
+        named("Licence", "licence", detail=NEVER),
+        named("Why a candidate", "why", detail=NEVER),
     ]  # fmt: skip
     rows = [
         {
@@ -201,7 +186,7 @@ def verdict(row: Mapping[str, Any]) -> str:
 def class_table(found: HeldOut) -> PageTable:
     """Return the accuracy of each class on the test images, the worst first."""
     columns = [
-        Column("Class", numeric=False, of="name"),
+        named("Class", "name"),
         Column("Accuracy", of="accuracy", format=IN_PERCENT, unit="%"),
         Column("95 % interval", of=("low", "high"), format=IN_PERCENT),
         Column("Test images", of="n", format=str),
@@ -213,12 +198,12 @@ def class_table(found: HeldOut) -> PageTable:
 def finetuned_table(answer: RankAnswer) -> PageTable:
     """Return the leaders that were fine-tuned."""
     columns = [
-        Column("Model", numeric=False, of="name"),
+        named("Model", "name"),
         Column("Linear", of="linear", format=IN_PERCENT, unit="%"),
         Column("Fine-tuned", of="accuracy", format=IN_PERCENT, unit="%"),
         Column("Difference", of="difference", format=POINTS, unit="points"),
         Column("Simultaneous interval", of=("low", "high"), format=POINTS),
-        Column("Verdict", numeric=False, of="verdict"),
+        named("Verdict", "verdict"),
         Column("Time", of="seconds", format=decimals(0), unit="s"),
     ]
     rows = [{**vars(one), "verdict": one.verdict} for one in answer.finetuned]
@@ -232,10 +217,10 @@ def finetuned_table(answer: RankAnswer) -> PageTable:
 def not_tried_table(answer: RankAnswer) -> PageTable:
     """Return the candidates that were not measured, by reason."""
     columns = [
-        Column("Why", numeric=False, of="reason"),
+        named("Why", "reason"),
         Column("Candidates", of="n", format=str),
-        Column("Names", numeric=False, of="names"),
-        Column("What to do", numeric=False, of="remedy"),
+        named("Names", "names"),
+        named("What to do", "remedy"),
     ]
     reasons: dict[str, list[NotTried]] = {}
     for one in answer.not_tried:

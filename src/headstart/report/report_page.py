@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from headstart.analysis import Analysis, seeds_said
@@ -26,7 +25,7 @@ from headstart.report.result_tables import (
 from headstart.spec.display_names import setting_label
 from headstart.spec.formatting import SmallPicture
 
-__all__ = ["HtmlPage", "page_html", "write_page"]
+__all__ = ["HtmlPage", "page_html"]
 
 Pictures = Mapping[str, Sequence[tuple[str, SmallPicture]]]
 NO_PICTURES: Pictures = {}
@@ -46,20 +45,6 @@ class HtmlPage(TextReporter):
         return page_html(analysis, self.title, self.pictures)
 
 
-def write_page(
-    analysis: Analysis, out: Path, title: str | None = None, pictures: Pictures = NO_PICTURES
-) -> Path:
-    """Write the page, as `page_html` returns it, to `out`, whole or not at all; return `out`.
-
-    Raises
-    ------
-    StorageError
-        The file cannot be written.
-    """
-    HtmlPage(title, pictures).write(analysis, out)
-    return out
-
-
 def page_html(
     analysis: Analysis, title: str | None = None, pictures: Pictures = NO_PICTURES
 ) -> str:
@@ -68,27 +53,29 @@ def page_html(
     Its heading is `title`, or else what `answer_of` says. `pictures` are test images of datasets by
     name, each with its class (`headstart.datasets.labelled.class_pictures`).
     """
-    answer = answer_of(analysis)
-    names = names_of(analysis)
+    answer, names = answer_of(analysis), names_of(analysis)
     figures = all_figures(analysis)
     figures.sort(key=lambda figure: not comes_first(figure.name, answer))
     pairs, pairs_left_out = pairs_table(analysis, names)
-    boards = leaderboard(analysis, names)
-    datasets = provenance.datasets_table(analysis, names)
-    tests = result_tables(analysis, names)
+    boards, studies = leaderboard(analysis, names), study_tables(analysis, names)
+    tests = {table.key: table for table in result_tables(analysis, names)}
     compared = answer.case == "compared"
-    comparison = [one for one in tests if compared and one.key in COMPARISON]
-    comparison.sort(key=lambda table: COMPARISON.index(table.key))
+    comparison = [tests.pop(key) for key in COMPARISON if compared and key in tests]
     missing = provenance.missing_tables(analysis, names)
-    effects, studies = effects_table(analysis, names), study_tables(analysis, names)
-    trials = provenance.trials_table(analysis, names)
+    single = {
+        "datasets": provenance.datasets_table(analysis, names),
+        "pairs": pairs,
+        "effects": effects_table(analysis, names),
+        "trials": provenance.trials_table(analysis, names),
+    }
+    many = [*boards, *comparison, *tests.values(), *missing, *studies.values()]
     return render_page(
         "page.html",
         title or answer.title,
         payload(names, figures),
         figures=figures,
         names=names,
-        tables=[*boards, datasets, *tests, *missing, pairs, effects, *studies.values(), trials],
+        tables=[*many, *single.values()],
         description=answer.headline,
         answer=answer,
         n_datasets=datasets_meant(names),
@@ -104,17 +91,14 @@ def page_html(
         n_measured=provenance.measured(analysis),
         seeds=seeds_said(analysis.cells),
         leaderboard=boards,
-        datasets=datasets,
         comparison=comparison,
         first=compared_names(analysis)[0] if compared else "",
-        tests=[one for one in tests if one not in comparison],
+        tests=tests.values(),
         missing=missing,
-        effects=effects,
         studies=studies,
         correction=correction_sentence(analysis) if has_intervals(analysis) else "",
-        pairs=pairs,
         pairs_left_out=pairs_left_out,
-        trials=trials,
+        **single,
     )
 
 
