@@ -53,8 +53,9 @@ def test_the_page_leads_with_the_answer_and_escapes_names():
     assert html.index("Take fast: it is.") < html.index('id="ranking"')
     assert "<i>photos</i>" not in html
     assert "<b>" not in html.replace("<b>Bold</b>", "").replace("<b>90.0</b>", "")
-    assert "<dt>accuracy by cross-validation on 400 images</dt>" in html
+    assert "<dt>by cross-validation on 400 images</dt>" in html
     assert "<dt>on 40 test images, fitted to 400</dt>" in html
+    assert "<li>far is not significantly different from the best." in html
     for part in ("raise --max-params", "pays", "huge", "headstart export abababababab"):
         assert part in html
 

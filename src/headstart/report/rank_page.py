@@ -18,6 +18,7 @@ from headstart.spec.formatting import (
     count,
     decimals,
     first_few,
+    listed,
     number,
     percent,
     ranged,
@@ -67,7 +68,7 @@ def headline_numbers(answer: RankAnswer) -> list[tuple[str, str]]:
     """Return the numbers of the recommended model, each with what it is."""
     taken, test = answer.winner, answer.held_out
     # Of fewer images, which lower it, where the budget ended before all were used.
-    of = f"accuracy by cross-validation on {taken.images:,} images"
+    of = f"by cross-validation on {taken.images:,} images"
     found = [(of, f"{percent(taken.accuracy)} %")]
     if test:
         fitted = f"on {test.n:,} test images, fitted to {answer.images:,}"
@@ -80,11 +81,12 @@ def headline_numbers(answer: RankAnswer) -> list[tuple[str, str]]:
 
 def supporting(answer: RankAnswer) -> list[str]:
     """Return what a reader should know before using the recommendation."""
-    tied = [model.name for model in answer.tied if model.name != answer.recommended]
+    leaders = {answer.recommended, answer.models[0].name}
+    tied = [model.name for model in answer.tied if model.name not in leaders]
     found = []
     if tied:
         verb = "is" if len(tied) == 1 else "are"
-        found.append(f"{first_few(tied, 3)} {verb} not significantly different from the best.")
+        found.append(f"{listed(tied, 3)} {verb} not significantly different from the best.")
     dropped = [model for model in answer.models if not model.tied]
     if dropped:
         verb = "is" if len(dropped) == 1 else "are"
