@@ -449,14 +449,15 @@ def saved(browser: webdriver.Chrome, button: str) -> str:
 
 
 def test_hostile_names_run_nothing(browser, tmp_path):
-    subject = made(models=HOSTILE, datasets=HOSTILE, settings=("<b>x</b>", "linear"))
+    models = (*HOSTILE, "c", "d")
+    subject = made(models=models, datasets=HOSTILE, settings=("<b>x</b>", "linear"))
     browser.get_log("browser")
     visit(browser, write_html(page_html(subject, HOSTILE[0]), tmp_path / "report.html"))
     assert browser.execute_script("return window.ran") is None
     assert browser.get_log("browser") == []
     assert browser.find_element("tag name", "h1").text == HOSTILE[0]
     toggle(browser, "models", 1)
-    assert points(browser, "figure-correlation-0") == len(HOSTILE) - 1
+    assert points(browser, "figure-correlation-0") == len(models) - 1
     marks = "#figure-datasets-0 .mark-symbol:not([aria-hidden]) path"
     mark = browser.find_elements("css selector", marks)[0]
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
