@@ -285,7 +285,7 @@ def test_a_table_is_saved_whole_as_csv(browser, many):
 
 def test_no_name_is_a_formula_in_a_saved_csv(browser, tmp_path):
     names = ("=1+1", "a;@SUM(1)", "\uff0d1", "-1+1")
-    visit(browser, write_page(made(models=names, datasets=names), tmp_path / "report.html"))
+    visit(browser, write_report(made(models=names, datasets=names), tmp_path / "report.html"))
     text = saved(browser, '[data-csv="leaderboard-0"]').partition(",")[2]
     lines = list(csv.reader(io.StringIO(urllib.parse.unquote(text))))
     safe = {"'=1+1", "a;'@SUM(1)", "'\uff0d1", "'-1+1"}
