@@ -154,12 +154,21 @@ def edit_line(folder: Path, table: str, **changes: object) -> None:
     (folder / "store.json").write_text(json.dumps(index))
 
 
+def replace_index(folder: Path) -> None:
+    (folder / "store.json").unlink()
+    (folder / "store.json").symlink_to("/dev/null")
+
+
+def edit_format(folder: Path) -> None:
+    index = json.loads((folder / "store.json").read_text())
+    assert index["format"] == 1
+    (folder / "store.json").write_text(json.dumps({**index, "format": 2}))
+
+
 DAMAGES = {
     "no index": (lambda f: (f / "store.json").unlink(), "storage.unusable"),
-    "another format": (
-        lambda f: (f / "store.json").write_text('{"format": 2, "sha256": {}}'),
-        "store.export_damaged",
-    ),
+    "a device for an index": (replace_index, "storage.no_file"),
+    "another format": (edit_format, "store.export_damaged"),
     "no object": (lambda f: (f / "store.json").write_text("[1]"), "store.export_damaged"),
     "a changed line": (
         lambda f: (f / "trials.jsonl").write_text("{}\n"), "store.export_damaged"

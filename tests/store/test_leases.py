@@ -7,11 +7,12 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from headstart.spec import Candidate, Measurement
-from headstart.store import ResultStore
+from headstart.store import ResultStore, leases
 from refusals import refused
 from stores import make_result
 
@@ -177,6 +178,17 @@ def test_a_dead_process_on_this_machine_has_no_lease(store, holder):
     process.wait()
     assert [one.is_live for one in store.leases()] == [False]
     assert _taken(store, KEY)
+
+
+def test_a_machine_that_cannot_be_told_is_one_machine_and_no_other(monkeypatch):
+    monkeypatch.setattr(os, "readlink", lambda path: Path(path, "missing").read_text())
+    machines = []
+    for _ in range(2):
+        leases._machine.cache_clear()
+        machines.append({leases._machine() for _ in range(2)})
+    leases._machine.cache_clear()
+    assert [len(names) for names in machines] == [1, 1]
+    assert machines[0] != machines[1]
 
 
 def test_a_process_that_was_stopped_has_lost_its_lease(store, holder):

@@ -7,8 +7,10 @@ import subprocess
 import sys
 
 import pytest
+import sqlalchemy as sa
 
 from headstart.store import ResultStore, results, sqlite
+from headstart.store.backend import open_backend
 from headstart.store.check import check_store
 from processes import Forked, limit_file_size
 from refusals import refused
@@ -24,6 +26,27 @@ def test_a_folder_holds_its_database(tmp_path):
 
 def test_write_ahead_log_is_on(file_store):
     assert sqlite3.connect(file_store.path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])
+def test_what_a_power_failure_must_not_take_is_synced(file_store, durable, synchronous):
+    """2 is FULL, 1 NORMAL (https://www.sqlite.org/pragma.html#pragma_synchronous)."""
+    file_store.make()
+    backend = open_backend(file_store.path, create=True)
+    for _ in range(2):
+        level = backend.write(lambda c: c.scalar(sa.text("PRAGMA synchronous")), durable=durable)
+        assert level == synchronous
+    backend.release()
+
+
+def test_after_each_run_the_file_alone_is_the_store(tmp_path):
+    store = ResultStore(tmp_path / "r.db", create=True)
+    store.make()
+    for seed in range(2):
+        with store.kept_open():
+            store.add(make_result(seed))
+            assert (tmp_path / "r.db-wal").exists()
+        assert not (tmp_path / "r.db-wal").exists()
 
 
 def test_a_missing_store_is_an_error_and_makes_nothing(tmp_path):

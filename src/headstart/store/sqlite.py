@@ -123,7 +123,7 @@ class SQLite(Backend):
         # there are tables the header is read with them.
         tables = sa.inspect(connection).get_table_names()
         application = connection.scalar(sa.text("PRAGMA application_id"))
-        version = int(connection.scalar(sa.text("PRAGMA user_version")) or 0)
+        version = int(connection.scalars(sa.text("PRAGMA user_version")).one())
         if application == 0 and not tables:
             return 0
         return version if application == APPLICATION_ID else None
