@@ -72,6 +72,17 @@ def test_fits_intervals_and_curvature_are_statsmodels(degree):
         assert ratio == pytest.approx((abs(y[i] - other.mean(x[i])) / half)[0], rel=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e6])
+def test_rounding_bends_no_line_and_leaves_no_interval(scale):
+    x = np.linspace(0.7, 1.9, 20)
+    y = scale * (0.3 + 0.1 * x)
+    assert lack_of_fit(x, y) == (0.0, 1.0)
+    assert polynomial_fit(x, y, 1).half_width([1.0], 0.9) == pytest.approx(
+        1.2e-10 * scale, rel=1e-3
+    )
+    assert (leave_one_out_ratio(x, y, 1, 0.9) < 1e-3).all()
+
+
 def test_a_curve_is_found_and_followed():
     """A convex curve: the line holds 95 % of all, and one in ten of the best third."""
     random = np.random.default_rng(1)
