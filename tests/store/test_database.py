@@ -10,7 +10,12 @@ import sqlalchemy as sa
 from headstart.spec import Prediction, Result
 from headstart.store import Page, ResultStore, results
 from headstart.store.backend import open_backend
-from headstart.store.predictions import read_predictions, write_predictions
+from headstart.store.predictions import (
+    PLACE,
+    PredictionFolder,
+    read_predictions,
+    write_predictions,
+)
 from refusals import refused
 from stores import add_result, make_result
 
@@ -118,6 +123,12 @@ def test_the_table_has_one_row_per_result(store, place):
     row = table.iloc[0]
     assert (row["model"], row["dataset"], row["accuracy"]) == ("efficientnet_lite0", "digits", 0.5)
     assert (row["lambda"], row["unconverged"], row["seconds"]) == (1.0, 0, 1.5)
+
+
+def test_the_place_of_predictions_is_named(tmp_path, monkeypatch):
+    monkeypatch.delenv(PLACE, raising=False)
+    assert PredictionFolder(tmp_path, "a store").shown == str(tmp_path)
+    assert PredictionFolder(None, "a store").shown.split(",")[0] == PLACE
 
 
 def test_damaged_predictions_are_found(store, tmp_path):
