@@ -1,7 +1,8 @@
 """Images of many kinds, classified; what does not decode is listed."""
 
+import io
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
@@ -97,6 +98,36 @@ def test_broken_and_missing_images_are_listed_beside_the_others(photos, tmp_path
     assert (len(alone), alone.probabilities.shape) == (0, (0, 2))
 
 
+def test_a_path_of_any_kind_names_a_file(photos):
+    place = PurePath(photos, "test", "light", "0.png")
+    assert classifier()(place).names == classifier()(str(place)).names == (str(place),)
+
+
+def test_a_broken_image_of_pillow_is_listed_like_a_file(tmp_path):
+    """Pillow reads pixels when they are asked for: by then the file may be cut off, or closed."""
+    file = tmp_path / "cut.jpg"
+    Image.effect_noise((64, 64), 90).save(file)
+    file.write_bytes(file.read_bytes()[:-900])
+    closed = Image.new("RGB", (4, 4))
+    closed.close()
+    with Image.open(file) as cut:
+        found = classifier()([cut, GREY, closed, Image.new("RGB", (0, 5))])
+    assert found.names == ("number 1",)
+    assert list(found.broken) == ["number 0", "number 2", "number 3"]
+    assert "truncated" in found.broken["number 0"]
+
+
+def test_images_to_classify_are_told_no_option_of_a_dataset(tmp_path):
+    values, large = tmp_path / "values.tif", tmp_path / "large.png"
+    Image.fromarray(np.array([[0, 1000]], np.int32)).save(values)
+    Image.new("L", (9, 9)).save(large)
+    with Image.open(values) as first, Image.open(large) as second:
+        for given in ([values, large], [first, second]):
+            found = classifier(decoding=Decoding(max_pixels=80))(given)
+            assert len(found.broken) == 2
+            assert not any("?" in why for why in found.broken.values())
+
+
 def test_several_classes_per_image():
     run = classifier(several=True)
     run.run = lambda images: np.array([[0.9, 0.8], [0.2, 0.6], [0.1, 0.2]], np.float32)
@@ -118,6 +149,12 @@ def test_several_classes_per_image():
         (np.zeros((8, 8, 2), np.uint8), "image.kind"),
         (np.zeros((2, 8, 8), np.uint8), "image.kind"),
         (b"a.jpg", "image.kind"),
+        # Iterable, and no images: the current folder, pixels without values, lines, names.
+        ("", "image.kind"),
+        ([GREY, " "], "image.kind"),
+        (np.ma.masked_less(GREY, 3), "image.kind"),
+        (io.BytesIO(b"a\nb"), "image.kind"),
+        ({"photo": GREY}, "image.kind"),
         (iter([]), "image.none"),
     ],
 )

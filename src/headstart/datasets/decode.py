@@ -101,10 +101,12 @@ def from_pillow(image: Image.Image, where: str, decoding: Decoding) -> Image.Ima
     Raises
     ------
     BrokenImageError
-        It has more pixels than are allowed.
+        It has no pixels, or more than are allowed.
     UnsupportedSamplesError
         Nothing says which of its values are black and white.
     """
+    if 0 in image.size:
+        raise BrokenImageError(where, f"{image.width} x {image.height} pixels: it is empty")
     if excess := over_limit(image.width, image.height, decoding):
         raise BrokenImageError(where, excess)
     if decoding.like == "torchvision":

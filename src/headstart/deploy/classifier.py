@@ -7,7 +7,7 @@ meet the network as they did when it was measured.
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
@@ -19,7 +19,7 @@ from PIL import Image
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
 from headstart.datasets.decode import decode, from_pillow
-from headstart.datasets.images import map_ahead
+from headstart.datasets.images import first_line, map_ahead
 from headstart.datasets.samples import UnsupportedSamplesError
 from headstart.datasets.sources.own_files import images_in
 from headstart.deploy.final_network import (
@@ -245,11 +245,33 @@ class ImageFile:
         if isinstance(self.content, Path):
             with storage_errors(self.content, reading=True):
                 content = self.content.read_bytes()
-            return decode(io.BytesIO(content), self.name, decoding)
+            try:
+                return decode(io.BytesIO(content), self.name, decoding)
+            except BrokenImageError as error:
+                raise BrokenImageError(self.name, _without_options(error)) from error
         try:
             return from_pillow(self.content, self.name, decoding)
         except UnsupportedSamplesError as error:
             raise BrokenImageError(self.name, f"{error.what}: give it in 8 bits") from error
+        except BrokenImageError as error:
+            raise BrokenImageError(self.name, _without_options(error)) from error
+        except MemoryError:
+            raise
+        # Pillow reads the pixels of a file that it opened when they are asked for: of many types.
+        except Exception as error:
+            raise BrokenImageError(self.name, first_line(error)) from error
+
+
+def _without_options(error: BrokenImageError) -> str:
+    """Return why an image does not decode, with no remedy by an option of a dataset's name.
+
+    Images to classify have none.
+    """
+    cause = error.__cause__
+    if isinstance(cause, UnsupportedSamplesError) and "?range=" in cause.remedy:
+        return f"{cause.what}: save it in 8 bits"
+    reason, option, _ = error.reason.partition(": raise it with ?max_pixels=")
+    return f"{reason}: reduce it" if option else reason
 
 
 def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
@@ -274,7 +296,9 @@ def find_images(images: Any) -> list[ImageFile]:
     DatasetError
         As `Classifier.__call__`.
     """
-    alone = isinstance(images, str | bytes | Path | Image.Image | np.ndarray)
+    # What is iterable and yet one thing: lines of a file and keys of a dictionary are no images.
+    one_thing = str | bytes | os.PathLike | Image.Image | np.ndarray | Mapping | io.IOBase
+    alone = isinstance(images, one_thing)
     given = [images] if alone or not isinstance(images, Iterable) else list(images)
     found = list[ImageFile]()
     for one in given:
@@ -293,11 +317,13 @@ def find_images(images: Any) -> list[ImageFile]:
 
 
 def _found(image: Any, number: int) -> list[ImageFile]:
-    if isinstance(image, str | Path):
-        return _files(str(image))
+    path = os.fspath(image) if isinstance(image, str | os.PathLike) else None
+    # An empty path would be the current folder.
+    if isinstance(path, str) and path.strip():
+        return _files(path)
     if isinstance(image, Image.Image):
         return [ImageFile(f"number {number}", image)]
-    if isinstance(image, np.ndarray):
+    if isinstance(image, np.ndarray) and not isinstance(image, np.ma.MaskedArray):
         pixels = image if image.ndim == 4 else image[None]
         banded = image.ndim in (3, 4) and image.shape[-1] in (1, 3, 4)
         if image.dtype == np.uint8 and image.size and (image.ndim == 2 or banded):
@@ -305,6 +331,8 @@ def _found(image: Any, number: int) -> list[ImageFile]:
             made = [Image.fromarray(one[..., 0] if grey else one) for one in pixels]
             return [ImageFile(f"number {number + i}", one) for i, one in enumerate(made)]
         shown = f"an array of {image.dtype}, shape {image.shape}"
+    elif isinstance(path, str):
+        shown = f"an empty path ({path!r})"
     else:
         shown = type(image).__name__
     raise DatasetError(
