@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,13 @@ from PIL import Image
 import headstart as hs
 import small_network
 from conftest import write_folder
+from headstart import datasets, methods
 from headstart.context import RunContext
+from headstart.datasets.dataset_name import DatasetName
 from headstart.deploy import export, runners, verify
 from headstart.deploy.export import export_result
 from headstart.deploy.final_network import best_result, final_network, find_result, kept_models_of
+from headstart.errors import ExportError
 from headstart.registry import METHODS
 from headstart.spec import Result
 from headstart.store import ResultStore
@@ -384,6 +388,35 @@ def test_a_missing_extra_is_named(run, tmp_path, monkeypatch):
     monkeypatch.setattr(runners, "find_spec", lambda name: None)
     with refused("export.package_missing", packages=["onnx", "onnxruntime", "onnxscript"]):
         write(run, "linear", "onnx", tmp_path / "out")
+
+
+def test_what_was_not_kept_is_told_the_command_that_measures_it_again(run, tmp_path):
+    """With the protocol of its search: another one may take days."""
+    _, results = run
+    photos = write_folder(tmp_path / "my photos", {"all": {"dark": 9, "light": 9}}) / "all"
+    place = DatasetName.again(datasets.find(f"{photos}?split_seed=3"))
+    assert datasets.find(place).split_seed == 3
+    quick = methods.find("finetune", protocol="quick", precision="bf16")
+    chosen = datasets.find(f"{photos}?split_seed=3", limit=4)
+    trial = results["finetune"].trial.model_copy(
+        update={"setting": quick, "dataset": chosen, "seed": 2}
+    )
+    with pytest.raises(ExportError) as refusal:
+        final_network(results["finetune"].model_copy(update={"trial": trial}), CONTEXT, None)
+    words = shlex.split(str(refusal.value).partition("again with: ")[2])
+    assert words[:2] == ["headstart", "run"]
+    assert dict(zip(words[2:-3:2], words[3:-3:2], strict=True)) == {
+        "--models": trial.model.name,
+        "--datasets": f"{photos}?split_seed=3",
+        "--settings": "finetune:quick",
+        "--seeds": "2",
+        "--limit": "4",
+        "--precision": "bf16",
+    }
+    own = methods.find("finetune", protocol="quick", learning_rates=(0.1,))
+    trial = trial.model_copy(update={"setting": own})
+    with pytest.raises(ExportError, match="study file: learning_rates"):
+        final_network(results["finetune"].model_copy(update={"trial": trial}), CONTEXT, None)
 
 
 def test_what_has_no_network_is_refused(run, tmp_path):

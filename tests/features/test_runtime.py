@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
@@ -16,7 +17,7 @@ from headstart.context import RunContext
 from headstart.datasets import ArrayImages, JoinedImages
 from headstart.features import choose_runtime, runtime
 from headstart.features.extract import make_runtime
-from headstart.features.inference import Extractor
+from headstart.features.inference import Extractor, converted
 from headstart.features.runtime import RUNTIME, find_spec
 from refusals import refused
 from watched import Listener
@@ -195,6 +196,28 @@ def extract(monkeypatch, folder, asked: str, network=Small):
     asked = features.FeatureRequest(images, np.arange(6), "r", 6)
     found = features.penultimate_features(SMALL, asked, context)
     return found, context.reporter.notes
+
+
+def test_ctrl_c_while_openvino_asks_for_the_network_is_no_failure_of_its_own(
+    openvino_there, monkeypatch
+):
+    """It drops what its callbacks raise; the network would go to torch, and Ctrl-C be lost."""
+    import openvino
+
+    asked = []
+
+    def convert(*args, **options):
+        try:
+            signal.raise_signal(signal.SIGINT)
+            asked.append(args)
+        except KeyboardInterrupt:
+            raise RuntimeError("Check 'false' failed") from None
+
+    monkeypatch.setattr(openvino, "convert_model", convert)
+    extractor = Extractor(models.load(MODEL), MODEL, "fp32", CPU)
+    with pytest.raises(KeyboardInterrupt):
+        converted(extractor, MODEL)
+    assert asked
 
 
 def test_each_runtime_keeps_its_own_features(openvino_there, monkeypatch, tmp_path):

@@ -202,6 +202,10 @@ def test_fine_tuning_is_judged_by_an_interval(tmp_path, own_cache, monkeypatch):
     assert one.name in {model.name for model in found.tied}
     assert one.difference == pytest.approx(one.accuracy - one.linear)
     assert one.low <= one.difference <= one.high
+    # What was trained is there to be deployed, as the answer says.
+    assert one.deploy.startswith(f"headstart export {one.key[:12]} ")
+    kept = {folder.name for folder in (tmp_path / "kept").iterdir()}
+    assert {each.key[:12] for each in found.finetuned} < kept
 
 
 @pytest.mark.parametrize(
@@ -290,9 +294,13 @@ def test_broken_images_are_counted_in_all_that_is_written(cli, tmp_path, own_cac
 def test_what_of_the_images_bears_on_the_answer_is_noted_in_all_that_is_written(
     cli, tmp_path, own_cache
 ):
-    """An image in train and test; one in two classes, of which a fold may learn the other."""
-    each = {"dark": 12, "light": 12, "rare": 4}
-    photos = write_folder(tmp_path / "photos", {"train": each, "test": {"dark": 5, "light": 5}})
+    """An image in train and test; one in two classes, of which a fold may learn the other.
+
+    Train and validation are one here: an image in both is a copy, too, and no leakage.
+    """
+    each, other = {"dark": 12, "light": 12, "rare": 4}, {"dark": 5, "light": 5}
+    photos = write_folder(tmp_path / "photos", {"train": each, "val": other, "test": other})
+    shutil.copy(photos / "train/dark/2.png", photos / "val/dark/9.png")
     shutil.copy(photos / "train/dark/0.png", photos / "test/dark/9.png")
     shutil.copy(photos / "train/dark/1.png", photos / "train/light/99.png")
     page = tmp_path / "rank.html"
@@ -304,7 +312,7 @@ def test_what_of_the_images_bears_on_the_answer_is_noted_in_all_that_is_written(
         "fewer images outside the test part",
         "1 image is in two splits (leakage)",
         "1 of 3 classes has no test image: 'rare'",
-        "1 image of those that models are chosen on is a copy of another",
+        "2 images of those that models are chosen on are copies of others",
     ]
     for part in parts:
         (note,) = [note for note in notes if part in note]

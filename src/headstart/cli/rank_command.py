@@ -289,6 +289,7 @@ def _show_rest(answer: "RankAnswer", page: Path | None) -> None:
             f"Fine-tuned {one.name} ({one.setting}): {100 * one.accuracy:.1f} % against "
             f"{100 * one.linear:.1f} % ({100 * one.difference:+.1f} points, "
             f"{100 * one.low:+.1f} to {100 * one.high:+.1f}): {one.verdict}"
+            + (f"\nTo deploy it: {one.deploy}" if one.low > 0 and one.deploy else "")
         )
     reasons: dict[str, list[NotTried]] = {}
     for each in answer.not_tried:

@@ -416,16 +416,25 @@ def count_copies(
     )
 
 
-def warnings_of(dataset: Dataset, cache: Path) -> list[dict[str, str]]:
-    """Return what `check_images` warns of, as a result keeps it: ``code`` and ``text`` of each."""
-    return [warning._asdict() for warning in _kept_warnings(dataset.model_dump_json(), cache)]
+def warnings_of(
+    dataset: Dataset, cache: Path, *, pooled: tuple[str, ...] = ()
+) -> list[dict[str, str]]:
+    """Return what `check_images` warns of, as a result keeps it: ``code`` and ``text`` of each.
+
+    Parameters
+    ----------
+    pooled
+        Splits that are used as one: an image in two of them is no leakage.
+    """
+    found = _kept_warnings(dataset.model_dump_json(), cache, pooled)
+    return [warning._asdict() for warning in found]
 
 
 # A trial follows the other on the same dataset.
 @lru_cache(maxsize=32)
-def _kept_warnings(dataset: str, cache: Path) -> tuple[DataWarning, ...]:
+def _kept_warnings(dataset: str, cache: Path, pooled: tuple[str, ...]) -> tuple[DataWarning, ...]:
     checked = _audited(Dataset.model_validate_json(dataset), cache, ProgressReporter())
-    return tuple(data_warnings(checked)) if checked else ()
+    return tuple(data_warnings(checked, pooled)) if checked else ()
 
 
 def _audited(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> VerifiedDataset | None:
@@ -453,8 +462,11 @@ def published_note(checked: VerifiedDataset) -> str:
     return f"MD5 as published: {', '.join(here)}{f'; not here: {gone}' if gone else ''}"
 
 
-def data_warnings(checked: VerifiedDataset) -> list[DataWarning]:
-    """Return what a person should know of the images and does not forbid a run."""
+def data_warnings(checked: VerifiedDataset, pooled: tuple[str, ...] = ()) -> list[DataWarning]:
+    """Return what a person should know of the images and does not forbid a run.
+
+    An image in two of the splits that are `pooled` is no leakage.
+    """
     found, loaded = checked.audit, checked.loaded
     warnings = [
         DataWarning(
@@ -470,8 +482,9 @@ def data_warnings(checked: VerifiedDataset) -> list[DataWarning]:
         broken = f"{len(found.problems):,} of {found.n_images:,} images cannot be used"
         warnings.append(DataWarning("broken-images", broken))
     warnings += [DataWarning("converted-images", text) for text in decoding_notes(checked)]
-    if found.duplicates:
-        pairs = [f"{d.other_split} {d.other_where} = {d.split} {d.where}" for d in found.duplicates]
+    leaks = [d for d in found.duplicates if not {d.split, d.other_split} <= {*pooled}]
+    if leaks:
+        pairs = [f"{d.other_split} {d.other_where} = {d.split} {d.where}" for d in leaks]
         verb = "1 image is" if len(pairs) == 1 else f"{len(pairs):,} images are"
         text = f"{verb} in two splits (leakage): {first_few(pairs, NAMED, '; ')}"
         warnings.append(DataWarning("leakage", text))

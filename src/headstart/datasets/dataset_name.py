@@ -113,6 +113,14 @@ class DatasetName:
             dataset.decoding,
         )
 
+    @staticmethod
+    def again(dataset: Dataset) -> str:
+        """Return a name that finds a dataset again, from any folder."""
+        given = _options(_taken_apart(dataset.name)[2])
+        given |= {name: dataset.options[name] for name in PLACES if name in dataset.options}
+        query = urlencode(given, safe=",|/+ ", quote_via=quote)
+        return f"{dataset.location}?{query}" if query else dataset.location
+
     def check(self, known: Mapping[str, str]) -> None:
         """Raise UnknownNameError for an option that neither all sources nor this one has."""
         for option in self.options:

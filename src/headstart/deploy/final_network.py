@@ -1,6 +1,7 @@
 """The network that a trial ended with: as it was kept, or its classifier fitted again."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from headstart import models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
+from headstart.datasets.dataset_name import DatasetName
 from headstart.deploy.preprocessing import ImageInput
 from headstart.errors import ExportError, UnknownNameError
 from headstart.methods import method_of, open_trial
 from headstart.models.saved_networks import CARD, CONFIG, KEY_DIGITS
 from headstart.models.weight_files import WEIGHTS
 from headstart.registry import METHODS
-from headstart.spec import Decoding, Model, Result
+from headstart.spec import Decoding, Model, Result, Trial
 from headstart.store import ResultStore, tried
 
 if TYPE_CHECKING:
@@ -211,8 +213,7 @@ def final_network(result: Result, context: RunContext, kept: ArtifactFolder | No
     if not method_of(trial).on_features:
         raise ExportError(
             f"{trial.title}: its network was not kept{f' in {kept}' if kept else ''}: train it "
-            f"again with: headstart run --models '{trial.model.name}' --datasets "
-            f"'{trial.dataset.name}' --settings {trial.setting.name} --keep --store NEW.db",
+            f"again with: {_command_again(trial)}",
             code="export.not_kept",
             key=trial.key,
             place=str(kept or ""),
@@ -226,6 +227,26 @@ def final_network(result: Result, context: RunContext, kept: ArtifactFolder | No
     return FinalNetwork(
         network, trial.model, preprocessing, classes, several, "fitted again", choice
     )
+
+
+def _command_again(trial: Trial) -> str:
+    """Return the command that measures a trial again, in another store, and keeps its network."""
+    dataset, setting = trial.dataset, trial.setting
+    protocol, _, departs = setting.protocol.partition(" (")
+    options = {
+        "--models": trial.model.name,
+        "--datasets": DatasetName.again(dataset),
+        "--settings": f"{setting.name}:{protocol}",
+        "--seeds": trial.seed or None,
+        "--limit": dataset.limit,
+        "--examples-per-class": dataset.examples_per_class,
+        "--precision": setting.precision if setting.precision != "fp32" else None,
+    }
+    words = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
+    flags = ["--skip-broken"] * dataset.skip_broken + ["--keep", "--store", "NEW.db"]
+    command = shlex.join(["headstart", "run", *words, *flags])
+    own = departs.rstrip(")")
+    return f"{command} (with options of its own, as in its study file: {own})" if own else command
 
 
 def _no_network(result: Result) -> ExportError:

@@ -23,6 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from headstart.devices import out_of_memory
 from headstart.errors import DeviceError
 from headstart.features.runtime import Runtime
+from headstart.interrupts import interrupts_wait
 from headstart.spec import Model
 from headstart.spec.setting import Precision
 from headstart.threads import sharing_cpus
@@ -294,7 +295,10 @@ def _graph(extractor: "Extractor", pixels: npt.NDArray[np.uint8]) -> Any:
         # No check: `converted` compares the features.
         module = _Pixels(extractor).eval()
         trace = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
-        return openvino.convert_model(trace, example_input=example)
+        # It asks Python for each part of the trace, and takes Ctrl-C there for an operator that it
+        # lacks.
+        with interrupts_wait():
+            return openvino.convert_model(trace, example_input=example)
 
 
 @cache

@@ -180,6 +180,8 @@ class FineTuned:
         Top-1 accuracy of both on the test images.
     difference, low, high
         Fine-tuned less linear, with its interval, simultaneous over all that were fine-tuned.
+    deploy
+        The command that exports the fine-tuned network.
     """
 
     name: str
@@ -191,6 +193,7 @@ class FineTuned:
     low: float
     high: float
     seconds: float
+    deploy: str = ""
 
     @property
     def verdict(self) -> str:

@@ -181,7 +181,7 @@ def check_rank_images(dataset: Dataset, images: RankImages, context: RunContext)
     for note in notes:
         context.reporter.note(f"warning: {note}")
     datasets.check_images(dataset, context.cache, context.reporter)
-    warned = datasets.warnings_of(dataset, context.cache)
+    warned = datasets.warnings_of(dataset, context.cache, pooled=("train", "validation"))
     notes += [one["text"] for one in warned if one["code"] in WARNINGS_OF_ANSWER]
     parts = [one.images for one in (images.splits.train, images.splits.validation) if len(one)]
     if copies := datasets.count_copies(dataset, parts, images.groups, context.cache):

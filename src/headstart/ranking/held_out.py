@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -85,6 +86,8 @@ def fine_tune_leaders(
 ) -> tuple[FineTuned, ...]:
     """Fine-tune models, and compare each with its linear probe on the same test images.
 
+    Fine-tuned networks are kept where `context` has a folder; a probe can be fitted again.
+
     Parameters
     ----------
     settings
@@ -94,7 +97,9 @@ def fine_tune_leaders(
         [Trial(model=model, dataset=dataset, setting=one, seed=seed) for one in settings]
         for model in leaders
     ]
-    _measured([trial for pair in trials for trial in pair], store, context, executor)
+    probes, tunings = zip(*trials, strict=True)
+    _measured(list(probes), store, replace(context, keep=None), executor)
+    _measured(list(tunings), store, context, executor)
     results = {result.trial.key: result for result in store.results()}
     found = []
     for linear, tuned in trials:
@@ -116,6 +121,7 @@ def fine_tune_leaders(
                 low=test.low,
                 high=test.high,
                 seconds=sum(results[tuned.key].seconds.values()),
+                deploy=_deploy(results[tuned.key], store, context.keep),
             )
         )
     return tuple(found)

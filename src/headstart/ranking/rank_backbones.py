@@ -192,9 +192,10 @@ def rank(
         contest.run()
         answer = contest.answered(chosen.tolerance)
         raced(answer)
-        answer = _tested(answer, contest, linear, results, replace(context, keep=keep))
+        keeping = replace(context, keep=keep)
+        answer = _tested(answer, contest, linear, results, keeping)
         if chosen.finetune_top:
-            answer = _fine_tuned(answer, contest, chosen, (linear, tuned), results, opened)
+            answer = _fine_tuned(answer, contest, chosen, (linear, tuned), results, keeping, opened)
     return answer
 
 
@@ -204,14 +205,13 @@ def _fine_tuned(
     options: RankOptions,
     settings: tuple[Setting, Setting],
     store: ResultStore,
+    context: RunContext,
     executor: Executor | None,
 ) -> RankAnswer:
     job = contest.job
-    job.context.reporter.stage(f"fine-tuning of the leaders ({settings[1].title})")
+    context.reporter.stage(f"fine-tuning of the leaders ({settings[1].title})")
     leaders = [contest.model(one.name) for one in answer.tied[: options.finetune_top]]
-    found = fine_tune_leaders(
-        leaders, job.dataset, settings, job.seed, store, job.context, executor
-    )
+    found = fine_tune_leaders(leaders, job.dataset, settings, job.seed, store, context, executor)
     notes = answer.notes
     if len(leaders) < options.finetune_top:
         few = f"--finetune-top {options.finetune_top}: {count(len(leaders), 'model')} fine-tuned"

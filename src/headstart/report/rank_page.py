@@ -97,6 +97,7 @@ def supporting(answer: RankAnswer) -> list[str]:
     found += [
         f"Fine-tuning {one.name} by {one.setting}: {one.verdict} "
         f"({POINTS(one.difference)} points, {ranged(one.low, one.high, POINTS)})."
+        + (f" To deploy it: {one.deploy}" if one.low > 0 and one.deploy else "")
         for one in answer.finetuned
     ]
     found += [f"{capitalized(note)}." for note in answer.notes]
