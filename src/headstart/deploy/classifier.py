@@ -72,6 +72,10 @@ FORMAT = 1
 CLASSES = "classes.json"
 ONNX, PROGRAM = "model.onnx", "model.pt2"
 BATCH = 32
+# Iterable, perhaps, and yet one thing: lines of a file and keys of a dictionary are no images.
+ONE_THING: tuple[type, ...] = (
+    str, bytes, os.PathLike, Image.Image, np.ndarray, Mapping, io.IOBase
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -296,9 +300,7 @@ def find_images(images: Any) -> list[ImageFile]:
     DatasetError
         As `Classifier.__call__`.
     """
-    # What is iterable and yet one thing: lines of a file and keys of a dictionary are no images.
-    one_thing = str | bytes | os.PathLike | Image.Image | np.ndarray | Mapping | io.IOBase
-    alone = isinstance(images, one_thing)
+    alone = isinstance(images, ONE_THING)
     given = [images] if alone or not isinstance(images, Iterable) else list(images)
     found = list[ImageFile]()
     for one in given:
