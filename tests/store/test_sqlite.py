@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -26,6 +27,17 @@ def test_a_folder_holds_its_database(tmp_path):
 
 def test_write_ahead_log_is_on(file_store):
     assert sqlite3.connect(file_store.path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_ctrl_c_while_the_time_is_looked_at_is_no_fault_of_the_store(tmp_path, monkeypatch):
+    def interrupted(folder):
+        signal.raise_signal(signal.SIGINT)
+        return 1.0
+
+    monkeypatch.setattr(sqlite, "_time_at", interrupted)
+    backend = open_backend(tmp_path / "r.db", create=True)
+    with pytest.raises(KeyboardInterrupt):
+        backend.write(lambda connection: backend.execute(connection, sa.select(backend.clock), {}))
 
 
 @pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 1)])

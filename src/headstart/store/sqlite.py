@@ -5,7 +5,7 @@ import sqlite3
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -17,6 +17,7 @@ from sqlalchemy.dialects.sqlite import dialect, insert
 
 from headstart.errors import NotWritableError, StorageError, StoreError
 from headstart.files import disk_full, free_bytes, storage_errors, writable_folder
+from headstart.interrupts import interrupts_wait
 from headstart.store import schema
 from headstart.store.backend import Backend
 
@@ -30,6 +31,8 @@ LOOKS, LOOK_SECONDS = 100, 0.05
 KEPT = 4
 # Bytes: a page of the database, its log, and the log's index fit.
 LEAST_FREE = 1 << 20
+# The function of our own that statements ask for the time.
+CLOCK = "headstart_clock"
 # "hdst" in ASCII, in SQLite's header field for the application that a file belongs to.
 APPLICATION_ID = 0x68647374
 
@@ -56,7 +59,7 @@ class SQLite(Backend):
         Whether it may be missing, and may be written.
     """
 
-    clock: ClassVar[sa.ColumnElement[float]] = sa.literal_column("headstart_clock()", sa.Float)
+    clock: ClassVar[sa.ColumnElement[float]] = sa.literal_column(f"{CLOCK}()", sa.Float)
 
     def __init__(self, path: Path, *, create: bool) -> None:
         self.path, self.name = path, str(path)
@@ -198,7 +201,7 @@ def _engine(path: Path, *, writable: bool) -> sa.Engine:
         connection = sqlite3.connect(
             uri, WAIT_SECONDS, isolation_level=None, check_same_thread=False, uri=True
         )
-        connection.create_function("headstart_clock", 0, partial(_time_at, path.parent))
+        connection.create_function(CLOCK, 0, partial(_time_at, path.parent))
         return connection
 
     return sa.create_engine(
@@ -230,8 +233,11 @@ def _time_at(folder: Path) -> float:
 def _run(connection: sa.Connection, text: str, values: Sequence[Any] = ()) -> list[Any]:
     """Run a statement as the driver has it: SQLAlchemy's way takes several times as long."""
     driver: Any = connection.connection.dbapi_connection
+    # SQLite takes a `KeyboardInterrupt` in the function for a failure of it.
+    waits = interrupts_wait if CLOCK in text else nullcontext
     try:
-        found: list[Any] = driver.execute(text, values).fetchall()
+        with waits():
+            found: list[Any] = driver.execute(text, values).fetchall()
     except sqlite3.Error as error:
         raise sa.exc.DBAPIError.instance(text, None, error, sqlite3.Error) from error
     return found
