@@ -1,6 +1,7 @@
 """What several tests need: an isolated cache, the command line, small datasets on disk."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("headstart")
 
 pytest_plugins = ["reliability"]
+
+# Tests press Ctrl-C, which what a shell runs in the background ignores, with all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Pretrained, and for small images: a twelfth of the arithmetic of those of 224 pixels.
 MODEL = "efficientnet_lite0?size=64"

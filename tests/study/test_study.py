@@ -223,7 +223,7 @@ def test_early_checks_come_before_any_trial(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "run_trial", lambda *arguments: pytest.fail("a trial ran"))
     study = Study(**SMALL)
     with monkeypatch.context() as patch:
-        patch.setattr("headstart.methods.on_features.bytes_needed", lambda model, n: 10**18)
+        patch.setattr("headstart.features.bytes_needed", lambda model, n: 10**18)
         with pytest.raises(DiskFullError, match="needs 1,000,000,000,000 MB"):
             study.run(tmp_path / "results.db")
     with monkeypatch.context() as patch:
