@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -146,6 +147,72 @@ def test_threads_are_given_back_at_the_end_of_a_block(monkeypatch):
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    """Two of four CPUs are used by others, as far as this process knows."""
+    usage = Usage()
+    found = Neighbours(usage, usage.clock)
+    usage.go_on(1.0, 2.0, 2.0)
+    monkeypatch.setattr(threads, "_neighbours", lambda: found)
+    monkeypatch.setattr(threads, "affinity", lambda: 4)
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield usage
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("give_up", "expected"), [(0.5, 2), (0.4, 4), (0, 4)])
+def test_a_block_gives_up_no_more_threads_than_it_says(busy, give_up, expected):
+    with threads.sharing_cpus(give_up):
+        assert torch.get_num_threads() == expected
+        # One of four CPUs is less than 0.4 of them.
+        busy.go_on(1.0, 1.0, 3.0)
+        threads.look_again()
+        assert torch.get_num_threads() == (4 if give_up == 0 else 3)
+
+
+def own_threads():
+    return set(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.skipif(not threads._gnu_openmp(), reason="torch waits by another OpenMP than GNU's")
+def test_an_idle_team_shortens_waits_while_neighbours_are_there(busy):
+    torch.ones(1 << 20).add(1)
+    before = own_threads()
+    with threads.sharing_cpus(0):
+        # More threads than CPUs: four compute, two sleep.
+        first = own_threads() - before
+        assert len(first) == 2
+        threads.look_again()
+        assert own_threads() - before == first
+        busy.go_on(1.0, 0.0, 4.0)
+        threads.look_again()
+        gone(first)
+        busy.go_on(1.0, 1.0, 3.0)
+        threads.look_again()
+        second = own_threads() - before
+        assert len(second) == 2
+    gone(second)
+
+
+def gone(idle):
+    """Wait for threads to end: the last of a team leave by themselves."""
+    for _ in range(1000):
+        if not own_threads() & idle:
+            return
+        time.sleep(0.01)
+    pytest.fail("threads are left")
+
+
+@pytest.mark.parametrize("variable", [("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", "active")])
+def test_waits_that_a_user_chose_are_left_alone(busy, monkeypatch, variable):
+    monkeypatch.setenv(*variable)
+    with threads.sharing_cpus(0):
+        assert threads._block.idle is None
 
 
 def test_training_beside_others_is_noted_once(monkeypatch):

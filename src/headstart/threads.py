@@ -7,11 +7,13 @@ things help (docs/performance.md has the figures):
 
 * `configure_threads` makes waiting threads go to sleep soon. It must be called before OpenMP is
   loaded: the command line and worker processes do, `import headstart` does not.
-* `sharing_cpus` leaves those CPUs alone that other processes use. It changes how many threads there
-  are, and with that the order of sums: training, whose results must not depend on neighbours, does
-  not use it. Certified fits and features do (features of 1 and 2 threads were the same bits).
+* `sharing_cpus` lets waiting threads sleep at once while other processes use the CPUs, and leaves
+  these CPUs alone as far as it is allowed to. Fewer threads are another order of sums: training,
+  whose results must not depend on neighbours, keeps them all. Certified fits and features do not
+  (features of 1 and 2 threads were the same bits).
 """
 
+import ctypes
 import math
 import os
 import sys
@@ -23,6 +25,7 @@ from functools import cache
 from pathlib import Path
 
 __all__ = [
+    "OF_LONG_OPERATIONS",
     "THREAD_VARIABLES",
     "Neighbours",
     "available_cpus",
@@ -42,6 +45,9 @@ SPIN = 8000
 LOOK_SECONDS = 0.1
 # Use of CPUs by others that counts as nobody's.
 NEGLIGIBLE = 0.25
+# Share of its threads that a long operation gives up, at most: one of milliseconds takes 1.7 times
+# as long with all of them beside a neighbour (benchmarks/neighbours.py), or with 0.6 of them alone.
+OF_LONG_OPERATIONS = 0.4
 # Environment variables of the number of threads, which libraries read when they are loaded.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 # Set to "off", `sharing_cpus` does nothing.
@@ -207,24 +213,78 @@ def _neighbours() -> Neighbours | None:
         return None
 
 
+class _IdleTeam:
+    """A second team of OpenMP threads, which only sleeps: it shortens the waits of all others.
+
+    How long a thread spins is read when OpenMP is loaded, and cannot be changed after that. But
+    GNU's lets threads spin 100 turns at most while it manages more of them than there are CPUs
+    (`gomp_throttled_spin_count_var` of GCC's libgomp/config/linux/wait.h), and sleepers count.
+
+    Parameters
+    ----------
+    threads
+        Of the team that computes.
+    """
+
+    def __init__(self, threads: int) -> None:
+        size = max(2, affinity() - threads + 2)
+        self._ready, self._end = threading.Event(), threading.Event()
+        self._first = threading.Thread(target=self._sleep, args=(size,), daemon=True)
+        self._first.start()
+        self._ready.wait()
+
+    def _sleep(self, size: int) -> None:
+        # Something must be computed for a team to be formed: free(NULL) does nothing.
+        nothing = ctypes.cast(ctypes.CDLL(None).free, ctypes.c_void_p)
+        for library in _gnu_openmp():
+            library.GOMP_parallel(nothing, None, size, 0)
+        self._ready.set()
+        self._end.wait()
+
+    def close(self) -> None:
+        """End its threads."""
+        self._end.set()
+        self._first.join()
+
+
+@cache
+def _gnu_openmp() -> tuple[ctypes.CDLL, ...]:
+    """Return the copies of GNU's OpenMP that are loaded: torch has one of its own."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+        files = sorted({line.split(maxsplit=5)[5] for line in lines if "/libgomp" in line})
+        return tuple(ctypes.CDLL(file) for file in files)
+    except OSError:
+        return ()
+
+
 class _Block(threading.local):
     """The outermost block of `sharing_cpus` of a thread.
 
-    `given` is the number of threads before it, 0 outside of a block; `used` is that inside.
+    `given` is the number of threads before it, 0 outside of a block; `used` is that inside, and
+    `most` how many may be given up. `idle` is there while waits are short.
     """
 
-    given = used = 0
+    given = used = most = 0
+    idle: _IdleTeam | None = None
 
 
 _block = _Block()
 
 
 @contextmanager
-def sharing_cpus() -> Iterator[None]:
-    """Use fewer threads in torch inside the block while other processes use the CPUs.
+def sharing_cpus(give_up: float = 0.5) -> Iterator[None]:
+    """Give way to other processes that use the CPUs, in what torch computes inside the block.
 
-    The number of threads is that of the moment at which the block begins, until `look_again`. A
-    block within another one is a part of it.
+    Threads that wait for each other sleep at once, and there are fewer of them. This is as at the
+    moment at which the block begins, until `look_again`. A block within another one is a part of
+    it.
+
+    Parameters
+    ----------
+    give_up
+        Share of the threads that may be given up; where others take more than that, all are kept.
+        0 keeps the order of sums, and so all results to the last bit.
     """
     import torch
 
@@ -233,17 +293,19 @@ def sharing_cpus() -> Iterator[None]:
         yield
         return
     _block.given = _block.used = torch.get_num_threads()
+    _block.most = math.floor(give_up * _block.given)
     try:
         look_again()
         yield
     finally:
         if _block.used != _block.given:
             torch.set_num_threads(_block.given)
+        _shorten_waits(False)
         _block.given = 0
 
 
 def look_again() -> None:
-    """Adapt the number of threads to the neighbours, in a block of `sharing_cpus`.
+    """Adapt to the neighbours, in a block of `sharing_cpus`.
 
     For loops that may take longer than neighbours take to come; elsewhere it does nothing. It costs
     microseconds, and a tenth of a millisecond every LOOK_SECONDS.
@@ -251,11 +313,29 @@ def look_again() -> None:
     if _block.given < 2 or (neighbours := _neighbours()) is None:
         return
     threads = neighbours.leave(_block.given, affinity())
+    _shorten_waits(neighbours.cpus() > NEGLIGIBLE)
+    if _block.given - threads > _block.most:
+        threads = _block.given
     if threads != _block.used:
         import torch
 
         torch.set_num_threads(threads)
         _block.used = threads
+
+
+def _shorten_waits(short: bool) -> None:
+    """Let waiting threads sleep at once, or again after what the environment says."""
+    if short and _block.idle is None and not _waits_chosen():
+        _block.idle = _IdleTeam(_block.given)
+    elif not short and _block.idle is not None:
+        _block.idle.close()
+        _block.idle = None
+
+
+def _waits_chosen() -> bool:
+    """Whether the user has said how threads wait."""
+    spin = os.environ.get("GOMP_SPINCOUNT", str(SPIN))
+    return "OMP_WAIT_POLICY" in os.environ or spin != str(SPIN)
 
 
 # Processes that were warned: this one, not those that it was forked from.

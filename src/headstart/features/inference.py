@@ -26,7 +26,7 @@ from headstart.features.runtime import Runtime
 from headstart.interrupts import interrupts_wait
 from headstart.spec import Model
 from headstart.spec.setting import Precision
-from headstart.threads import sharing_cpus
+from headstart.threads import OF_LONG_OPERATIONS, sharing_cpus
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -95,7 +95,7 @@ class Extractor:
         On out-of-memory, the batch is split in halves.
         """
         try:
-            with sharing_cpus():
+            with sharing_cpus(OF_LONG_OPERATIONS):
                 return self._forward(pixels)
         except RuntimeError as error:
             if not out_of_memory(error):
@@ -197,27 +197,34 @@ class OpenVino:
         self.version = version("openvino")
         self.batch_size = REQUESTS_PER_THREAD * threads
         self._graph, self._model, self._threads = graph, model, threads
-        self._queues: dict[int, Any] = {}
+        self._requests: dict[int, list[Any]] = {}
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return (n, feature_dim) float32 features of (n, size, size, 1 or 3) uint8 pixels."""
         values = np.empty((len(pixels), self._model.feature_dim), np.float32)
-
-        def keep(request: Any, row: int) -> None:
-            values[row] = request.get_output_tensor().data[0]
-
-        queue = self._queue(pixels.shape[3])
-        queue.set_callback(keep)
-        for row in range(len(pixels)):
-            # No copy: `pixels` outlives the requests.
-            queue.start_async({0: pixels[row : row + 1]}, row, share_inputs=True)
-        queue.wait_all()
+        requests = self._requests_for(pixels.shape[3])
+        ahead = len(requests)
+        try:
+            for row in range(len(pixels) + ahead):
+                request = requests[row % ahead]
+                if 0 <= row - ahead < len(pixels):
+                    request.wait()
+                    values[row - ahead] = request.get_output_tensor().data[0]
+                if row < len(pixels):
+                    request.start_async({0: pixels[row : row + 1]}, share_inputs=True)
+        finally:
+            # They read `pixels`, also where Ctrl-C ends the loop.
+            for request in requests:
+                request.wait()
         return values
 
-    def _queue(self, channels: int) -> Any:
-        """Return the request queue for 1 or 3 channels; compile the graph on first use."""
-        if channels not in self._queues:
-            openvino = _import_openvino()
+    def _requests_for(self, channels: int) -> list[Any]:
+        """Return requests for 1 or 3 channels; compile the graph on first use.
+
+        They have no callbacks: a thread that waits for Python's lock to call one aborts a process
+        that ends meanwhile.
+        """
+        if channels not in self._requests:
             self._graph.reshape([1, self._model.input_size, self._model.input_size, channels])
             options = {
                 # By default it uses bfloat16 if the CPU supports it.
@@ -228,10 +235,10 @@ class OpenVino:
                 "ENABLE_CPU_PINNING": False,
             }
             compiled = _core().compile_model(self._graph, "CPU", options)
-            self._queues[channels] = openvino.AsyncInferQueue(
-                compiled, READY_PER_THREAD * self._threads
-            )
-        return self._queues[channels]
+            self._requests[channels] = [
+                compiled.create_infer_request() for _ in range(READY_PER_THREAD * self._threads)
+            ]
+        return self._requests[channels]
 
 
 class _Pixels(nn.Module):

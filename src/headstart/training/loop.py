@@ -16,6 +16,7 @@ from headstart.artifacts import ArtifactFolder
 from headstart.devices import out_of_memory
 from headstart.errors import TrainingError
 from headstart.spec import TrainingConfig
+from headstart.threads import look_again, sharing_cpus
 from headstart.training.augmentation import InputSpec, training_views
 from headstart.training.checkpoint import Checkpoint, TrainState
 from headstart.training.draws import derived_seed, rows_of_step
@@ -182,6 +183,8 @@ def _conditions(
     steps_per_epoch = n_images / config.batch_size
     with (
         ranks.joined(device) if ranks else nullcontext(),
+        # Not fewer threads: results must not depend on who else works on the machine.
+        sharing_cpus(give_up=0),
         own_randomness(device),
         exact_float32(device),
         in_mode(network, training=True),
@@ -253,6 +256,7 @@ class _Run:
         # `_step` computes the same rows again: batches are read ahead of it.
         batches = self.pixels.batches(map(self._rows, remaining))
         for step, batch in zip(remaining, batches, strict=True):
+            look_again()
             self.pending.append(self._step_or_explain(step, batch))
             now, last = time.monotonic(), step + 1 == self.config.steps
             saving = last or now - saved >= pause
