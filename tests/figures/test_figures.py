@@ -19,6 +19,8 @@ from refusals import refused
 
 PAIR = ("finetune", "scratch")
 STRANGE = "cost_$5_to_$9 & <b> 100%"
+# Names that are properties of every object of JavaScript, in which Vega looks names up.
+PROPERTIES = ("__proto__", "constructor", "valueOf", "toString", "hasOwnProperty")
 
 
 def pixels(figure):
@@ -248,3 +250,23 @@ def test_a_setting_of_two_models_has_no_panel_beside_those_of_more():
     assert [panel.title for panel in analysis.figure("correlation").panels] == [
         "Logistic regression"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("models", "model"), ("ranks", "model"), ("heatmap", "model"), ("heatmap", "data"),
+     ("settings", "data"), ("datasets", "data")],
+)  # fmt: skip
+def test_names_that_all_objects_of_javascript_have_are_drawn(name, kind, make):
+    names = {f"{kind} {i}": one for i, one in enumerate(PROPERTIES)}
+    figure = draw(name, make(datasets=5, settings=("linear", "constructor"), names=names))
+    assert set(PROPERTIES) <= set(whole(figure))
+    assert_within_the_page(figure)
+
+
+def test_training_configurations_may_have_such_names(tables):
+    table = tables["ablation"]
+    places = dict(zip(table["configuration"].unique(), PROPERTIES, strict=False))
+    strange = table.assign(configuration=table["configuration"].map(places))
+    drawn = whole(draw("ablation", {"ablation": strange}))
+    assert set(places.values()) <= set(drawn)

@@ -17,6 +17,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from headstart.figures.figure_data import OBJECT_PROPERTIES
 from headstart.report import page_html, write_report
 from headstart.report.page_templates import write_html
 from report.browser import complaints, contrast, count, emulate, luminance, visit
@@ -467,6 +468,47 @@ def test_hostile_names_run_nothing(browser, tmp_path):
     )
     assert browser.execute_script("return window.ran") is None
     assert browser.find_elements("css selector", "#vg-tooltip-element img") == []
+
+
+def test_names_that_all_objects_have_are_names(browser, tmp_path):
+    properties = browser.execute_script("return Object.getOwnPropertyNames(Object.prototype)")
+    assert set(properties) == OBJECT_PROPERTIES
+    names = sorted(properties)
+    subject = with_studies(made(models=tuple(names), datasets=tuple(names[:4]),
+                                settings=(*SETTINGS[1:], "constructor")))  # fmt: skip
+    subject.ranks["low"] = subject.ranks["rank"]
+    subject.ablation["configuration"] = [names[i] for i in subject.ablation["position"]]
+    browser.get_log("browser")
+    visit(browser, write_report(subject, tmp_path / "report.html"))
+    assert browser.get_log("browser") == []
+    charts = browser.execute_script("return document.querySelectorAll('.chart').length")
+    assert count(browser, ".chart svg") == charts > 10
+    assert points(browser, "figure-correlation-0") == len(names)
+    labels = "return [...document.querySelectorAll('#figure-ranks-0 .role-axis-label text')]"
+    drawn = browser.execute_script(f"{labels}.map((one) => one.textContent.trim())")
+    assert set(names) <= set(drawn)
+    listed = "return [...document.querySelectorAll('[data-list=models] li')]"
+    shown = browser.execute_script(f"{listed}.map((one) => one.textContent.trim())")
+    assert sorted(shown) == names
+    for kind in ("models", "datasets", "settings"):
+        toggle(browser, kind, 0)
+    assert points(browser, "figure-correlation-1") == len(names) - 1
+    assert count(browser, "#figure-heatmap-1 .mark-rect path") == (len(names) - 1) * 3
+
+
+def test_a_chart_that_fails_leaves_the_others(browser, report, tmp_path):
+    html = report.read_text(encoding="utf-8")
+    broken = html.replace('"figure-correlation-0":{', '"figure-correlation-0":{"mark":"none",', 1)
+    visit(
+        browser,
+        write_html(
+            broken.replace('"mark":"none","layer"', '"mark":"none","l"'), tmp_path / "broken.html"
+        ),
+    )
+    charts = browser.execute_script("return document.querySelectorAll('.chart').length")
+    assert count(browser, ".chart svg") == charts - 1
+    assert "could not be drawn" in browser.find_element("id", "figure-correlation-0").text
+    assert browser.get_log("browser") != []
 
 
 def test_rows_of_many_models_are_shown_on_demand(browser, many):

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 from headstart.figures.figure import PlotArea
-from headstart.figures.figure_data import FAMILY, MEAN, SETTING, FigureData
+from headstart.figures.figure_data import FAMILY, MEAN, SETTING, FigureData, as_key
 from headstart.figures.text_fitting import fitted, text_width
 from headstart.spec.formatting import capitalized
 
@@ -229,8 +229,8 @@ def equal(column: str, value: str) -> str:
 
 
 def quoted(value: str) -> str:
-    """Quote a name for a Vega expression: a string of JSON is one of JavaScript."""
-    return json.dumps(value)
+    """Quote a name, as a key, for a Vega expression: a string of JSON is one of JavaScript."""
+    return json.dumps(as_key(value))
 
 
 def symbols(

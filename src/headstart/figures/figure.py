@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import altair as alt
 
 from headstart.errors import UnknownNameError
-from headstart.figures.figure_data import FigureData, plain
+from headstart.figures.figure_data import FigureData, as_key, plain
 from headstart.figures.style import CONFIG, Style, in_print_colours
 from headstart.files import replaced
 from headstart.spec.formatting import listed
@@ -32,6 +32,7 @@ __all__ = [
     "Panel",
     "PlotArea",
     "abreast",
+    "changed_texts",
     "chart_spec",
     "legend_of",
     "page_params",
@@ -308,9 +309,22 @@ OVERHANG: dict[str, Any] = {
 
 
 def chart_spec(chart: Any) -> dict[str, Any]:
-    """Return a chart as Vega-Lite without configuration and schema, which figures bring."""
-    spec: dict[str, Any] = chart.to_dict(validate=False)
+    """Return a chart as Vega-Lite without configuration and schema, which figures bring.
+
+    Names are keys, as in the tables of charts (`as_key`).
+    """
+    spec: dict[str, Any] = changed_texts(chart.to_dict(validate=False), as_key)
     return {key: value for key, value in spec.items() if key not in ("config", "$schema")}
+
+
+def changed_texts(spec: Any, change: Callable[[str], str]) -> Any:
+    """Return a specification with every text in it changed, but for the keys of mappings."""
+    if isinstance(spec, str):
+        return change(spec)
+    if isinstance(spec, Mapping):
+        return {key: changed_texts(value, change) for key, value in spec.items()}
+    parts = isinstance(spec, list | tuple)
+    return [changed_texts(value, change) for value in spec] if parts else spec
 
 
 def page_params(*, show_all: bool) -> list[dict[str, Any]]:

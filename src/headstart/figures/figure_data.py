@@ -24,7 +24,17 @@ from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import Names, role, setting_label
 from headstart.spec.formatting import CELL_TESTS, interval, known, number
 
-__all__ = ["PREDICTOR", "FigureData", "Needs", "Tables", "flags", "log_odds", "optional", "rows"]
+__all__ = [
+    "PREDICTOR",
+    "FigureData",
+    "Needs",
+    "Tables",
+    "as_key",
+    "flags",
+    "log_odds",
+    "optional",
+    "rows",
+]
 
 Tables = Mapping[str, pd.DataFrame]
 Floats = NDArray[np.float64]
@@ -34,6 +44,12 @@ SIGNIFICANT = 6  # digits of the numbers in a page
 PREDICTOR = "predictor"
 VERDICTS = ("best", "not_different")
 WHY_MISSING = "the table 'missing' of the same analysis says why"
+# Properties that every object of JavaScript has.
+OBJECT_PROPERTIES = frozenset((
+    "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__", "__proto__",
+    "constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString",
+    "toString", "valueOf",
+))  # fmt: skip
 
 
 class Needs(NamedTuple):
@@ -358,9 +374,10 @@ class FigureData:
         return table[table["examples_per_class"] > 0]
 
     def frame(self, name: str) -> pd.DataFrame:
-        """Return what charts read of a table."""
+        """Return what charts read of a table, its names as keys (`as_key`)."""
         table: pd.DataFrame = getattr(self, name)
-        return table[[column for column in PAGE_TABLES.get(name, table) if column in table]]
+        columns = [column for column in PAGE_TABLES.get(name, table) if column in table]
+        return table[columns].map(as_key)
 
     def page_tables(self) -> dict[str, dict[str, Any]]:
         """Return every table that the charts of a page name, column by column, for JSON.
@@ -437,6 +454,22 @@ def seeds_text(n: Any, spread: Any) -> str:
     if not known(n) or n < 2:
         return "1"
     return f"{int(n)} (SD {number(spread)} in log odds)"
+
+
+def as_key(value: Any) -> Any:
+    """Return a value as charts have it: a name that is a property of all objects with a space.
+
+    Vega keeps dictionaries of names in objects, in which it would find these properties. The space
+    behind the name is not seen.
+
+    Examples
+    --------
+    >>> as_key("constructor"), as_key("resnet50"), as_key(0.5)
+    ('constructor ', 'resnet50', 0.5)
+    """
+    if isinstance(value, str) and value.rstrip(" ") in OBJECT_PROPERTIES:
+        return f"{value} "
+    return value
 
 
 def packed_column(values: list[Any]) -> Any:

@@ -6,7 +6,7 @@ labels rest on (`point_labels`). The same figure gives the same bytes.
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -20,6 +20,7 @@ from headstart.figures.figure import (
     Note,
     Panel,
     PlotArea,
+    changed_texts,
     chart_spec,
     page_params,
     self_contained,
@@ -95,15 +96,6 @@ class PrintedFigure:
         )
 
 
-def harmless_texts(spec: Any) -> Any:
-    """Return a specification whose texts have no control characters: XML has none."""
-    if isinstance(spec, str):
-        return harmless(spec)
-    if isinstance(spec, Mapping):
-        return {key: harmless_texts(value) for key, value in spec.items()}
-    return [harmless_texts(value) for value in spec] if isinstance(spec, list | tuple) else spec
-
-
 def print_figure(figure: Figure) -> PrintedFigure:
     """Lay a figure out for print."""
     panels = figure.panels
@@ -130,7 +122,9 @@ def print_figure(figure: Figure) -> PrintedFigure:
             place = PlotArea(plot, height, i == 0, lowest)
             spec = panel_spec(figure, panel, place)
             margins = {"left": lefts[i], "top": 20, "right": rights[i] + 20, "bottom": below[i]}
-            drawn = vl_convert.vegalite_to_svg(harmless_texts({**spec, "padding": margins}))
+            # XML has no control characters.
+            safe = changed_texts({**spec, "padding": margins}, harmless)
+            drawn = vl_convert.vegalite_to_svg(safe)
             inner = drawn[drawn.index(">") + 1 : drawn.rindex("</svg>")]
             inner = as_part(inner, f"panel{first + i}")
             parts.append(f'<g transform="translate({x - lefts[i]:.2f},{top - 20:.2f})">{inner}</g>')

@@ -7,7 +7,7 @@ from typing import Any
 
 from headstart.analysis import Analysis, seeds_said
 from headstart.figures import Figure, page_figures
-from headstart.figures.figure_data import FigureData
+from headstart.figures.figure_data import FigureData, as_key
 from headstart.report import provenance
 from headstart.report.analysis_answer import answer_of, comes_first
 from headstart.report.comparison_tables import compared_names
@@ -141,13 +141,15 @@ def payload(names: Names, figures: list[Figure]) -> dict[str, Any]:
     """Return the data of the report's script; its labels are those of settings, without signs."""
     of = {"settings": names.settings, "datasets": names.datasets, "models": names.models}
     labels = {**of, "settings": [setting_label(name) for name in names.settings]}
+    keys = {kind: list(map(as_key, some)) for kind, some in of.items()}
     return {
-        "names": of,
+        # As charts have them.
+        "names": keys,
         # Where they are not the names.
         "labels": {
             kind: text
             for kind, some in labels.items()
-            if (text := list(map(without_direction, some))) != list(of[kind])
+            if (text := list(map(without_direction, some))) != keys[kind]
         },
         "tables": figures[0].data.page_tables() if figures else {},
     }

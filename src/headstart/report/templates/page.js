@@ -203,7 +203,13 @@
   }
 
   async function draw() {
-    for (const key of Object.keys(charts)) await embed(key);
+    for (const key of Object.keys(charts)) {
+      // A chart that fails leaves the others.
+      try { await embed(key); } catch (error) {
+        console.error(error);
+        document.getElementById(key).textContent = "This chart could not be drawn.";
+      }
+    }
     if (views.size) filterCharts();
   }
 
