@@ -73,7 +73,7 @@ def point_at(browser, chart, image):
 def rings(browser):
     """How many marks are ringed in each chart: those of which no screen reader speaks."""
     marks = ".mark-symbol path:not([aria-label])"
-    return [count(browser, f"#network-{i} {marks}") for i in range(len(NETWORKS))]
+    return [count(browser, f"#figure-embedding-{i} {marks}") for i in range(len(NETWORKS))]
 
 
 def test_points_are_those_of_the_table_once_for_all_networks(page):
@@ -102,7 +102,7 @@ def test_one_network_is_like_no_other(tmp_path):
 def test_it_asks_for_nothing_and_complains_of_nothing(browser, page):
     browser.get_log("performance"), browser.get_log("browser")
     visit(browser, page)
-    point_at(browser, "network-0", 3)
+    point_at(browser, "figure-embedding-0", 3)
     WebDriverWait(browser, 5).until(lambda b: b.find_elements("css selector", f"{TIP} img"))
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     urls = {
@@ -120,7 +120,7 @@ def test_pointing_at_an_image_shows_it_and_rings_it_for_every_network(browser, p
     visit(browser, page, scheme=scheme)
     assert count(browser, ".chart .mark-symbol path[aria-label]") == N * len(NETWORKS)
     assert rings(browser) == [0, 0]
-    point_at(browser, "network-1", 4)
+    point_at(browser, "figure-embedding-1", 4)
     tip = WebDriverWait(browser, 5).until(lambda b: b.find_element("css selector", TIP))
     assert tip.text.split() == ["dog", "name", "4.png"]
     picture = tip.find_element("tag name", "img")
@@ -155,7 +155,7 @@ def test_a_class_can_be_seen_alone(browser, page):
 def test_charts_are_square_and_no_width_scrolls_sideways(browser, page, width):
     visit(browser, page, width=width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    box = "return document.querySelector('#network-0 svg').getBoundingClientRect()"
+    box = "return document.querySelector('#figure-embedding-0 svg').getBoundingClientRect()"
     drawn = browser.execute_script(box)
     assert 250 < drawn["width"] <= width
     assert drawn["height"] == pytest.approx(drawn["width"], abs=3)
@@ -167,7 +167,7 @@ def test_hostile_names_run_nothing(browser, tmp_path):
     page = write_html(embedding_html(tables, HOSTILE[0], HOSTILE[1]), tmp_path / "e.html")
     browser.get_log("browser")
     visit(browser, page)
-    point_at(browser, "network-0", 1)
+    point_at(browser, "figure-embedding-0", 1)
     tip = WebDriverWait(browser, 5).until(lambda b: b.find_element("css selector", TIP))
     assert HOSTILE[1] in tip.text
     assert browser.execute_script("return window.ran") is None

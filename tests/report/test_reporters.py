@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import headstart as hs
+from headstart.figures.printing import canonical_pdf
 from headstart.report import write_report
 from processes import forked_command, installed_in
 
@@ -58,6 +59,8 @@ def test_a_card_and_latex_with_intervals(cli, tmp_path):
     assert set(files) == {f"{name}.{end}" for name in names for end in magic}
     for name, content in files.items():
         assert content.startswith(magic[name[-3:]])
+        # The same results give the same bytes.
+        assert not name.endswith("pdf") or canonical_pdf(content) == content
     card = files["table.svg"].decode()
     assert "Best 10 of 16 models. Bold: best." in card
     # What models are ranked by.

@@ -4,7 +4,12 @@ import re
 import pandas as pd
 import pytest
 
+import headstart as hs
 from headstart.report import csv_table, csv_text, latex_tables
+from headstart.report.comparison_tables import comparison_tables
+from headstart.report.leaderboard import leaderboard
+from headstart.report.page_model import names_of
+from headstart.report.result_tables import means_table, result_tables
 from report.results import empty, made
 
 FORMULAS = ("=cmd()", "+1", "-1+1", "@SUM(A1)")
@@ -188,3 +193,30 @@ def test_long_tables_come_in_parts():
 def test_latex_states_which_engine_its_letters_need(name, needed):
     latex = latex_tables(made(models=(name, "b", "c"), settings=("linear",)))
     assert ("xelatex or lualatex" in latex) == needed
+
+
+def labels(table):
+    return [column.label for column in table.columns]
+
+
+@pytest.mark.parametrize("datasets", [1, 5])
+def test_the_page_has_each_column_of_the_means_once(datasets):
+    subject = made(n_datasets=datasets)
+    names = names_of(subject)
+    (means,) = [table for table in result_tables(subject, names) if table.key == "means"]
+    board, whole = leaderboard(subject, names)[0], means_table(subject, names)
+    beside = {column.second for column in board.columns}
+    assert {"Model"} <= set(labels(board)) & set(labels(means)) <= {"Model", "Mean log odds"}
+    assert {"Odds ratio to best", "Family"} <= set(labels(means))
+    left_out = set(labels(whole)) - set(labels(means))
+    # Of one dataset the leaderboard has the accuracy under the name of the dataset.
+    here = {*labels(board), "Mean" if datasets == 1 else ""}
+    ranks = {"Rank, 95 % interval"} if "95 % interval of the rank" in beside else set()
+    assert left_out - here - ranks <= {"Difference from best"}
+    assert len(means.rows) == len(whole.rows)
+
+
+def test_sources_that_are_equal_have_no_tables_of_zeros():
+    subject = hs.analyze("kornblith2019", against="kornblith2019-public", resamples=100)
+    tables = comparison_tables(subject, names_of(subject))
+    assert [table.key for table in tables] == ["model-sets"]

@@ -289,13 +289,15 @@ def page_spec(panel: Panel, figure: Figure) -> dict[str, Any]:
     if figure.rows:
         # Of all rows, which the page's script shows on demand.
         spec["usermeta"] = {"height": panel.height * figure.rows[1] / figure.rows[0]}
+    # What has no axes fills a box of the page.
+    height, fit = ("container", "fit") if panel.bare else (panel.height, "fit-x")
     return {
         **spec,
         "width": "container",
-        "height": panel.height,
+        "height": height,
         "description": panel.description,
-        "params": page_params(show_all=False),
-        "autosize": {"type": "fit-x", "contains": "padding"},
+        "params": [*spec.get("params", []), *page_params(show_all=False)],
+        "autosize": {"type": fit, "contains": "padding"},
     }
 
 

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
 from headstart.errors import AnalysisError
-from headstart.figures.style import Style, marker_styles, setting_styles
+from headstart.figures.style import Style, class_styles, marker_styles, setting_styles
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import Names, role, setting_label
 from headstart.spec.formatting import CELL_TESTS, interval, known, number
@@ -372,6 +372,20 @@ class FigureData:
         """Log odds by the number of training examples per class."""
         table = self.sweep("dataset_size", ["dataset", "examples_per_class"])
         return table[table["examples_per_class"] > 0]
+
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """The images of an embedding: class, style, places x0, y0, x1, ... for each network."""
+        points = self.tables["embedding"]
+        images = self.tables.get("images", points[["image", "class"]].drop_duplicates("image"))
+        table = images.set_index("image").drop(columns="tiny", errors="ignore")
+        styles = class_styles(table["class"].astype(str))
+        table = in_styles(table, "", [styles[str(name)] for name in table["class"]])
+        places = [
+            own.set_index("image")[["x", "y"]].round(3).add_suffix(str(position))
+            for position, own in points.groupby("position", sort=True)
+        ]
+        return pd.concat([table, *places], axis=1).reset_index()
 
     def frame(self, name: str) -> pd.DataFrame:
         """Return what charts read of a table, its names as keys (`as_key`)."""

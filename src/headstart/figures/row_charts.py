@@ -101,6 +101,7 @@ def models_chart(data: FigureData, place: PlotArea) -> Any:
 
 
 SETTING_ROW = 15.0  # pixels of a setting within a dataset's row
+BETWEEN = 12.0  # pixels between rows of datasets
 
 
 def draw_settings(data: FigureData, references: pd.DataFrame | None = None) -> Figure:
@@ -130,7 +131,7 @@ def draw_settings(data: FigureData, references: pd.DataFrame | None = None) -> F
                 partial(settings_chart, data, settings, lines, styles, crowded),
                 "",
                 "Accuracy per dataset and setting: the mean over models, and each model",
-                height=len(datasets) * (SETTING_ROW * len(settings) + 8),
+                height=len(datasets) * (SETTING_ROW * len(settings) + BETWEEN),
                 y_labels=datasets,
             )
         ],
@@ -155,7 +156,8 @@ def settings_chart(
         return alt.X(f"{field}:Q", scale=places, axis=percents)
 
     axis = enc.name_axis(grid=False)
-    y = alt.Y("dataset:N", sort=data.names.datasets, axis=axis, scale=alt.Scale(paddingInner=0.12))
+    apart = alt.Scale(paddingInner=BETWEEN / (SETTING_ROW * len(settings) + BETWEEN))
+    y = alt.Y("dataset:N", sort=data.names.datasets, axis=axis, scale=apart)
     row = alt.YOffset("setting:N", sort=settings, scale=alt.Scale(domain=settings))
     colour = from_row(alt.Color, "setting_colour")
     cells = enc.named(data, "cells", "setting", "dataset", "model")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from headstart.errors import AnalysisError
 from headstart.figures import encodings as enc
-from headstart.figures.encodings import WHOLE, equal
+from headstart.figures.encodings import WHOLE, equal, quoted
 from headstart.figures.figure import (
     CROWD,
     Figure,
@@ -22,7 +22,7 @@ from headstart.figures.figure import (
     abreast,
     legend_of,
 )
-from headstart.figures.figure_data import FigureData, in_styles, optional
+from headstart.figures.figure_data import FigureData, optional
 from headstart.figures.point_labels import label_layers
 from headstart.figures.style import Style, class_styles, marker_styles
 from headstart.figures.text_fitting import elided
@@ -34,8 +34,6 @@ __all__ = [
     "draw_datasets",
     "draw_embedding",
     "draw_scratch",
-    "embedded",
-    "numbers_label",
     "scratch_pairs",
 ]
 
@@ -458,7 +456,7 @@ def draw_embedding(data: FigureData) -> Figure:
         "no meaning. Numbers are computed on the features, by cosine distance.",
         [
             Panel(
-                partial(embedding_chart, own, styles),
+                partial(embedding_chart, data, place, own),
                 str(own["model"].iloc[0]),
                 f"{own['model'].iloc[0]}: t-SNE of {len(own)} images",
                 square=True,
@@ -474,24 +472,32 @@ def draw_embedding(data: FigureData) -> Figure:
     )  # fmt: skip
 
 
-def embedding_chart(own: pd.DataFrame, styles: Mapping[str, Style], _: PlotArea) -> Any:
-    """Draw the points of one network."""
-    table = in_styles(own[["x", "y"]], "", [styles[str(name)] for name in own["class"]])
-    chart = embedded(alt.InlineData(values=table.to_dict("records")), own, ("x", "y"))
-    points = chart.mark_point(
-        filled=True, size=26, opacity=1, stroke="var(--paper)", strokeWidth=0.3
-    )
-    points = points.encode(enc.from_row(alt.Color, "colour"), enc.from_row(alt.Shape, "shape"))
-    return points.properties(view=alt.ViewBackground(stroke="var(--rule)"))
-
-
-def embedded(source: Any, own: pd.DataFrame, columns: tuple[str, str]) -> Any:
-    """Start a chart of `source`, whose two columns are the coordinates of a network's points."""
+def embedding_chart(data: FigureData, position: int, own: pd.DataFrame, _: PlotArea) -> Any:
+    """Draw the points of one network; on the page an image hovered in any is ringed in all."""
     across, up = (alt.Scale(domain=list(ends), nice=False) for ends in square(own))
-    return alt.Chart(source).encode(
-        alt.X(columns[0], type="quantitative", axis=None, scale=across),
-        alt.Y(columns[1], type="quantitative", axis=None, scale=up),
+    points = alt.Chart(alt.NamedData(name="points")).encode(
+        alt.X(f"x{position}:Q", axis=None, scale=across),
+        alt.Y(f"y{position}:Q", axis=None, scale=up),
     )
+    looks = enc.from_row(alt.Color, "colour"), enc.from_row(alt.Shape, "shape")
+    if not data.interactive:
+        marks = points.mark_point(
+            filled=True, size=26, opacity=1, stroke="var(--paper)", strokeWidth=0.3
+        )
+        return marks.encode(*looks).properties(view=alt.ViewBackground(stroke="var(--rule)"))
+    marks = points.mark_point(filled=True, size=34, stroke="var(--paper)", strokeWidth=0.4)
+    unlit = f"lit !== {quoted('')} && datum['class'] !== lit"
+    marks = marks.encode(
+        *looks, enc.aria_label("class", "where"),
+        opacity=alt.condition(unlit, alt.value(0.12), alt.value(0.9)),
+        tooltip=enc.tooltips(**{"class": "title", "picture": "image", "where": "name"}),
+    )  # fmt: skip
+    # Below the points and unfilled, so that the pointer stays on its point.
+    ring = points.transform_filter("datum.image === picked").mark_point(
+        size=190, fill="none", stroke="var(--ink)", strokeWidth=1.6, aria=False
+    )
+    params = [alt.param(name="lit", value=""), alt.param(name="picked", value=-1)]
+    return alt.layer(ring, marks).add_params(*params)
 
 
 def square(points: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -73,6 +73,9 @@ def comparison_tables(subject: Analysis, names: Names) -> list[PageTable]:
          "test images are the same."),
         ("unshared", "unshared", alone, "In one of the two only", ""),
     ]  # fmt: skip
+    if len(subject.compared) and (subject.compared["difference"] == 0).all():
+        # The answer says that all are equal.
+        tables = [table for table in tables if not table[0].startswith("compared")]
     made = []
     for key, table, columns, caption, note in tables:
         rows = getattr(subject, table)

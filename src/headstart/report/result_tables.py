@@ -1,6 +1,7 @@
 """The tables of results and tests: accuracies, means, correlations, settings, pairs."""
 
 from collections.abc import Callable, Container
+from dataclasses import replace
 from typing import Any
 
 from headstart.analysis import UPSTREAM, Analysis, prediction_summary
@@ -78,7 +79,7 @@ WHOLE, SIGNED, PROPORTION = decimals(0), decimals(3, plus=True), decimals(2, sca
 def result_tables(subject: Analysis, names: Names) -> list[PageTable]:
     """Return the tables of estimates and tests, except the pairs, that have rows."""
     tables = [
-        means_table(subject, names),
+        further_means(subject, names),
         correlation_table(subject, names),
         settings_table(subject, names),
         *comparison_tables(subject, names),
@@ -221,6 +222,19 @@ def means_table(subject: Analysis, names: Names) -> PageTable:
     legend = marker_legend(cells, means.iloc[:0] if one else means)
     note = "" if one or means.difference_low.isna().all() else correction_sentence(subject)
     return filled("means", over, columns, rows, names, note=note, marker_legend=legend)
+
+
+# Columns of the table of means that a leaderboard has, too.
+ON_LEADERBOARD = ("accuracy", "difference", ("difference_low", "difference_high"), "rank_rank",
+                  ("rank_low", "rank_high"))  # fmt: skip
+
+
+def further_means(subject: Analysis, names: Names) -> PageTable:
+    """Return the table of means without what a leaderboard beside it has."""
+    table, left_out = means_table(subject, names), (*ON_LEADERBOARD, subject.predictor.column)
+    kept = [i for i, column in enumerate(table.columns) if column.of not in left_out]
+    rows = [replace(row, cells=[row.cells[i] for i in kept]) for row in table.rows]
+    return replace(table, columns=[table.columns[i] for i in kept], rows=rows)
 
 
 def correlation_table(subject: Analysis, names: Names, without: Container[str] = ()) -> PageTable:

@@ -11,6 +11,7 @@ import vl_convert
 from headstart.analysis import Analysis
 from headstart.errors import AnalysisError
 from headstart.figures import available, save
+from headstart.figures.printing import canonical_pdf
 from headstart.figures.text_fitting import text_width
 from headstart.files import replaced, storage_errors, writable_folder
 from headstart.report.analysis_answer import answer_of, comes_first, study_name
@@ -79,7 +80,7 @@ class ResultsCard:
         for name, board in zip(file_names(boards), boards, strict=True):
             # XML has no control characters.
             svg = harmless(table_svg(board, sources))
-            contents = {"svg": svg.encode(), "pdf": vl_convert.svg_to_pdf(svg),
+            contents = {"svg": svg.encode(), "pdf": canonical_pdf(vl_convert.svg_to_pdf(svg)),
                         "png": vl_convert.svg_to_png(svg, scale=2)}  # fmt: skip
             for suffix, content in contents.items():
                 with replaced(target / f"{name}.{suffix}") as temporary:
