@@ -78,7 +78,7 @@ def half(datasets: Sequence[str], limit: int) -> None:
 
 @contextmanager
 def prepared(datasets: Sequence[str], limit: int) -> Iterator[Callable[..., float]]:
-    """Make a store and a cache; give a function of an executor that times the trials."""
+    """Yield what times the trials on an executor, with a store and a cache of their own."""
     study = Study(models=[NETWORK], datasets=list(datasets), limit=limit, settings=["linear"])
     first = Study(models=[NETWORK], datasets=["digits"], limit=20, seeds=[7, 8])
     with tempfile.TemporaryDirectory() as folder:
