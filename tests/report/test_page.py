@@ -8,11 +8,11 @@ import pytest
 
 import headstart as hs
 from headstart.analysis.analysis import TABLES
+from headstart.figures.figure_data import FigureData
 from headstart.figures.style import PRINT_COLOURS, marker_styles
 from headstart.report import page_html, write_report
 from headstart.report.page_model import names_of
 from headstart.report.page_templates import bundle, sha256_text, write_html
-from headstart.report.report_page import all_figures
 from headstart.report.result_tables import MOST_PAIRS, accuracy_table, mixed_table
 from headstart.spec.formatting import SmallPicture
 from refusals import refused
@@ -155,7 +155,7 @@ def unpacked(column):
 
 def averages(subject) -> dict:
     """Average what the page averages, as it does."""
-    cells = all_figures(subject)[0].data.page_tables()["cells"]
+    cells = FigureData(vars(subject)).page_tables()["cells"]
     frame = pd.DataFrame({name: unpacked(column) for name, column in cells.items()})
     frame = frame[frame.averaged.astype(bool)]
     return frame.groupby(["setting", "model"]).adjusted.mean().to_dict()

@@ -38,6 +38,7 @@ __all__ = [
     "predictor_axis",
     "predictor_title",
     "quoted",
+    "ring",
     "scale",
     "shown_ticks",
     "symbols",
@@ -259,6 +260,13 @@ def error_bars(
     if y is None:
         return rules.encode(x=x, y=alt.Y(f"{low}:Q"), y2=f"{high}:Q", color=colour)
     return rules.encode(x=alt.X(f"{low}:Q"), x2=f"{high}:Q", y=y, color=colour)
+
+
+def ring(points: Any, x: Any, y: Any, size: float, width: float = 1.6) -> Any:
+    """Draw a ring around each point, below it or with no inside: the pointer stays on the point."""
+    return points.mark_point(
+        size=size, fill="none", stroke="var(--ink)", strokeWidth=width, opacity=1, aria=False
+    ).encode(x, y)
 
 
 def from_row(channel: Any, field: str) -> Any:

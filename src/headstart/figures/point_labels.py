@@ -70,7 +70,8 @@ def place(
             + LEADER_ON_LINE * np.minimum(distances / 8, 1) * along
             + NEARER_TO_ANOTHER * strays(own, anchors, i)
             + blocked(anchor, own, solid)
-            + TAKEN * outside(own, area)
+            # Outside the area.
+            + TAKEN * np.any((own < area) != [False, False, True, True], axis=1)
             + TAKEN * strict * overlaps(own, lines).any(axis=1)
         )
     return one_by_one(anchors, boxes, costs, dearest)
@@ -98,11 +99,6 @@ def blocked(anchor: Floats, boxes: Floats, others: Floats) -> Floats:
     """Return what the `others` cost each box (c, 4): where it covers them, or its leader does."""
     crossed = (hidden(anchor, boxes, others) > 0).sum(axis=1)
     return np.asarray(TAKEN * overlaps(boxes, others).any(axis=1) + LEADER_ON_BOX * crossed)
-
-
-def outside(boxes: Floats, area: Floats) -> NDArray[np.bool_]:
-    """Return which boxes (c, 4) leave the area."""
-    return np.asarray(np.any((boxes < area) != [False, False, True, True], axis=1))
 
 
 def candidates(anchors: Floats, sizes: Floats, radius: float) -> tuple[Floats, Floats]:

@@ -171,13 +171,8 @@ def left_margin(figure: Figure, column: int, columns: int) -> float:
         return NUMBERS + TICKS + TITLE * (column == 0)
     if figure.shared_names and column:
         return 0.0
-    widest = max(text_width(elided_line(name)) for name in names)
+    widest = max(text_width(name if "\n" in name else elided(name)) for name in names)
     return min(widest, MOST_NAME) + TICKS
-
-
-def elided_line(name: str) -> str:
-    """Return a name as axes show it; one of several lines as it is."""
-    return name if "\n" in name else elided(name)
 
 
 def bottom_margin(figure: Figure, index: int, columns: int) -> float:

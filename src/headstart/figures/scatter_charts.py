@@ -106,7 +106,7 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
         *band(data, setting, "all"),
         regression(points, "mean"),
         enc.error_bars(whole, BARS, x=x, width=1.2, opacity=opacity),
-        ring(whole.transform_filter("datum.mean_near"), x, y, 150),
+        enc.ring(whole.transform_filter("datum.mean_near"), x, y, 150, 1.2),
         enc.symbols(points, x, y, label=["model", "mean_text"], hover=hover, size=75,
                     stroke="var(--paper)", strokeWidth=0.8),
     ]  # fmt: skip
@@ -136,15 +136,6 @@ def own_names(data: FigureData, points: Any, x: Any, y: Any) -> list[Any]:
         for models, side, dx in ((own[:half], "right", -9), (own[half:], "left", 9))
         if models and len(own) <= MOST_OWN
     ]
-
-
-def ring(points: Any, x: Any, y: Any, size: float) -> Any:
-    """Ring the models that are not significantly different from the best."""
-    marks = points.mark_point(
-        shape="circle", filled=False, size=size, stroke="var(--ink)", strokeWidth=1.2, aria=False,
-        tooltip=None, opacity=1,
-    )  # fmt: skip
-    return marks.encode(x, y)
 
 
 def name_layers(
@@ -271,6 +262,8 @@ def draw_datasets(data: FigureData) -> Figure:
     settings = in_order(cells["setting"])
     several = len(settings) > 1
     datasets = data.names_in(cells, "dataset")
+    metrics = optional(data.tables, "cells", ["dataset", "metric"]).dropna(subset="metric")
+    metric_of = dict(zip(metrics["dataset"], metrics["metric"], strict=True))
     legend = legend_of(data.styles_in(cells))
     if several:
         shapes = [LegendEntry(one.style._replace(colour="var(--soft)")) for one in legend]
@@ -284,8 +277,8 @@ def draw_datasets(data: FigureData) -> Figure:
             Panel(
                 partial(dataset_chart, data, name, several),
                 name,
-                f"{name}: {metric_of(data, name)} against {data.predictor.label}, one point per "
-                "model and setting",
+                f"{name}: {metric_of.get(name, 'accuracy')} against {data.predictor.label}, one "
+                "point per model and setting",
                 height=210 if len(datasets) <= 4 else 150,
                 notes=[
                     Note(r, data.setting_styles[one].colour if several else "", one)
@@ -300,13 +293,6 @@ def draw_datasets(data: FigureData) -> Figure:
         columns=abreast(len(datasets)),
         narrow=True,
     )  # fmt: skip
-
-
-def metric_of(data: FigureData, dataset: str) -> str:
-    """Return the metric of a dataset."""
-    metrics = optional(data.tables, "cells", ["dataset", "metric"])
-    metrics = metrics.loc[metrics["dataset"] == dataset, "metric"].dropna()
-    return str(metrics.iloc[0]) if len(metrics) else "accuracy"
 
 
 def dataset_chart(data: FigureData, dataset: str, several: bool, place: PlotArea) -> Any:
@@ -335,7 +321,7 @@ def dataset_chart(data: FigureData, dataset: str, several: bool, place: PlotArea
         *([] if several else band(data, own["setting"].iloc[0], dataset)),
         regression(points, "log_odds", "setting_colour" if several else ""),
         *[bars] * (not crowded),
-        ring(points.transform_filter("datum.near"), x, y, 95),
+        enc.ring(points.transform_filter("datum.near"), x, y, 95, 1.2),
         marks.encode(enc.from_row(alt.Color, f"{style}colour")),
     )
 
@@ -475,27 +461,23 @@ def draw_embedding(data: FigureData) -> Figure:
 def embedding_chart(data: FigureData, position: int, own: pd.DataFrame, _: PlotArea) -> Any:
     """Draw the points of one network; on the page an image hovered in any is ringed in all."""
     across, up = (alt.Scale(domain=list(ends), nice=False) for ends in square(own))
-    points = alt.Chart(alt.NamedData(name="points")).encode(
-        alt.X(f"x{position}:Q", axis=None, scale=across),
-        alt.Y(f"y{position}:Q", axis=None, scale=up),
-    )
+    x = alt.X(f"x{position}:Q", axis=None, scale=across)
+    y = alt.Y(f"y{position}:Q", axis=None, scale=up)
+    points = alt.Chart(alt.NamedData(name="points"))
     looks = enc.from_row(alt.Color, "colour"), enc.from_row(alt.Shape, "shape")
     if not data.interactive:
         marks = points.mark_point(
             filled=True, size=26, opacity=1, stroke="var(--paper)", strokeWidth=0.3
         )
-        return marks.encode(*looks).properties(view=alt.ViewBackground(stroke="var(--rule)"))
+        return marks.encode(x, y, *looks).properties(view=alt.ViewBackground(stroke="var(--rule)"))
     marks = points.mark_point(filled=True, size=34, stroke="var(--paper)", strokeWidth=0.4)
     unlit = f"lit !== {quoted('')} && datum['class'] !== lit"
     marks = marks.encode(
-        *looks, enc.aria_label("class", "where"),
+        x, y, *looks, enc.aria_label("class", "where"),
         opacity=alt.condition(unlit, alt.value(0.12), alt.value(0.9)),
         tooltip=enc.tooltips(**{"class": "title", "picture": "image", "where": "name"}),
     )  # fmt: skip
-    # Below the points and unfilled, so that the pointer stays on its point.
-    ring = points.transform_filter("datum.image === picked").mark_point(
-        size=190, fill="none", stroke="var(--ink)", strokeWidth=1.6, aria=False
-    )
+    ring = enc.ring(points.transform_filter("datum.image === picked"), x, y, 190)
     params = [alt.param(name="lit", value=""), alt.param(name="picked", value=-1)]
     return alt.layer(ring, marks).add_params(*params)
 

@@ -222,9 +222,6 @@ def curve_figure(surface: Surface, place: int) -> Figure:
         x = alt.X("value:O", title=name, sort=None, axis=axis)
     y = alt.Y("score:Q", title="Validation score (%)", scale=alt.Scale(zero=False, padding=10))
     hover = {"name": "tried", "score_text": "validation score"}
-    ring = points.transform_filter("datum.chosen").mark_point(
-        size=220, fill="none", stroke="var(--ink)", strokeWidth=1.8, opacity=1, aria=False
-    )
     line = points.mark_line(strokeWidth=1.8, stroke="var(--blue)", aria=False, tooltip=None)
     of = f", {surface.title}" if surface.title else ""
     return one_chart(
@@ -233,7 +230,7 @@ def curve_figure(surface: Surface, place: int) -> Figure:
         f"Validation score in percent by {name}{of}; the ring marks the choice.",
         line.encode(x, y),
         enc.symbols(points, x, y, label=[*hover], hover=hover, size=45),
-        ring.encode(x, y),
+        enc.ring(points.transform_filter("datum.chosen"), x, y, 220, 1.8),
     )
 
 

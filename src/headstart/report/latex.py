@@ -92,7 +92,8 @@ def latex_tables(analysis: Analysis, digits: int = 1, *, intervals: bool = False
 def overall_correlations(analysis: Analysis, names: Names) -> PageTable:
     """Return the correlations over all datasets that are known."""
     single = set(analysis.correlations["group"]) - {"all"}
-    table = without_column(correlation_table(analysis, names, single), "Dataset group")
+    table = correlation_table(analysis, names, single)
+    table = table.without(lambda column: column.label == "Dataset group")
     known = analysis.correlations[analysis.correlations["group"] == "all"].dropna(subset="estimate")
     ends = ", with 95 % confidence intervals" if known["low"].notna().any() else ""
     return replace(
@@ -102,13 +103,6 @@ def overall_correlations(analysis: Analysis, names: Names) -> PageTable:
         rows=table.rows if len(known) else [],
         note="",
     )
-
-
-def without_column(table: PageTable, label: str) -> PageTable:
-    """Return a table without a column."""
-    kept = [i for i, column in enumerate(table.columns) if column.label != label]
-    rows = [replace(row, cells=[row.cells[i] for i in kept]) for row in table.rows]
-    return replace(table, columns=[table.columns[i] for i in kept], rows=rows)
 
 
 def printable(text: str) -> bool:

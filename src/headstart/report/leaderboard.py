@@ -77,8 +77,11 @@ def of_setting(subject: Analysis, names: Names, setting: str) -> PageTable:
                aside=span("rank_low", "rank_high", 0)),
         named("Training", of="configuration"),
         # A single accuracy is what models are ranked by.
-        *([*accuracies, *difference_columns(cells, 1, 100, "pp")] if one else
-          means_columns(subject, means)),
+        *((*accuracies, *difference_columns(cells, 1, 100, "pp")) if one else (
+          Column("Mean", of="accuracy", format=decimals(1, scale=100), unit="%"),
+          mean_and_error("Mean log odds", digits=2, note=means_note(subject, means), marked=True,
+                         second="Standard error"),
+          *difference_columns(means, 2, 1, "(log odds)"))),
         predictor_column(subject.predictor),
         *(Column(label, of=name, format=significant, unit=unit) for name, label, unit, _ in COSTS
           if name != subject.predictor.column),
@@ -157,16 +160,6 @@ MEANS = (
     *("accuracy", "mean", "se", "best", "not_different"),
     *("difference", "difference_low", "difference_high"),
 )
-
-
-def means_columns(subject: Analysis, means: Any) -> list[Column]:
-    """Return the mean in percent and in log odds, and the difference from the best."""
-    note = means_note(subject, means)
-    return [
-        Column("Mean", of="accuracy", format=decimals(1, scale=100), unit="%"),
-        mean_and_error("Mean log odds", digits=2, note=note, marked=True, second="Standard error"),
-        *difference_columns(means, 2, 1, "(log odds)"),
-    ]
 
 
 def difference_columns(table: Any, digits: int, scale: float, unit: str) -> list[Column]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from headstart.spec.display_names import WITH_NAMES, Names, setting_label
+from headstart.spec.display_names import Names, setting_label
 from headstart.spec.formatting import CELL_TESTS, UNKNOWN, decimals, known, number, ranged
 from headstart.stats import FEWEST_DATASETS
 
@@ -51,7 +51,7 @@ NO_NAMES = Names()
 
 def names_of(subject: "Analysis") -> Names:
     """Return the names in the tables of an analysis."""
-    return Names.of({name: getattr(subject, name) for name in WITH_NAMES})
+    return Names.of(vars(subject))
 
 
 @dataclass(frozen=True)
@@ -181,6 +181,12 @@ class PageTable:
         """Return whether any cell has a second line that is not beside its text."""
         folded = [i for i, column in enumerate(self.columns) if not column.second]
         return any(row.cells[i].note for row in self.rows for i in folded)
+
+    def without(self, left_out: Callable[[Column], bool]) -> "PageTable":
+        """Return the table without some columns."""
+        kept = [i for i, column in enumerate(self.columns) if not left_out(column)]
+        rows = [replace(row, cells=[row.cells[i] for i in kept]) for row in self.rows]
+        return replace(self, columns=[self.columns[i] for i in kept], rows=rows)
 
 
 def filled(

@@ -138,7 +138,8 @@ def rank_table(answer: RankAnswer) -> PageTable:
         Column("Difference", of="difference", format=POINTS, unit="points"),
         Column("Simultaneous interval", of=("difference_low", "difference_high"), format=POINTS,
                detail=1),
-        named("Verdict", verdict),
+        named("Verdict", lambda row: (
+            "recommended" if row["recommended"] else "tied" if row["tied"] else "worse")),
         Column("Latency", of="latency", format=MILLISECONDS, unit="ms"),
         Column("95th percentile", of="latency_95", format=MILLISECONDS, unit="ms", detail=1),
         Column("Throughput", of="throughput", format=decimals(0), unit="images/s", detail=1),
@@ -179,11 +180,6 @@ def rank_table(answer: RankAnswer) -> PageTable:
         note=f"{note} {affix_note(prefix, suffix)}".strip(),
         marker_legend="Bold: best. Underlined: not significantly different from the best.",
     )
-
-
-def verdict(row: Mapping[str, Any]) -> str:
-    """Return what became of a model."""
-    return "recommended" if row["recommended"] else "tied" if row["tied"] else "worse"
 
 
 def class_table(found: HeldOut) -> PageTable:
@@ -298,9 +294,6 @@ def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
     line = points.transform_filter("datum.front").mark_line(
         interpolate="step-after", stroke="var(--rule)", strokeWidth=1.4, aria=False, tooltip=None
     )
-    ring = points.transform_filter("datum.taken").mark_point(
-        size=240, fill="none", stroke="var(--ink)", strokeWidth=1.6, aria=False, tooltip=None
-    )
 
     def texts(which: str, field: str, baseline: str, dy: int) -> list[Any]:
         few = points.transform_filter(which).mark_text(
@@ -312,7 +305,7 @@ def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
         line.encode(x, y),
         enc.error_bars(points, ("low", "high"), x=x, width=1.2, opacity=0.5),
         marks.encode(enc.from_row(alt.Fill, "fill")),
-        ring.encode(x, y),
+        enc.ring(points.transform_filter("datum.taken"), x, y, 240),
         *texts("datum.partial", "images_text", "top", 5)
         * (sum(row["partial"] for row in rows) <= MOST_LABELS),
         *texts("datum.front || datum.taken", "label", "bottom", -5)

@@ -54,7 +54,7 @@ def page_html(
     name, each with its class (`headstart.datasets.labelled.class_pictures`).
     """
     answer, names = answer_of(analysis), names_of(analysis)
-    figures = all_figures(analysis)
+    figures = page_figures(FigureData(vars(analysis), analysis.predictor, interactive=True))
     figures.sort(key=lambda figure: not comes_first(figure.name, answer))
     pairs, pairs_left_out = pairs_table(analysis, names)
     boards, studies = leaderboard(analysis, names), study_tables(analysis, names)
@@ -122,19 +122,6 @@ def has_intervals(subject: Analysis) -> bool:
     """Return whether there is any comparison of models that a correction is about."""
     compared = (subject.cells, subject.model_means)
     return len(subject.pairwise) > 0 or any(one.difference_low.notna().any() for one in compared)
-
-
-# The tables of an analysis that figures draw.
-DRAWN = (
-    "cells", "model_means", "lines", "correlations", "ranks", "ablation", "convergence", "reached",
-    "dataset_size", "above_line",
-)  # fmt: skip
-
-
-def all_figures(subject: Analysis) -> list[Figure]:
-    """Return the figures that these tables can fill, in reading order."""
-    tables = {name: getattr(subject, name) for name in DRAWN}
-    return page_figures(FigureData(tables, subject.predictor, interactive=True))
 
 
 def payload(names: Names, figures: list[Figure]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The tables of results and tests: accuracies, means, correlations, settings, pairs."""
 
 from collections.abc import Callable, Container
-from dataclasses import replace
 from typing import Any
 
 from headstart.analysis import UPSTREAM, Analysis, prediction_summary
@@ -79,7 +78,10 @@ WHOLE, SIGNED, PROPORTION = decimals(0), decimals(3, plus=True), decimals(2, sca
 def result_tables(subject: Analysis, names: Names) -> list[PageTable]:
     """Return the tables of estimates and tests, except the pairs, that have rows."""
     tables = [
-        further_means(subject, names),
+        # Without what a leaderboard has.
+        means_table(subject, names).without(
+            lambda column: column.of in (*ON_LEADERBOARD, subject.predictor.column)
+        ),
         correlation_table(subject, names),
         settings_table(subject, names),
         *comparison_tables(subject, names),
@@ -227,14 +229,6 @@ def means_table(subject: Analysis, names: Names) -> PageTable:
 # Columns of the table of means that a leaderboard has, too.
 ON_LEADERBOARD = ("accuracy", "difference", ("difference_low", "difference_high"), "rank_rank",
                   ("rank_low", "rank_high"))  # fmt: skip
-
-
-def further_means(subject: Analysis, names: Names) -> PageTable:
-    """Return the table of means without what a leaderboard beside it has."""
-    table, left_out = means_table(subject, names), (*ON_LEADERBOARD, subject.predictor.column)
-    kept = [i for i, column in enumerate(table.columns) if column.of not in left_out]
-    rows = [replace(row, cells=[row.cells[i] for i in kept]) for row in table.rows]
-    return replace(table, columns=[table.columns[i] for i in kept], rows=rows)
 
 
 def correlation_table(subject: Analysis, names: Names, without: Container[str] = ()) -> PageTable:

@@ -1,6 +1,5 @@
 """A results card for a README: one table and one figure, each as PDF, PNG and SVG."""
 
-from collections.abc import Sequence
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -77,7 +76,9 @@ class ResultsCard:
             raise AnalysisError("no results card: there are no results", code="report.empty")
         self.check(target)
         sources = study_name(analysis) or "a table"
-        for name, board in zip(file_names(boards), boards, strict=True):
+        _, *others = labels(board.caption for board in boards).values()
+        files = ["table", *(f"table-{name}" for name in others)]
+        for name, board in zip(files, boards, strict=True):
             # XML has no control characters.
             svg = harmless(table_svg(board, sources))
             contents = {"svg": svg.encode(), "pdf": canonical_pdf(vl_convert.svg_to_pdf(svg)),
@@ -88,12 +89,6 @@ class ResultsCard:
         answer, given = answer_of(analysis), available(analysis.tables(), analysis.predictor)
         for shown in sorted(given, key=lambda name: not comes_first(name, answer))[:1]:
             save(analysis.figure(shown), target / "figure")
-
-
-def file_names(boards: Sequence[PageTable]) -> list[str]:
-    """Return the name of the file of each setting's table, the first without the setting's."""
-    _, *others = labels(board.caption for board in boards).values()
-    return ["table", *(f"table-{name}" for name in others)]
 
 
 def table_svg(table: PageTable, source: str) -> str:
