@@ -274,7 +274,7 @@ _block = _Block()
 
 @contextmanager
 def sharing_cpus(give_up: float = 0.5) -> Iterator[None]:
-    """Give way to other processes that use the CPUs, in what torch computes inside the block.
+    """Make way for other processes that use the CPUs, in what torch computes inside the block.
 
     Threads that wait for each other sleep at once, and there are fewer of them. This is as at the
     moment at which the block begins, until `look_again`. A block within another one is a part of
