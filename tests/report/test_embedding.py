@@ -151,6 +151,18 @@ def test_a_class_can_be_seen_alone(browser, page):
     WebDriverWait(browser, 5).until(lambda b: faint(b) == 0)
 
 
+def test_a_class_may_be_named_as_what_all_objects_have(browser, tmp_path):
+    tables = made(classes=("constructor", "dog", "eel"))
+    visit(browser, write_html(embedding_html(tables, "t", "s"), tmp_path / "e.html"))
+    button = browser.find_elements("css selector", "[data-class]")[0]
+    assert button.text == "constructor"
+    button.click()
+    ActionChains(browser).move_to_element(browser.find_element("tag name", "h1")).perform()
+    lit = """return [...document.querySelectorAll('.chart path[aria-label^="constructor"]')]
+        .map((e) => Number(e.getAttribute('opacity')))"""
+    assert browser.execute_script(lit) == [0.9] * (N // 3 * len(NETWORKS))
+
+
 @pytest.mark.parametrize("width", [360, 1200])
 def test_charts_are_square_and_no_width_scrolls_sideways(browser, page, width):
     visit(browser, page, width=width)
