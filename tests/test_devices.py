@@ -1,18 +1,16 @@
-import pytest
 import torch
 
 from headstart import devices
 from headstart.devices import BFLOAT16, fast_bfloat16, require_fast
-from headstart.errors import DeviceError
+from refusals import refused
 
 CPU = torch.device("cpu")
 
 
 def test_bf16_is_refused_where_it_is_slow(monkeypatch):
     monkeypatch.setattr(devices, "fast_bfloat16", lambda device: False)
-    with pytest.raises(DeviceError, match="--precision fp32") as error:
+    with refused("device.bfloat16_slow"):
         require_fast("bf16", CPU)
-    assert error.value.code == "device.bfloat16_slow"
     require_fast("fp32", CPU)
 
 
@@ -24,5 +22,5 @@ def test_bf16_is_taken_where_it_is_fast(monkeypatch):
 def test_bfloat16_can_be_switched_off(monkeypatch):
     monkeypatch.setenv(BFLOAT16, "off")
     assert not fast_bfloat16(CPU)
-    with pytest.raises(DeviceError, match="no fast bfloat16"):
+    with refused("device.bfloat16_slow"):
         require_fast("bf16", CPU)

@@ -3,13 +3,13 @@ import pytest
 
 from headstart import datasets, methods, metrics, models
 from headstart.context import RunContext
-from headstart.errors import SealedTestError
 from headstart.executors import Processes
 from headstart.methods.linear import LinearProbe, PreparedProbe
 from headstart.registry import METHODS
 from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.trial import run_trial
+from refusals import refused
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_a_setting_that_peeks_is_stopped(trial, monkeypatch):
             return measured
 
     replace_linear(monkeypatch, Peeking)
-    with pytest.raises(SealedTestError, match="hold no test labels"):
+    with refused("test.sealed"):
         run_trial(trial, RunContext())
 
 

@@ -72,7 +72,7 @@ def test_a_closed_output_is_one_line(store, command):
     assert ended.stderr.startswith("error: cannot write to the standard output (it is closed)")
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", ">&- 2>&- <&-"])
+@pytest.mark.parametrize("closed", [">&-", "2>&- <&-", ">&- 2>&- <&-"])
 def test_with_closed_streams_a_file_is_written_and_nothing_else(tmp_path, closed):
     file = tmp_path / "splits.csv"
     ended = shell(f"$H datasets splits digits --export {file} {closed}")
@@ -83,7 +83,7 @@ def test_with_closed_streams_a_file_is_written_and_nothing_else(tmp_path, closed
 
 
 def test_an_error_with_the_error_stream_closed_is_told_by_the_exit_code():
-    ended = shell("$H models show efficientnet_lite9 2>&-")
+    ended = shell("$H results --store nowhere.db 2>&-")
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "")
 
 
@@ -152,7 +152,6 @@ sys.addaudithook(interrupt)
         ("results --store {}", "typer"),
         ("results --store {}", "sqlite3.connect"),
         ("analyze {}", "sqlite3.connect"),
-        ("report {} --out page.html", "sqlite3.connect"),
     ],
 )
 def test_an_early_interrupt_is_one_line(store, tmp_path, arguments, event):

@@ -7,13 +7,13 @@ import small_network
 from headstart import datasets, methods, models
 from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import ArrayImages, SealedTest, Split, Splits
-from headstart.errors import DatasetError, StudyError, UnknownNameError
 from headstart.features import Features, feature_table
 from headstart.methods import open_trial
 from headstart.methods.linear import LinearSetting
 from headstart.methods.on_features import TrialFeatures
 from headstart.spec import Candidate, Selection, Trial
 from headstart.trial import run_trial
+from refusals import refused
 from watched import Listener
 
 N = {"train": 30, "validation": 30, "test": 24}
@@ -139,16 +139,16 @@ def test_broken_images_are_left_out_everywhere():
 
 
 @pytest.mark.parametrize(
-    ("rows", "words"),
+    ("rows", "code", "values"),
     [
-        (range(0, 30, 3), "a class with no training example that decodes: 'a'"),
-        (range(30, 60), "no validation image that decodes"),
-        (range(60, 84), "no test image that decodes"),
+        (range(0, 30, 3), "dataset.class_empty", {"name": "a"}),
+        (range(30, 60), "dataset.split_empty", {"split": "validation"}),
+        (range(60, 84), "dataset.split_empty", {"split": "test"}),
     ],
 )
-def test_too_many_broken_images(rows, words):
+def test_too_many_broken_images(rows, code, values):
     prepared = prepared_trial(broken=dict.fromkeys(rows, "bad"))
-    with pytest.raises(DatasetError, match=words):
+    with refused(code, **values):
         prepared.features.check_enough()
 
 
@@ -170,26 +170,22 @@ def test_presets_fill_every_choice():
 
 
 @pytest.mark.parametrize(
-    ("options", "kind", "words"),
+    ("options", "code", "values"),
     [
-        ({"name": "finetun"}, UnknownNameError, "unknown setting 'finetun': did you mean finetune"),
-        (
-            {"name": "linear", "protocol": "kornblit"},
-            UnknownNameError,
-            "did you mean kornblith2019",
-        ),
-        ({"name": "linear", "resise": "whole"}, UnknownNameError, "did you mean resize"),
-        ({"name": "linear", "resize": "half"}, StudyError, "invalid resize 'half'"),
-        ({"name": "linear", "lambdas": [0.0]}, StudyError, r"invalid lambdas.0 0.0"),
-        ({"name": "linear", "lambdas": []}, StudyError, "lambdas"),
-        ({"name": "linear", "lambdas": [float("inf")]}, StudyError, "finite number"),
-        ({"name": "linear", "protocol": ["x"]}, UnknownNameError, "unknown protocol"),
-        ({"name": 1}, UnknownNameError, "unknown setting '1'"),
+        ({"name": "finetun"}, "name.unknown", {"kind": "setting", "near": ["finetune"]}),
+        ({"protocol": "kornblit"}, "name.unknown", {"near": ["kornblith2019"]}),
+        ({"resise": "whole"}, "name.unknown", {"near": ["resize"]}),
+        ({"resize": "half"}, "setting.value", {"name": "resize", "value": "'half'"}),
+        ({"lambdas": [0.0]}, "setting.value", {"name": "lambdas.0", "value": "0.0"}),
+        ({"lambdas": []}, "setting.value", {"name": "lambdas", "value": "[]"}),
+        ({"lambdas": [float("inf")]}, "setting.value", {"name": "lambdas.0", "value": "inf"}),
+        ({"protocol": ["x"]}, "name.unknown", {"name": "['x']"}),
+        ({"name": 1}, "name.unknown", {"kind": "setting", "name": "1"}),
     ],
 )
-def test_settings_that_cannot_be(options, kind, words):
-    with pytest.raises(kind, match=words):
-        methods.find(**options)
+def test_settings_that_cannot_be(options, code, values):
+    with refused(code, **values):
+        methods.find(**{"name": "linear", **options})
 
 
 def test_a_warm_trial_hashes_no_features_and_loads_no_network(tmp_path, monkeypatch):

@@ -57,8 +57,10 @@ def ranked(tmp_path, reporter=None, **options) -> RankAnswer:
 
 @pytest.fixture(scope="module", autouse=True)
 def short() -> Iterator[None]:
-    """Time networks shortly: nothing here depends on how well."""
+    """Time networks shortly, choose among few lambdas: nothing here depends on how well."""
     with pytest.MonkeyPatch.context() as patch:
+        for name in ("cross_validation", "rank_backbones"):
+            patch.setattr(f"headstart.ranking.{name}.LAMBDAS", cross_validation.LAMBDAS[2:8:2])
         for name in ("SECONDS", "AGAIN_SECONDS"):
             patch.setattr(f"headstart.ranking.cost.{name}", 0.01)
         yield
@@ -375,17 +377,16 @@ def test_names_of_strangers_do_nothing(cli, tmp_path, own_cache):
     assert r"a\\x1b\[2J\\nb\\u202e \<i\>" in text.split("---")[2]
 
 
-def test_the_test_images_are_seen_by_the_winner_alone(tmp_path, own_cache):
+def test_the_test_images_are_seen_by_the_winner_alone(folder, answer):
     """Features of test images are in the table of one network: that of the trial."""
-    found = ranked(tmp_path)
-    digits = datasets.find("digits", limit=200)
-    test = datasets.load(digits, 0, own_cache).places[-200:]
+    digits, cache = datasets.find("digits", limit=200), folder / "cache"
+    test = datasets.load(digits, 0, cache).places[-200:]
     with_test = []
-    for card in (own_cache / "features").glob("*.json"):
+    for card in (cache / "features").glob("*.json"):
         rows = np.concatenate([np.arange(*run) for run in json.loads(card.read_text())["rows"]])
         with_test.append(bool(np.isin(test, rows).any()))
     assert sorted(with_test) == [False, True]
-    assert found.held_out.n == len(test)
+    assert answer.held_out.n == len(test)
 
 
 def test_the_command(cli, tmp_path, own_cache):
@@ -474,8 +475,12 @@ def test_quantities_have_units(text, units, expected):
 
 def test_a_limit_over_all_splits_is_none(tmp_path, own_cache):
     reporter = Watching()
-    found = ranked(tmp_path, reporter, limit=5000)
-    assert found.images + found.test_images == 1797
+    photos = write_folder(tmp_path / "photos", {"all": {"dark": 20, "light": 20}}) / "all"
+    found = hs.rank(
+        str(photos), models=MODELS, store=tmp_path / "r.db", limit=5000, reporter=reporter,
+        budget=600.0, device="cpu",
+    )  # fmt: skip
+    assert found.images + found.test_images == 40
     assert sum("--limit" in note for note in reporter.notes) == 1
 
 

@@ -270,9 +270,12 @@ def test_seeds_and_inferred_families_are_shown():
     assert "inferred" not in page_html(guessed)
 
 
-def test_the_script_of_charts_is_kept_and_made_again_if_damaged(own_cache):
+def test_the_script_of_charts_is_kept_and_made_again_if_damaged(own_cache, monkeypatch, request):
+    monkeypatch.setattr("vl_convert.javascript_bundle", lambda snippet: f"made();{snippet}")
+    request.addfinalizer(bundle.cache_clear)
     bundle.cache_clear()
     script = bundle()
+    assert "made();window.vegaEmbed" in script
     (kept,) = (own_cache / "page").iterdir()
     for damaged in (kept.read_text()[:-1], "", "\ud800"):
         kept.write_bytes(damaged.encode("utf-8", "surrogatepass"))

@@ -119,9 +119,9 @@ def test_lines_of_two_datasets_and_no_models_variance_is_the_t_test_of_slopes():
     ],
 )
 def test_intervals_hold_the_mean_slope(options, holes):
-    """In 250 tables (100 where cells are missing); three Monte Carlo errors beyond 90 to 98 %."""
+    """In 250 tables (50 where cells are missing); three Monte Carlo errors beyond 90 to 98 %."""
     random, held = np.random.default_rng(0), 0
-    repeats = 100 if holes else 250
+    repeats = 50 if holes else 250
     for _ in range(repeats):
         y, x = made(random, **options)
         y = with_holes(y, random) if holes else y

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from headstart.contrib.miniature.chain import TimingLog
-from headstart.errors import StorageError
+from refusals import refused
 
 
 def test_seconds_of_a_second_run_are_added(tmp_path, monkeypatch):
@@ -28,5 +28,5 @@ def test_seconds_of_a_second_run_are_added(tmp_path, monkeypatch):
 def test_a_damaged_diary_is_told(tmp_path, text):
     file = tmp_path / "miniature.json"
     file.write_text(text)
-    with pytest.raises(StorageError, match=r"miniature\.json is damaged .*: remove it; what was"):
+    with refused("miniature.timing_damaged", path=str(file)):
         TimingLog(file, {})
