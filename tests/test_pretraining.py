@@ -270,24 +270,22 @@ def test_a_study_names_it(trained, own_cache, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("name", "value", "found"),
     [
-        ({"steps": 0}, "--steps 0: expected a whole number from 1"),
-        ({"batch_size": 0}, "--batch-size 0: expected a whole number from 1"),
-        ({"learning_rate": -0.1}, "--learning-rate -0.1: expected a number above 0"),
-        ({"label_smoothing": 1.0}, "--label-smoothing 1.0: expected a share from 0 to below 1"),
-        ({"label_smoothing": -0.1}, "--label-smoothing -0.1: expected a share from 0 to below 1"),
-        ({"dropout": 1.5}, "--dropout 1.5: expected a rate from 0 to below 1"),
-        ({"crop_area": (0.0, 1.0)}, "--crop-area 0.0: expected a share from above 0 to 1"),
-        ({"crop_area": (1.5, 1.0)}, "--crop-area 1.5: expected a share from above 0 to 1"),
-        ({"seed": -1}, "--seed -1: expected a whole number from 0"),
+        ("steps", 0, 0),
+        ("batch_size", 0, 0),
+        ("learning_rate", -0.1, -0.1),
+        ("label_smoothing", 1.0, 1.0),
+        ("label_smoothing", -0.1, -0.1),
+        ("dropout", 1.5, 1.5),
+        ("crop_area", (0.0, 1.0), 0.0),
+        ("crop_area", (1.5, 1.0), 1.5),
+        ("seed", -1, -1),
     ],
 )
-def test_options_that_cannot_be(options, words):
-    with pytest.raises(StudyError) as error:
-        recipe_of(**options)
-    assert error.value.code == "pretrain.value"
-    assert words in str(error.value)
+def test_options_that_cannot_be(name, value, found):
+    with refused("pretrain.value", name=name, value=found):
+        recipe_of(**{name: value})
 
 
 def test_data_that_cannot_be_trained_on(monkeypatch):
@@ -372,10 +370,8 @@ def test_a_cache_may_be_moved(copied):
 
 
 def test_what_diverges_is_told_and_not_kept(tmp_path):
-    with pytest.raises(TrainingError) as error:
+    with refused("training.diverged"):
         pretrain(recipe_of(learning_rate=1e20), RunContext("cpu", tmp_path), name="far")
-    assert "'far' diverged at step" in str(error.value)
-    assert str(error.value).endswith("lower --learning-rate, 1e+20 now")
     assert models.pretrained_names(tmp_path) == []
     assert list((tmp_path / "training").iterdir()) == []
 
