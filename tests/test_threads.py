@@ -184,7 +184,7 @@ def test_an_idle_team_shortens_waits_while_neighbours_are_there(busy):
     torch.ones(1 << 20).add(1)
     before = own_threads()
     with threads.sharing_cpus(0):
-        # More threads than CPUs: four compute, two sleep. Each copy of OpenMP has its own second one.
+        # More threads than CPUs: four compute, two sleep. Each copy of OpenMP has a second one.
         size = 1 + len(threads._gnu_openmp())
         first = own_threads() - before
         assert len(first) == size
