@@ -21,6 +21,7 @@ from headstart.deploy.card import model_card
 from headstart.deploy.final_network import final_network
 from headstart.ranking import cross_validation, rank_backbones
 from headstart.ranking.answer import Cost, RankAnswer
+from headstart.ranking.cross_validation import LAMBDAS
 from headstart.ranking.recommendation import choose, recommendation_sentence
 from headstart.shown_names import CONTROLS
 from headstart.store import ResultStore
@@ -60,7 +61,7 @@ def short() -> Iterator[None]:
     """Time networks shortly, choose among few lambdas: nothing here depends on how well."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("cross_validation", "rank_backbones"):
-            patch.setattr(f"headstart.ranking.{name}.LAMBDAS", cross_validation.LAMBDAS[2:8:2])
+            patch.setattr(f"headstart.ranking.{name}.LAMBDAS", LAMBDAS[2:8:2])
         for name in ("SECONDS", "AGAIN_SECONDS"):
             patch.setattr(f"headstart.ranking.cost.{name}", 0.01)
         yield
@@ -177,11 +178,17 @@ def test_the_choice_is_known_before_the_test(tmp_path, own_cache, monkeypatch):
 
 
 @pytest.mark.slow
-def test_workers_give_the_same_numbers(tmp_path, own_cache, answer):
-    again = ranked(tmp_path, workers=2)
-    assert sorted((m.name, m.accuracy) for m in again.models) == sorted(
-        (m.name, m.accuracy) for m in answer.models
-    )
+def test_workers_give_the_same_numbers(tmp_path, monkeypatch):
+    # Workers do not know what is patched here.
+    for name in ("cross_validation", "rank_backbones"):
+        monkeypatch.setattr(f"headstart.ranking.{name}.LAMBDAS", LAMBDAS)
+    found = []
+    for workers in (1, 2):
+        monkeypatch.setenv("HEADSTART_CACHE", str(tmp_path / f"cache{workers}"))
+        models = ranked(tmp_path / str(workers), workers=workers).models
+        found.append({model.name: model.accuracy for model in models})
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
 
 
 def test_fine_tuning_is_judged_by_an_interval(tmp_path, own_cache, monkeypatch):

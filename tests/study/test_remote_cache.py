@@ -97,5 +97,7 @@ def test_workers_use_it(measured, bucket, tmp_path, monkeypatch):
     run = STUDY.run(tmp_path / "first.db", device="cpu", workers=2)
     assert not run.failures
     found = {result.trial.key: result.metrics for result in run.results}
-    assert found == {result.trial.key: result.metrics for result in local}
+    # Workers have one thread each, and with that another order of sums.
+    expected = {result.trial.key: result.metrics for result in local}
+    assert found == {key: pytest.approx(metrics, rel=1e-6) for key, metrics in expected.items()}
     assert RunContext().remote.names("features/")
