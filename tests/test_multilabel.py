@@ -260,7 +260,7 @@ def test_a_table_of_several_labels_is_measured_in_the_same_way(table, tmp_path, 
     name, labels = table
     screen, stages = io.StringIO(), []
 
-    # Which stages are drawn hangs on the clock; which are told does not.
+    # Which stages are drawn depends on the clock; which are reported does not.
     stage = Display.stage
 
     def recording(display, name, total=None, unit=""):

@@ -120,35 +120,6 @@ def test_fewer_threads_than_cpus_leave_room_already():
     assert neighbours.leave(4, 8) == 4
 
 
-def test_threads_are_given_back_at_the_end_of_a_block(monkeypatch):
-    usage = Usage()
-    busy = Neighbours(usage, usage.clock)
-    usage.go_on(1.0, 1.0, 3.0)
-    monkeypatch.setattr(threads, "_neighbours", lambda: busy)
-    monkeypatch.setattr(threads, "affinity", lambda: 4)
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
-    try:
-        with threads.sharing_cpus():
-            found = [torch.get_num_threads()]
-            # Neighbours come in the middle of a block, and go.
-            usage.go_on(1.0, 2.0, 2.0)
-            threads.look_again()
-            found.append(torch.get_num_threads())
-            with threads.sharing_cpus():
-                usage.go_on(1.0, 0.0, 2.0)
-                threads.look_again()
-            found.append(torch.get_num_threads())
-            usage.go_on(1.0, 3.0, 1.0)
-            threads.look_again()
-            found.append(torch.get_num_threads())
-        assert [*found, torch.get_num_threads()] == [3, 2, 4, 2, 4]
-        threads.look_again()
-        assert torch.get_num_threads() == 4
-    finally:
-        torch.set_num_threads(before)
-
-
 @pytest.fixture
 def busy(monkeypatch):
     """Two of four CPUs are used by others, as far as this process knows."""
@@ -163,6 +134,25 @@ def busy(monkeypatch):
     torch.set_num_threads(4)
     yield usage
     torch.set_num_threads(before)
+
+
+def test_threads_are_given_back_at_the_end_of_a_block(busy):
+    with threads.sharing_cpus():
+        found = [torch.get_num_threads()]
+        # Neighbours go in the middle of a block, and come.
+        busy.go_on(1.0, 1.0, 3.0)
+        threads.look_again()
+        found.append(torch.get_num_threads())
+        with threads.sharing_cpus():
+            busy.go_on(1.0, 0.0, 2.0)
+            threads.look_again()
+        found.append(torch.get_num_threads())
+        busy.go_on(1.0, 3.0, 1.0)
+        threads.look_again()
+        found.append(torch.get_num_threads())
+    assert [*found, torch.get_num_threads()] == [2, 3, 4, 2, 4]
+    threads.look_again()
+    assert torch.get_num_threads() == 4
 
 
 @pytest.mark.parametrize(("give_up", "expected"), [(0.5, 2), (0.4, 4), (0, 4)])

@@ -359,6 +359,6 @@ def crowding_note() -> str:
     _warned.add(os.getpid())
     return (
         f"other processes use {neighbours.cpus():.1f} of {cpus} CPUs, and the {threads} threads of "
-        f"training wait for each other: OMP_NUM_THREADS={fewer} may be faster (results differ in "
-        "their last digits)"
+        f"training wait for each other: OMP_NUM_THREADS={fewer} may be faster for small networks "
+        "(results differ in their last digits)"
     )

@@ -25,7 +25,7 @@ def test_seconds_of_a_second_run_are_added(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"seconds": {"transfer": "long"}}', "{}"])
-def test_a_damaged_diary_is_told(tmp_path, text):
+def test_a_damaged_timing_log_is_refused(tmp_path, text):
     file = tmp_path / "miniature.json"
     file.write_text(text)
     with refused("miniature.timing_damaged", path=str(file)):
