@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from pydantic import ValidationError
 
 from headstart.errors import HeadstartError
 
@@ -14,6 +15,15 @@ def refused(code: str, **values: object) -> Iterator[pytest.ExceptionInfo[Headst
     with pytest.raises(HeadstartError) as error:
         yield error
     _check(error.value, code, values)
+
+
+@contextmanager
+def invalid(kind: str, *place: str) -> Iterator[None]:
+    """Expect a field at this place that pydantic refuses for an error of this type."""
+    with pytest.raises(ValidationError) as error:
+        yield
+    (one,) = error.value.errors()
+    assert (one["type"], one["loc"]) == (kind, place)
 
 
 def ended(outcome, code: str, **values: object) -> None:

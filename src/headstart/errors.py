@@ -19,6 +19,7 @@ the `values` that its message is about: programs and tests match these, never th
     * FeatureError            features that no classifier can be fitted to
     * TrainingError           a training run that cannot be, or that came to nothing
     * ProbeError              labels, features or lambdas that no probe can be fitted to
+    * StatisticsError         numbers that a statistic or a metric is not defined for
     * ExecutorError           worker processes that cannot be had, or that ended
         * WorkersLostError    no worker can be had any more: the run ends
     * ExportError             a classifier that cannot be loaded or exported
@@ -56,6 +57,7 @@ __all__ = [
     "NotWritableError",
     "ProbeError",
     "SealedTestError",
+    "StatisticsError",
     "StorageError",
     "StoreError",
     "StudyError",
@@ -245,6 +247,12 @@ class ProbeError(HeadstartError, ValueError):
     """Labels, features or lambdas that no probe can be fitted to."""
 
     code = "probe"
+
+
+class StatisticsError(HeadstartError, ValueError):
+    """Numbers that a statistic or a metric is not defined for."""
+
+    code = "statistics"
 
 
 class ExecutorError(HeadstartError):

@@ -3,6 +3,7 @@ import pytest
 from scipy.special import logit
 
 from headstart.stats import accuracy_of, log_odds
+from refusals import refused
 
 
 def test_it_is_the_logit():
@@ -29,10 +30,10 @@ def test_the_empirical_logit_lies_beyond_all_others(n):
 
 
 def test_one_without_a_size_is_refused():
-    with pytest.raises(ValueError, match="need the test-set size"):
+    with refused("statistics.size_missing"):
         log_odds([0.5, 1.0])
 
 
 def test_no_proportion_is_refused():
-    with pytest.raises(ValueError, match=r"proportions in \[0, 1\]"):
+    with refused("statistics.proportion"):
         log_odds(91.3)

@@ -13,6 +13,7 @@ from scipy.special import logit
 import headstart as hs
 from headstart.stats import mixed_model
 from headstart.stats.mixed import _balanced, _by_likelihood
+from refusals import refused
 
 
 def made(random, n_models=10, n_datasets=8, slopes=0.3, models=0.2, residual=0.1):
@@ -144,8 +145,16 @@ def test_one_slope_for_all_where_cells_are_too_few():
     assert ours.sd_slope == 0
 
 
-@pytest.mark.parametrize("constant", [True, False])
-def test_what_cannot_be_told_apart_is_refused(constant):
-    y = np.ones((4, 3)) if constant else np.where(np.eye(4, 3) > 0, 0.5, np.nan)
-    with pytest.raises(ValueError, match=r"additive|too few|every row"):
-        mixed_model(y, np.linspace(1, 2, 4))
+# One path through all models and datasets: as many cells as there are means.
+PATH = np.array(
+    [[0.1, np.nan, np.nan], [0.5, 0.2, np.nan], [np.nan, 0.4, 0.3], [np.nan, 0.6, np.nan]]
+)
+
+
+@pytest.mark.parametrize(("scores", "code"), [
+    (np.ones((4, 3)), "residual_none"), (PATH, "residual_few"), (PATH[:3, :1], "cells_few"),
+    (np.where(np.eye(4, 3) > 0, 0.5, np.nan), "cells_none"),
+])  # fmt: skip
+def test_what_cannot_be_told_apart_is_refused(scores, code):
+    with refused(f"statistics.{code}"):
+        mixed_model(scores, np.linspace(1, 2, len(scores)))

@@ -14,6 +14,7 @@ from headstart.stats import (
     neighbour_accuracy,
     unit_length,
 )
+from refusals import refused
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_of_equal_votes_the_nearest_wins():
 
 @pytest.mark.parametrize("k", [0, 4])
 def test_more_neighbours_than_there_are(k):
-    with pytest.raises(ValueError, match=f"expected 1 to 3 neighbours among 4 examples, found {k}"):
+    with refused("statistics.neighbours", most=3, found=k):
         neighbour_accuracy(np.zeros((4, 4)), np.array([0, 0, 1, 1]), k)
 
 

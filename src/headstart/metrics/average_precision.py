@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from headstart.errors import StatisticsError
+
 __all__ = ["interpolated_precision", "voc_map_11point"]
 
 Floats = npt.NDArray[np.float64]
@@ -45,7 +47,7 @@ def voc_map_11point(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
     Raises
     ------
-    ValueError
+    StatisticsError
         Shapes differ, scores hold NaN, labels have other values, or no class is present.
 
     Examples
@@ -65,7 +67,10 @@ def voc_map_11point(scores: npt.ArrayLike, labels: npt.ArrayLike) -> float:
             right = np.arange(1, len(seen) + 1)
             precisions.append(interpolated_precision((right / seen)[None])[0])
     if not precisions:
-        raise ValueError("expected a class that is present in at least one image, found none")
+        raise StatisticsError(
+            "expected a class that is present in at least one image, found none",
+            code="metric.none_present",
+        )
     return float(np.mean(precisions))
 
 
@@ -91,21 +96,31 @@ def interpolated_precision(precision: Floats) -> Floats:
 
 def _check(scores: Floats, labels: npt.NDArray[Any]) -> None:
     if scores.ndim != 2 or scores.shape != labels.shape:
-        raise ValueError(
+        raise StatisticsError(
             "expected scores (n, K) and labels (n, K), "
-            f"found shapes {scores.shape} and {labels.shape}"
+            f"found shapes {scores.shape} and {labels.shape}",
+            code="metric.shapes_differ",
+            found=(scores.shape, labels.shape),
         )
     if (invalid := ~np.isin(labels, (-1, 0, 1))).any():
         row, column = np.argwhere(invalid)[0]
-        raise ValueError(
+        raise StatisticsError(
             "expected labels (n, K) in {1, 0, -1}, "
-            f"found {labels[row, column]} in row {row}, column {column}"
+            f"found {labels[row, column]} in row {row}, column {column}",
+            code="metric.label_invalid",
+            found=labels[row, column],
+            place=(row, column),
         )
     if (labels == 0).any() and not (labels == -1).any():
-        raise ValueError(
+        raise StatisticsError(
             "expected labels of 1 present, 0 difficult and -1 absent, found 0 but no -1: "
-            "convert zeros and ones by 2 * labels - 1"
+            "convert zeros and ones by 2 * labels - 1",
+            code="metric.none_absent",
         )
     if (unknown := np.isnan(scores)).any():
         row, column = np.argwhere(unknown)[0]
-        raise ValueError(f"expected scores, found NaN in row {row}, column {column}")
+        raise StatisticsError(
+            f"expected scores, found NaN in row {row}, column {column}",
+            code="metric.score_missing",
+            place=(row, column),
+        )

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from headstart.errors import StatisticsError
 from headstart.metrics.average_precision import voc_map_11point
 
 __all__ = [
@@ -78,9 +79,11 @@ def mean_per_class(label: Labels, predicted: Labels) -> float:
 
 def _check(label: Labels, predicted: Labels) -> None:
     if label.shape != predicted.shape or label.ndim != 1 or not len(label):
-        raise ValueError(
+        raise StatisticsError(
             "expected two vectors of one length >= 1, "
-            f"found shapes {label.shape} and {predicted.shape}"
+            f"found shapes {label.shape} and {predicted.shape}",
+            code="metric.shapes_differ",
+            found=(label.shape, predicted.shape),
         )
 
 

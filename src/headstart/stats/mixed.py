@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from headstart.errors import StatisticsError
 from headstart.stats.two_way import CrossedMean, additive_fit, sum_of_squares_interval
 
 __all__ = ["MixedModel", "mixed_model"]
@@ -77,21 +78,28 @@ def mixed_model(scores: npt.ArrayLike, upstream: npt.ArrayLike, level: float = 0
 
     Raises
     ------
-    ValueError
+    StatisticsError
         Under three models or two datasets, upstream accuracies that are all the same, or too few
         cells to tell models, datasets and residual apart.
     """
     y, x = np.asarray(scores, dtype=np.float64), np.asarray(upstream, dtype=np.float64)
     n_models, n_datasets = y.shape
     if n_models < 3 or n_datasets < 2 or np.ptp(x) == 0:
-        raise ValueError("at least 3 models that differ upstream and 2 datasets are needed")
+        raise StatisticsError(
+            "at least 3 models that differ upstream and 2 datasets are needed",
+            code="statistics.cells_few",
+            shape=y.shape,
+        )
     # The slope does not change when x is centred; the intercepts of datasets are then at its mean.
     x = x - x.mean()
     f, freedom, left = _slopes_test(y, x)
     if left < 1:
         random_slopes = False
         if np.isfinite(y).sum() - n_models - n_datasets + 1 < 1:
-            raise ValueError("too few cells to separate models, datasets and residual")
+            raise StatisticsError(
+                "too few cells to separate models, datasets and residual",
+                code="statistics.residual_few",
+            )
     else:
         random_slopes = True
     if np.isfinite(y).all():
@@ -249,4 +257,7 @@ def _slopes_test(y: Floats, x: Floats) -> tuple[float, int, int]:
 def _check_residual(left: float, y: Floats) -> None:
     # What rounding leaves of no residual is none.
     if not left > NO_RESIDUAL * float(np.nanmean(y**2)):
-        raise ValueError("the scores are exactly additive: no residual variance to estimate")
+        raise StatisticsError(
+            "the scores are exactly additive: no residual variance to estimate",
+            code="statistics.residual_none",
+        )

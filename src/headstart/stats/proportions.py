@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from headstart.errors import StatisticsError
 from headstart.spec import Estimate
 
 __all__ = ["accuracy_of", "edge_distance", "log_odds", "wilson_interval"]
@@ -42,7 +43,7 @@ def log_odds(
 
     Raises
     ------
-    ValueError
+    StatisticsError
         A proportion outside [0, 1], or 0 or 1 where `n` and `distance` are unknown.
 
     Examples
@@ -55,11 +56,14 @@ def log_odds(
         p, np.asarray(n, dtype=np.float64), np.asarray(distance, dtype=np.float64)
     )
     if not np.all((p >= 0) & (p <= 1)):
-        raise ValueError("expected proportions in [0, 1]")
+        raise StatisticsError("expected proportions in [0, 1]", code="statistics.proportion")
     edge = (p == 0) | (p == 1)
     counted = edge & (n > 0)
     if not np.all(distance[edge & ~counted] > 0):
-        raise ValueError("the log odds of an accuracy of exactly 0 or 1 need the test-set size")
+        raise StatisticsError(
+            "the log odds of an accuracy of exactly 0 or 1 need the test-set size",
+            code="statistics.size_missing",
+        )
     values = scipy.special.logit(np.where(edge, 0.5, p))
     right = p * n
     with np.errstate(divide="ignore", invalid="ignore"):

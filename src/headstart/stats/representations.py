@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from headstart.errors import StatisticsError
+
 __all__ = [
     "class_variance_ratio",
     "cosine_distances",
@@ -91,12 +93,17 @@ def neighbour_accuracy(distances: Floats, labels: Labels, k: int) -> float:
 
     Raises
     ------
-    ValueError
+    StatisticsError
         Another k.
     """
     n = len(labels)
     if not 1 <= k < n:
-        raise ValueError(f"expected 1 to {n - 1} neighbours among {n} examples, found {k}")
+        raise StatisticsError(
+            f"expected 1 to {n - 1} neighbours among {n} examples, found {k}",
+            code="statistics.neighbours",
+            most=n - 1,
+            found=k,
+        )
     _, y = np.unique(labels, return_inverse=True)
     apart = distances.copy()
     np.fill_diagonal(apart, np.inf)

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
+from headstart.errors import StatisticsError
+
 __all__ = [
     "AdditiveFit",
     "CrossedMean",
@@ -109,7 +111,7 @@ def additive_fit(scores: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> 
 
     Raises
     ------
-    ValueError
+    StatisticsError
         A row or column without a cell, or models and datasets that are not connected.
     """
     y = np.asarray(scores, dtype=np.float64)
@@ -117,9 +119,14 @@ def additive_fit(scores: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> 
     n_models, n_datasets = y.shape
     n, of_dataset = there.sum(axis=1), there.sum(axis=0)
     if not (y.size and n.all() and of_dataset.all()):
-        raise ValueError("expected a cell in every row and column")
+        raise StatisticsError(
+            "expected a cell in every row and column", code="statistics.cells_none"
+        )
     if components(there).max() > 0:
-        raise ValueError("models and datasets are not connected: their means cannot be compared")
+        raise StatisticsError(
+            "models and datasets are not connected: their means cannot be compared",
+            code="statistics.not_connected",
+        )
     w = np.ones(n_datasets) if weight is None else np.asarray(weight, dtype=np.float64)
     w = w / w.mean()
     cells = there * w
