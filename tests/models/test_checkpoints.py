@@ -609,8 +609,13 @@ def test_an_average_makes_another_model(tmp_path):
     assert not holds_average(plain)
     torch.save(LAYOUTS["average beside a model"], averaged)
     assert holds_average(averaged)
-    save_file(under("ema_model."), tmp_path / "x.safetensors")
-    assert holds_average(tmp_path / "x.safetensors")
+    table = tmp_path / "x.safetensors"
+    save_file(under("ema_model."), table)
+    assert holds_average(table)
+    # Values are no names.
+    values = torch.frombuffer(bytearray(b' "ema_model.conv1.weight"'), dtype=torch.uint8)
+    save_file({"conv1.weight": values}, table)
+    assert not holds_average(table)
 
 
 def test_the_part_is_in_the_identity(tmp_path):

@@ -211,12 +211,16 @@ def final_network(result: Result, context: RunContext, kept: ArtifactFolder | No
     if selection is None or trial.setting.name not in METHODS:
         raise _no_network(result)
     if not method_of(trial).on_features:
+        command, own = _command_again(trial)
+        of_file = f" (with options of its own, as in its study file: {own})" if own else ""
         raise ExportError(
             f"{trial.title}: its network was not kept{f' in {kept}' if kept else ''}: train it "
-            f"again with: {_command_again(trial)}",
+            f"again with: {command}{of_file}",
             code="export.not_kept",
             key=trial.key,
             place=str(kept or ""),
+            command=command,
+            options=own,
         )
     tested = open_trial(trial, context).test(selection)
     if tested.network is None:
@@ -229,8 +233,11 @@ def final_network(result: Result, context: RunContext, kept: ArtifactFolder | No
     )
 
 
-def _command_again(trial: Trial) -> str:
-    """Return the command that measures a trial again, in another store, and keeps its network."""
+def _command_again(trial: Trial) -> tuple[str, str]:
+    """Return the command that measures a trial again, in another store, and keeps its network.
+
+    Beside it, options of the setting that only a study file can give, if any.
+    """
     dataset, setting = trial.dataset, trial.setting
     protocol, _, departs = setting.protocol.partition(" (")
     options = {
@@ -244,9 +251,7 @@ def _command_again(trial: Trial) -> str:
     }
     words = [str(word) for pair in options.items() if pair[1] is not None for word in pair]
     flags = ["--skip-broken"] * dataset.skip_broken + ["--keep", "--store", "NEW.db"]
-    command = shlex.join(["headstart", "run", *words, *flags])
-    own = departs.rstrip(")")
-    return f"{command} (with options of its own, as in its study file: {own})" if own else command
+    return shlex.join(["headstart", "run", *words, *flags]), departs.rstrip(")")
 
 
 def _no_network(result: Result) -> ExportError:

@@ -168,9 +168,15 @@ def holds_average(file: Path) -> bool:
     makes the model another one, so that no feature of the other weights is taken for its own.
     """
     with storage_errors(file, reading=True), file.open("rb") as content:
-        names = content.read(MOST_NAMES)
-        if names.startswith(b"PK"):
+        head = content.read(HEAD)
+        if head.startswith(b"PK"):
             names = _member(file, "data.pkl")
+        else:
+            # Behind the header of safetensors are values alone, which take seconds to search.
+            is_table = _is_safetensors(head, file.stat().st_size)
+            most = 8 + struct.unpack("<Q", head[:8])[0] if is_table else MOST_NAMES
+            content.seek(0)
+            names = content.read(min(most, MOST_NAMES))
     return AVERAGES.search(names) is not None
 
 

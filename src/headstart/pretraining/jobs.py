@@ -405,12 +405,15 @@ def registered(job: PretrainJob, cache: Path) -> Pretrained | None:
     if facts is None:
         return None
     if facts["key"] != recipe.key:
+        found = _differences(facts["recipe"], recipe)
+        listed = [f"{field} {kept} stored, {new} requested" for field, (kept, new) in found.items()]
         raise StudyError(
             f"'{job.found_by}' exists with another recipe "
-            f"({_differences(facts['recipe'], recipe)}): choose another --name, or remove "
-            f"{pretrained.folder_of(name, cache)}",
+            f"({'; '.join(listed) or 'other content under the same names'}): choose another "
+            f"--name, or remove {pretrained.folder_of(name, cache)}",
             code="pretrain.name_taken",
             name=name,
+            differences=found,
         )
     model = pretrained.verify(name, cache)
     changes = job.renaming(model)
@@ -452,16 +455,10 @@ def described(job: PretrainJob, accuracy: float, n_test: int) -> Model:
     return model.model_copy(update=job.renaming(model))
 
 
-def _differences(kept: Mapping[str, Any], recipe: Recipe) -> str:
-    """Return a description of the fields in which a recipe differs from a stored one."""
+def _differences(kept: Mapping[str, Any], recipe: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Return the fields in which a recipe differs from a stored one: as stored, as requested."""
     wanted = recipe.model_dump(mode="json")
-    found = [
-        f"{field} {kept.get(field)} stored, {wanted[field]} requested"
-        for field in wanted
-        if field not in ("model", "dataset") and kept.get(field) != wanted[field]
-    ]
-    for field in ("model", "dataset"):
-        there, here = kept[field]["name"], wanted[field]["name"]
-        if there != here:
-            found.append(f"{field} {there} stored, {here} requested")
-    return "; ".join(found) or "other content under the same names"
+    nouns = ("model", "dataset")
+    pairs = {field: (kept.get(field), wanted[field]) for field in wanted if field not in nouns}
+    pairs |= {field: (kept[field]["name"], wanted[field]["name"]) for field in nouns}
+    return {field: pair for field, pair in pairs.items() if pair[0] != pair[1]}
