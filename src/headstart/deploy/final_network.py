@@ -212,10 +212,10 @@ def final_network(result: Result, context: RunContext, kept: ArtifactFolder | No
         raise _no_network(result)
     if not method_of(trial).on_features:
         command, own = _command_again(trial)
-        of_file = f" (with options of its own, as in its study file: {own})" if own else ""
+        options = f" (with options of its own, as in its study file: {own})" if own else ""
         raise ExportError(
             f"{trial.title}: its network was not kept{f' in {kept}' if kept else ''}: train it "
-            f"again with: {command}{of_file}",
+            f"again with: {command}{options}",
             code="export.not_kept",
             key=trial.key,
             place=str(kept or ""),

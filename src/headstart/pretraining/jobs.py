@@ -405,15 +405,17 @@ def registered(job: PretrainJob, cache: Path) -> Pretrained | None:
     if facts is None:
         return None
     if facts["key"] != recipe.key:
-        found = _differences(facts["recipe"], recipe)
-        listed = [f"{field} {kept} stored, {new} requested" for field, (kept, new) in found.items()]
+        differences = _differences(facts["recipe"], recipe)
+        listed = "; ".join(
+            f"{field} {kept} stored, {new} requested" for field, (kept, new) in differences.items()
+        )
         raise StudyError(
             f"'{job.found_by}' exists with another recipe "
-            f"({'; '.join(listed) or 'other content under the same names'}): choose another "
-            f"--name, or remove {pretrained.folder_of(name, cache)}",
+            f"({listed or 'other content under the same names'}): choose another --name, or "
+            f"remove {pretrained.folder_of(name, cache)}",
             code="pretrain.name_taken",
             name=name,
-            differences=found,
+            differences=differences,
         )
     model = pretrained.verify(name, cache)
     changes = job.renaming(model)
