@@ -22,13 +22,14 @@ from refusals import ended
 from stores import add_result
 
 RUN = ("run", "--models", MODEL, "--datasets", "digits", "--limit", "100")
+NETWORK = f"{Path(small_network.__file__)}:build?mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 
 
 @pytest.fixture
 def small_demo(monkeypatch):
     """The demo with few steps on few images, and small ones."""
     monkeypatch.setattr(demo, "LIMIT", 62)
-    monkeypatch.setattr(demo, "STEPS", 4)
+    monkeypatch.setattr(demo, "STEPS", 2)
     monkeypatch.setattr(models, "EMBEDDED", tuple(f"{name}?size=64" for name in models.EMBEDDED))
 
 
@@ -273,22 +274,26 @@ def test_a_read_only_cache(cli, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failing_trial_does_not_cost_the_demo_its_csv(cli, tmp_path, monkeypatch, small_demo):
+def test_a_failing_trial_does_not_cost_the_demo_its_csv(cli, tmp_path, monkeypatch):
     from headstart.errors import FeatureError
     from headstart.study import run
 
     real = run.run_trial
 
     def failing(trial, context, *others):
-        if trial.model.name == "efficientnet_lite1?size=64":
+        if trial.model.name == "b":
             raise FeatureError("why", code="features.not_finite")
         return real(trial, context, *others)
 
     monkeypatch.setattr(run, "run_trial", failing)
     monkeypatch.setattr(demo, "DATASETS", ("digits",))
+    monkeypatch.setattr(demo, "LIMIT", 62)
+    monkeypatch.setattr(demo, "STEPS", 2)
+    monkeypatch.setattr(demo, "TRAINED_MODEL", f"{NETWORK}&size=16")
+    monkeypatch.setattr(models, "EMBEDDED", [f"{NETWORK}&size=16&name={name}" for name in "abc"])
     outcome = cli("demo", "--out", tmp_path / "out")
     assert outcome.code == 2
-    assert "error: efficientnet_lite1?size=64, digits, linear: why\n" in outcome.err
+    assert "error: b, digits, linear: why\n" in outcome.err
     with (tmp_path / "out" / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
 
@@ -338,7 +343,6 @@ def test_a_disk_that_fills_up_while_features_are_written(cli, tmp_path, own_cach
     assert len(hs.results(tmp_path / "r.db")) == 1
 
 
-NETWORK = f"{Path(small_network.__file__)}:build?mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 # The first features are written but not kept; kept, and nothing stored; as the first, with the
 # results of the first dataset; with all features and three results.
 APPENDER, STORE = "headstart.files:Appender", "headstart.store:ResultStore"
