@@ -222,13 +222,10 @@ def test_names_of_the_network_itself_are_not_translated(n_classes, tmp_path):
         torch.testing.assert_close(again(images), network(images))
 
 
-@pytest.mark.parametrize(
-    ("name", "load"),
-    [
-        ("efficientnet_lite0", "arch=efficientnet_lite0"),
-        ("timm:resnet10t?weights=random&seed=3&size=64", "arch=timm:resnet10t&size=64"),
-    ],
-)
+@pytest.mark.parametrize(("name", "load"), [
+    ("efficientnet_lite0", "arch=efficientnet_lite0"),
+    ("timm:resnet10t?weights=random&seed=3&size=64", "arch=timm:resnet10t&size=64"),
+])  # fmt: skip
 def test_what_the_weights_began_as_is_not_in_the_name(name, load):
     assert load_name(models.find(name)) == f"checkpoint:FOLDER/model.safetensors?{load}"
 

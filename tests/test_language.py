@@ -69,16 +69,13 @@ def test_docstrings_return_and_do_not_give():
     assert found == []
 
 
-@pytest.mark.parametrize(
-    ("sentence", "kind"),
-    [
-        ("A table: one row a result.", "per, not a (one row per result)"),
-        ("Which ones is told by its source.", "an active verb, not 'is told'"),
-        ("a link that leads nowhere", "broken symlink"),
-        ("'a' will not do", "invalid, not 'will not do'"),
-        ("the same command carries on", "resume, not 'carries on'"),
-        ('typer.Option(help="Of the bootstrap.")', "help is a noun phrase"),
-    ],
-)
+@pytest.mark.parametrize(("sentence", "kind"), [
+    ("A table: one row a result.", "per, not a (one row per result)"),
+    ("Which ones is told by its source.", "an active verb, not 'is told'"),
+    ("a link that leads nowhere", "broken symlink"),
+    ("'a' will not do", "invalid, not 'will not do'"),
+    ("the same command carries on", "resume, not 'carries on'"),
+    ('typer.Option(help="Of the bootstrap.")', "help is a noun phrase"),
+])  # fmt: skip
 def test_the_patterns_find_what_they_stand_for(sentence, kind):
     assert telltales(sentence, PATTERNS[kind])

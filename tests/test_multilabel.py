@@ -220,15 +220,12 @@ def test_a_limit_draws_images_of_all_classes(cli, voc, tmp_path):
     ended(few, "dataset.limit", found=1)
 
 
-@pytest.mark.parametrize(
-    ("name", "code", "values"),
-    [
-        ("{voc}&metric=top-1", "dataset.metric", {"metric": "top-1", "ndim": 2}),
-        ("{voc}&metric=mean-per-class", "dataset.metric", {"metric": "mean-per-class"}),
-        ("digits?metric=voc-map-11point", "dataset.metric", {"ndim": 1}),
-        ("{voc}&metric=mAP", "dataset.option_invalid", {"option": "metric", "found": "mAP"}),
-    ],
-)
+@pytest.mark.parametrize(("name", "code", "values"), [
+    ("{voc}&metric=top-1", "dataset.metric", {"metric": "top-1", "ndim": 2}),
+    ("{voc}&metric=mean-per-class", "dataset.metric", {"metric": "mean-per-class"}),
+    ("digits?metric=voc-map-11point", "dataset.metric", {"ndim": 1}),
+    ("{voc}&metric=mAP", "dataset.option_invalid", {"option": "metric", "found": "mAP"}),
+])  # fmt: skip
 def test_a_metric_that_does_not_fit_the_labels_is_refused(name, code, values, voc, cli, tmp_path):
     named = name.format(voc=voc[0])
     outcome = cli("run", "--models", MODEL, "--datasets", named, "--store", tmp_path / "r.db")

@@ -264,20 +264,11 @@ def test_a_study_names_it(trained, own_cache, tmp_path):
     assert result.trial.title == "net (plain), glyphs, linear"
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "found"),
-    [
-        ("steps", 0, 0),
-        ("batch_size", 0, 0),
-        ("learning_rate", -0.1, -0.1),
-        ("label_smoothing", 1.0, 1.0),
-        ("label_smoothing", -0.1, -0.1),
-        ("dropout", 1.5, 1.5),
-        ("crop_area", (0.0, 1.0), 0.0),
-        ("crop_area", (1.5, 1.0), 1.5),
-        ("seed", -1, -1),
-    ],
-)
+@pytest.mark.parametrize(("name", "value", "found"), [
+    ("steps", 0, 0), ("batch_size", 0, 0), ("learning_rate", -0.1, -0.1),
+    ("label_smoothing", 1.0, 1.0), ("label_smoothing", -0.1, -0.1), ("dropout", 1.5, 1.5),
+    ("crop_area", (0.0, 1.0), 0.0), ("crop_area", (1.5, 1.0), 1.5), ("seed", -1, -1),
+])  # fmt: skip
 def test_options_that_cannot_be(name, value, found):
     with refused("pretrain.value", name=name, value=found):
         recipe_of(**{name: value})

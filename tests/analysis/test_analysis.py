@@ -265,18 +265,13 @@ def test_intervals_of_cells(table):
     assert np.isnan(unknown.low)
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "value"),
-    [
-        ({"error_bars": "sd"}, "analysis.option", "sd"),
-        ({"correction": "holm"}, "analysis.option", "holm"),
-        ({"weights": "size"}, "analysis.option", "size"),
-        ({"resamples": 10}, "analysis.option", 10),
-        ({"seed": -1}, "analysis.option", -1),
-        ({"seed": 1.5}, "analysis.option", 1.5),
-        ({"unit": "parts"}, "table.option", "parts"),
-    ],
-)
+@pytest.mark.parametrize(("options", "code", "value"), [
+    ({"error_bars": "sd"}, "analysis.option", "sd"),
+    ({"correction": "holm"}, "analysis.option", "holm"),
+    ({"weights": "size"}, "analysis.option", "size"), ({"resamples": 10}, "analysis.option", 10),
+    ({"seed": -1}, "analysis.option", -1), ({"seed": 1.5}, "analysis.option", 1.5),
+    ({"unit": "parts"}, "table.option", "parts"),
+])  # fmt: skip
 def test_invalid_options(table, options, code, value):
     with refused(code, found=value):
         hs.analyze(table, **options)

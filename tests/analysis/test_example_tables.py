@@ -93,20 +93,17 @@ def test_mean_per_class(rows):
     assert found.to_dict() == pytest.approx(expected.to_dict())
 
 
-@pytest.mark.parametrize(
-    ("change", "code"),
-    [
-        (lambda t: t.drop(columns="model"), "table.column_missing"),
-        (lambda t: t.assign(correct=["maybe", *t.correct[1:]]), "table.cells"),
-        (lambda t: t.assign(correct=None), "table.cells"),
-        (lambda t: pd.concat([t, t[:1]]), "table.example_twice"),
-        (lambda t: t.assign(label=[9, *t.label[1:]]), "table.labels_differ"),
-        (lambda t: t.assign(example=["", *t.example[1:]]), "table.name_missing"),
-        (lambda t: t.assign(metric="F1"), "table.metric"),
-        (lambda t: t[["model", "example", "prediction"]], "table.column_missing"),
-        (lambda t: t[["model", "example", "label"]].assign(scores="[1, x]"), "table.cells"),
-    ],
-)
+@pytest.mark.parametrize(("change", "code"), [
+    (lambda t: t.drop(columns="model"), "table.column_missing"),
+    (lambda t: t.assign(correct=["maybe", *t.correct[1:]]), "table.cells"),
+    (lambda t: t.assign(correct=None), "table.cells"),
+    (lambda t: pd.concat([t, t[:1]]), "table.example_twice"),
+    (lambda t: t.assign(label=[9, *t.label[1:]]), "table.labels_differ"),
+    (lambda t: t.assign(example=["", *t.example[1:]]), "table.name_missing"),
+    (lambda t: t.assign(metric="F1"), "table.metric"),
+    (lambda t: t[["model", "example", "prediction"]], "table.column_missing"),
+    (lambda t: t[["model", "example", "label"]].assign(scores="[1, x]"), "table.cells"),
+])  # fmt: skip
 def test_what_cannot_be(rows, change, code):
     with refused(code):
         read_sources([], predictions=[change(rows)])

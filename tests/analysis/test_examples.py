@@ -149,11 +149,9 @@ def test_these_tests_are_corrected_for_the_other_models(correction, tests):
     assert cells.not_different["far"] == (tests == 3)
 
 
-@pytest.mark.parametrize(
-    "more",
-    [{}, {"n_test": [np.nan, 80]}, {"n_test": 80, "metric": "mean-per-class"}],
-    ids=["no size", "size of the best unknown", "another metric"],
-)
+@pytest.mark.parametrize("more", [
+    {}, {"n_test": [np.nan, 80]}, {"n_test": 80, "metric": "mean-per-class"},
+], ids=["no size", "size of the best unknown", "another metric"])  # fmt: skip
 def test_what_is_not_counted_is_not_tested(more):
     cells = hs.analyze(counted({"a": 0.9, "b": 0.5}, **more)).cells
     assert len(cells) == 2

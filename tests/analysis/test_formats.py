@@ -153,23 +153,15 @@ def test_one_table_of_several_is_chosen(tmp_path):
     assert cells(f"{file}?table:=2") == {"a": {"pets": 80}}
 
 
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [
-        (b"\xd0\xcf\x11\xe0" + bytes(600), "table.xls"),
-        (b"PK\x03\x04" + bytes(60), "table.excel_damaged"),
-        (b"PAR1" + bytes(60), "table.parquet"),
-        (b"\x1f\x8b" + bytes(60), "table.gzip"),
-        (bytes(range(256)), "table.not_text"),
-        (b"[1, 2]", "table.json_shape"),
-        (b'{"a": 1}', "table.json_shape"),
-        (b'{"a": [1], "b": [1, 2]}', "table.json_lengths"),
-        (b'{"a": ', "table.json"),
-        (b"<!DOCTYPE html><html><p>no table</p></html>", "table.none"),
-        (b"\\documentclass{article}", "table.none"),
-        (b"\n\n", "table.empty"),
-    ],
-)
+@pytest.mark.parametrize(("content", "code"), [
+    (b"\xd0\xcf\x11\xe0" + bytes(600), "table.xls"),
+    (b"PK\x03\x04" + bytes(60), "table.excel_damaged"), (b"PAR1" + bytes(60), "table.parquet"),
+    (b"\x1f\x8b" + bytes(60), "table.gzip"), (bytes(range(256)), "table.not_text"),
+    (b"[1, 2]", "table.json_shape"), (b'{"a": 1}', "table.json_shape"),
+    (b'{"a": [1], "b": [1, 2]}', "table.json_lengths"), (b'{"a": ', "table.json"),
+    (b"<!DOCTYPE html><html><p>no table</p></html>", "table.none"),
+    (b"\\documentclass{article}", "table.none"), (b"\n\n", "table.empty"),
+])  # fmt: skip
 def test_what_holds_no_table(tmp_path, content, code):
     (tmp_path / "t").write_bytes(content)
     with refused(code):

@@ -25,27 +25,23 @@ def cells(source, *by) -> dict:
 SQUARE = {("a", "pets"): 90.0, ("a", "cars"): 80.0, ("b", "pets"): 91.5, ("b", "cars"): 81.5}
 
 
-@pytest.mark.parametrize(
-    ("text", "columns"),
-    [
-        ("model,pets,cars\na,90,80\nb,91.5,81.5\n", None),
-        ("Method,Pets,Cars,Avg.,Params (M)\na,90,80,85,25\nb,91.5,81.5,86.5,26\n", None),
-        ("rank,Backbone,pets,cars\n1,a,90,80\n2,b,91.5,81.5\n", None),
-        (",pets,cars\na,90,80\nb,91.5,81.5\n", None),
-        (",paper,pets,cars\n0,a,90,80\n1,b,91.5,81.5\n", "model=paper"),
-        ("model,pets_top1,cars_acc,year\na,90,80,2020\nb,91.5,81.5,2021\n", None),
-        ("model,pets err,Cars Error (%)\na,10,20\nb,8.5,18.5\n", None),
-        ("model,pets,cars,Dim,pets_n\na,90,80,768,3669\nb,91.5,81.5,512,3669\n", None),
-        ("model,pets,cars\n,%,%\na,90,80\nb,91.5,81.5\n", None),
-        ("model,pets,cars\n[a](https://x.org),90,80\n[b](https://y.org),91.5,81.5\n", None),
-        ("dataset,a,b\npets,90,91.5\ncars,80,81.5\nAverage,85,86.5\n", None),
-        ("Model,a,b\npets,90,91.5\ncars,80,81.5\n", None),
-        (",a,b\npets,90,91.5\ncars,80,81.5\n", None),
-        ("model,Pets (%),Cars (%)\na,90,80\nb,91.5,81.5\n", None),
-        ("model,Pets \N{DOWNWARDS ARROW},Cars \N{DOWNWARDS ARROW}\na,10,20\nb,8.5,18.5\n", None),
-        ("model,pets,pets_std,cars,cars_std\na,90,1.1,80,2.1\nb,91.5,1.2,81.5,2.2\n", None),
-    ],
-)
+@pytest.mark.parametrize(("text", "columns"), [
+    ("model,pets,cars\na,90,80\nb,91.5,81.5\n", None),
+    ("Method,Pets,Cars,Avg.,Params (M)\na,90,80,85,25\nb,91.5,81.5,86.5,26\n", None),
+    ("rank,Backbone,pets,cars\n1,a,90,80\n2,b,91.5,81.5\n", None),
+    (",pets,cars\na,90,80\nb,91.5,81.5\n", None),
+    (",paper,pets,cars\n0,a,90,80\n1,b,91.5,81.5\n", "model=paper"),
+    ("model,pets_top1,cars_acc,year\na,90,80,2020\nb,91.5,81.5,2021\n", None),
+    ("model,pets err,Cars Error (%)\na,10,20\nb,8.5,18.5\n", None),
+    ("model,pets,cars,Dim,pets_n\na,90,80,768,3669\nb,91.5,81.5,512,3669\n", None),
+    ("model,pets,cars\n,%,%\na,90,80\nb,91.5,81.5\n", None),
+    ("model,pets,cars\n[a](https://x.org),90,80\n[b](https://y.org),91.5,81.5\n", None),
+    ("dataset,a,b\npets,90,91.5\ncars,80,81.5\nAverage,85,86.5\n", None),
+    ("Model,a,b\npets,90,91.5\ncars,80,81.5\n", None), (",a,b\npets,90,91.5\ncars,80,81.5\n", None),
+    ("model,Pets (%),Cars (%)\na,90,80\nb,91.5,81.5\n", None),
+    ("model,Pets \N{DOWNWARDS ARROW},Cars \N{DOWNWARDS ARROW}\na,10,20\nb,8.5,18.5\n", None),
+    ("model,pets,pets_std,cars,cars_std\na,90,1.1,80,2.1\nb,91.5,1.2,81.5,2.2\n", None),
+])  # fmt: skip
 def test_models_across_or_in_rows(tmp_path, text, columns):
     found = cells(read(tmp_path, text, columns))
     assert {(model, dataset.lower()): v for (model, dataset), v in found.items()} == SQUARE
@@ -60,16 +56,13 @@ def test_names_that_nobody_knows(tmp_path):
     assert cells(read(tmp_path, text, "dataset=#1"))["y", "p"] == 80
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        ",Linear,,Fine-tuned,\nModel,pets,cars,pets,cars\na,90,80,91,81\n",
-        "setting,linear,linear,finetune,finetune\ndataset,pets,cars,pets,cars\nmodel,,,,\n"
-        "a,90,80,91,81\n",
-        ",pets,,cars,\nmodel,LP,FT,LP,FT\na,90,91,80,81\n".replace("LP", "linear"),
-        "model,dataset,linear,finetune\na,pets,90,91\na,cars,80,81\n",
-    ],
-)
+@pytest.mark.parametrize("text", [
+    ",Linear,,Fine-tuned,\nModel,pets,cars,pets,cars\na,90,80,91,81\n",
+    "setting,linear,linear,finetune,finetune\ndataset,pets,cars,pets,cars\nmodel,,,,\n"
+    "a,90,80,91,81\n",
+    ",pets,,cars,\nmodel,LP,FT,LP,FT\na,90,91,80,81\n".replace("LP", "linear"),
+    "model,dataset,linear,finetune\na,pets,90,91\na,cars,80,81\n",
+])  # fmt: skip
 def test_settings_in_the_header(tmp_path, text):
     found = cells(read(tmp_path, text), "dataset", "setting")
     kinds = {(dataset, "ft" if setting.lower()[0] == "f" else "lp"): value

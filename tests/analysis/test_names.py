@@ -15,28 +15,19 @@ from headstart.analysis.tables.results_sources import read_sources
 from stores import make_store
 
 
-@pytest.mark.parametrize(
-    ("kind", "names"),
-    [
-        ("dataset", ["Food-101", "food101", "FOOD 101", "food", "Food101Classification"]),
-        ("dataset", ["Oxford-IIIT Pets", "pets", "OxfordPets", "oxford_iiit_pet"]),
-        (
-            "dataset",
-            ["102 Flowers", "flowers", "OxfordFlowersClassification", "flowers-102"],
-        ),
-        ("dataset", ["PASCAL VOC 2007 Cls.", "VOC2007", "voc"]),
-        ("dataset", ["ImageNet", "imagenet-1k", "ILSVRC2012", "IN1k"]),
-        ("dataset", ["PatchCamelyon", "pcam", "patch_camelyon"]),
-        (
-            "setting",
-            ["linear", "logistic_regression", "Linear probe", "LinearEval"],
-        ),
-        ("setting", ["finetune", "fine-tuned", "Fine tuning", "ft", "full fine-tuning"]),
-        ("setting", ["scratch", "random_init", "from scratch", "Random initialization"]),
-        ("model", ["timm:resnet50.a1_in1k", "resnet50.a1_in1k", "timm/resnet50.a1_in1k"]),
-        ("model", ["ResNet-50", "resnet50", "resnet_50", "ResNet 50"]),
-    ],
-)
+@pytest.mark.parametrize(("kind", "names"), [
+    ("dataset", ["Food-101", "food101", "FOOD 101", "food", "Food101Classification"]),
+    ("dataset", ["Oxford-IIIT Pets", "pets", "OxfordPets", "oxford_iiit_pet"]),
+    ("dataset", ["102 Flowers", "flowers", "OxfordFlowersClassification", "flowers-102"]),
+    ("dataset", ["PASCAL VOC 2007 Cls.", "VOC2007", "voc"]),
+    ("dataset", ["ImageNet", "imagenet-1k", "ILSVRC2012", "IN1k"]),
+    ("dataset", ["PatchCamelyon", "pcam", "patch_camelyon"]),
+    ("setting", ["linear", "logistic_regression", "Linear probe", "LinearEval"]),
+    ("setting", ["finetune", "fine-tuned", "Fine tuning", "ft", "full fine-tuning"]),
+    ("setting", ["scratch", "random_init", "from scratch", "Random initialization"]),
+    ("model", ["timm:resnet50.a1_in1k", "resnet50.a1_in1k", "timm/resnet50.a1_in1k"]),
+    ("model", ["ResNet-50", "resnet50", "resnet_50", "ResNet 50"]),
+])  # fmt: skip
 def test_names_of_one_thing(kind, names):
     assert len({canonical(kind, name) for name in names}) == 1
 

@@ -9,43 +9,21 @@ from headstart.analysis.tables.numerals import parse_numbers, without_markup
 PM = "\N{PLUS-MINUS SIGN}"
 
 
-@pytest.mark.parametrize(
-    ("text", "value", "spread"),
-    [
-        ("92.1", 92.1, None),
-        (92.1, 92.1, None),
-        (f"92.1 {PM} 0.3", 92.1, 0.3),
-        (f"92.1{PM}.3", 92.1, 0.3),
-        ("92.1 +/- 0.3", 92.1, 0.3),
-        ("92.1 +- 0.3", 92.1, 0.3),
-        ("92.1 (0.3)", 92.1, 0.3),
-        (f"92.1 ({PM}0.3)", 92.1, 0.3),
-        (f"(92.1 {PM} 0.3)%", 92.1, 0.3),
-        (f"92.1 % {PM} 0.3 %", 92.1, 0.3),
-        ("92.1_{0.3}", 92.1, 0.3),
-        (r"$92.1_{\pm 0.3}$", 92.1, 0.3),
-        (r"\textbf{92.1} $\pm$ 0.3", 92.1, 0.3),
-        (r"\textbf{92.1}\scriptsize{$\pm$0.3}", 92.1, 0.3),
-        (r"\underline{92.1}$_{\small \pm 0.3}$", 92.1, 0.3),
-        (r"92.1{\tiny(0.3)}", 92.1, 0.3),
-        (r"92.1\std{0.3}", 92.1, 0.3),
-        (f"92.1<sub>{PM}0.3</sub>", 92.1, 0.3),
-        (r"\cellcolor{gray!20}{\bf 92.1}", 92.1, None),
-        (r"$\mathbf{92.1}$", 92.1, None),
-        (r"92.1$^\dagger$", 92.1, None),
-        (r"92.1^{a}", 92.1, None),
-        (r"92.1\%", 92.1, None),
-        ("92.1\N{DAGGER}", 92.1, None),
-        ("92.1*", 92.1, None),
-        ("**92.1**", 92.1, None),
-        ("<b>92.1</b><sup>1</sup>", 92.1, None),
-        ("92.1 [12]", 92.1, None),
-        ("92.1 \N{UPWARDS ARROW}", 92.1, None),
-        ("92.1 (+0.5)", 92.1, None),
-        ("92.1 (\N{UPWARDS ARROW}0.5)", 92.1, None),
-        ("\N{MINUS SIGN}1", -1.0, None),
-    ],
-)
+@pytest.mark.parametrize(("text", "value", "spread"), [
+    ("92.1", 92.1, None), (92.1, 92.1, None), (f"92.1 {PM} 0.3", 92.1, 0.3),
+    (f"92.1{PM}.3", 92.1, 0.3), ("92.1 +/- 0.3", 92.1, 0.3), ("92.1 +- 0.3", 92.1, 0.3),
+    ("92.1 (0.3)", 92.1, 0.3), (f"92.1 ({PM}0.3)", 92.1, 0.3), (f"(92.1 {PM} 0.3)%", 92.1, 0.3),
+    (f"92.1 % {PM} 0.3 %", 92.1, 0.3), ("92.1_{0.3}", 92.1, 0.3), (r"$92.1_{\pm 0.3}$", 92.1, 0.3),
+    (r"\textbf{92.1} $\pm$ 0.3", 92.1, 0.3), (r"\textbf{92.1}\scriptsize{$\pm$0.3}", 92.1, 0.3),
+    (r"\underline{92.1}$_{\small \pm 0.3}$", 92.1, 0.3), (r"92.1{\tiny(0.3)}", 92.1, 0.3),
+    (r"92.1\std{0.3}", 92.1, 0.3), (f"92.1<sub>{PM}0.3</sub>", 92.1, 0.3),
+    (r"\cellcolor{gray!20}{\bf 92.1}", 92.1, None), (r"$\mathbf{92.1}$", 92.1, None),
+    (r"92.1$^\dagger$", 92.1, None), (r"92.1^{a}", 92.1, None), (r"92.1\%", 92.1, None),
+    ("92.1\N{DAGGER}", 92.1, None), ("92.1*", 92.1, None), ("**92.1**", 92.1, None),
+    ("<b>92.1</b><sup>1</sup>", 92.1, None), ("92.1 [12]", 92.1, None),
+    ("92.1 \N{UPWARDS ARROW}", 92.1, None), ("92.1 (+0.5)", 92.1, None),
+    ("92.1 (\N{UPWARDS ARROW}0.5)", 92.1, None), ("\N{MINUS SIGN}1", -1.0, None),
+])  # fmt: skip
 def test_numbers_with_spreads_and_marks(text, value, spread):
     found = parse_numbers([text, "90.25"], [0, 1], "c")
     assert found.bad == []
@@ -80,18 +58,12 @@ def test_percent_signs_stay_with_their_cells():
     assert parse_numbers(["92 %", "0.9", r"91\%"], range(3), "c").percent.tolist() == [1, 0, 1]
 
 
-@pytest.mark.parametrize(
-    ("cells", "kind", "expected"),
-    [
-        (["92,1", f"90,25 {PM} 0,3"], "score", [92.1, 90.25]),
-        (["25,250", "1,000"], "count", [25250, 1000]),
-        (["25.250", "1.000.000"], "count", [25250, 1e6]),
-        (["25 250", "500"], "count", [25250, 500]),
-        (["25.6M", "4.1G"], "size", [25.6e6, 4.1e9]),
-        (["25.557", "4.123"], "size", [25.557, 4.123]),
-        (["1,234.5", "7"], "size", None),
-    ],
-)
+@pytest.mark.parametrize(("cells", "kind", "expected"), [
+    (["92,1", f"90,25 {PM} 0,3"], "score", [92.1, 90.25]),
+    (["25,250", "1,000"], "count", [25250, 1000]), (["25.250", "1.000.000"], "count", [25250, 1e6]),
+    (["25 250", "500"], "count", [25250, 500]), (["25.6M", "4.1G"], "size", [25.6e6, 4.1e9]),
+    (["25.557", "4.123"], "size", [25.557, 4.123]), (["1,234.5", "7"], "size", None),
+])  # fmt: skip
 def test_decimal_signs_and_thousands(cells, kind, expected):
     found = parse_numbers(cells, range(2), "c", kind)
     if expected is None:

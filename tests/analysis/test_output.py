@@ -101,14 +101,10 @@ def test_references_with_labels(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("name,accuracy\na,0.9\n", "table.references"),
-        ("dataset,best\na,101\n", "table.range"),
-        ("dataset,best\na,good\n", "table.cells"),
-    ],
-)
+@pytest.mark.parametrize(("text", "code"), [
+    ("name,accuracy\na,0.9\n", "table.references"), ("dataset,best\na,101\n", "table.range"),
+    ("dataset,best\na,good\n", "table.cells"),
+])  # fmt: skip
 def test_references_that_cannot_be(tmp_path, text, code):
     file = tmp_path / "r.csv"
     file.write_text(text)

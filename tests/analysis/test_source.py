@@ -22,32 +22,21 @@ def test_a_good_table_is_analysed(spoiled):
     assert "48 results, accuracies in proportion (all at most 1)" in outcome.out
 
 
-@pytest.mark.parametrize(
-    ("file", "columns", "cells"),
-    [
-        (
-            "tll_model_selection_finetune.csv",
-            "upstream_accuracy=imagenet_top1",
-            80,
-        ),
-        (
-            "simclr_byol_supcon_tables.csv",
-            "upstream_accuracy=imagenet_top1",
-            216,
-        ),
-        (
-            "kornblith2019_model_means_digitised.csv",
-            "log_odds=mean_log_odds_over_12_datasets,upstream_accuracy=imagenet_top1_digitised,"
-            "dataset:=mean of 12",
-            48,
-        ),
-        (
-            "kornblith2019_fig6_sota_digitised.csv",
-            "accuracy=previous_sota_line_digitised(+-0.15),model:=previous best,setting:=any",
-            12,
-        ),
-    ],
-)
+@pytest.mark.parametrize(("file", "columns", "cells"), [
+    ("tll_model_selection_finetune.csv", "upstream_accuracy=imagenet_top1", 80),
+    ("simclr_byol_supcon_tables.csv", "upstream_accuracy=imagenet_top1", 216),
+    (
+        "kornblith2019_model_means_digitised.csv",
+        "log_odds=mean_log_odds_over_12_datasets,upstream_accuracy=imagenet_top1_digitised,"
+        "dataset:=mean of 12",
+        48,
+    ),
+    (
+        "kornblith2019_fig6_sota_digitised.csv",
+        "accuracy=previous_sota_line_digitised(+-0.15),model:=previous best,setting:=any",
+        12,
+    ),
+])  # fmt: skip
 def test_published_tables_load_unchanged(file, columns, cells):
     analysis = hs.analyze(PUBLISHED / file, columns=parse_mapping(columns), resamples=200)
     assert len(analysis.cells) == cells
@@ -145,33 +134,26 @@ def test_accuracies_out_of_range(table, column, value, unit):
         read_sources([table], None, ReadOptions(unit=unit))
 
 
-@pytest.mark.parametrize(
-    ("mapping", "code", "values"),
-    [
-        ("model", "table.mapping", {"found": "model"}),
-        ("modell=Model", "table.mapping_name", {"name": "modell", "near": ["model"]}),
-        ("model=Mdel", "table.column_missing", {"column": "Mdel", "near": ["model"]}),
-        ("model=model+Mdel", "table.column_missing", {"column": "Mdel", "near": ["model"]}),
-        ("model=#9", "table.column_missing", {"column": "#9"}),
-    ],
-)
+@pytest.mark.parametrize(("mapping", "code", "values"), [
+    ("model", "table.mapping", {"found": "model"}),
+    ("modell=Model", "table.mapping_name", {"name": "modell", "near": ["model"]}),
+    ("model=Mdel", "table.column_missing", {"column": "Mdel", "near": ["model"]}),
+    ("model=model+Mdel", "table.column_missing", {"column": "Mdel", "near": ["model"]}),
+    ("model=#9", "table.column_missing", {"column": "#9"}),
+])  # fmt: skip
 def test_a_wrong_mapping(table, mapping, code, values):
     with refused(code, **values):
         read_sources([table], mapping)
 
 
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        (lambda _: "", "table.empty"),
-        (lambda csv: csv.splitlines()[0], "table.empty"),
-        (lambda csv: csv + "one,two\n", "table.row_width"),
-        (lambda _: b"\xff\xfe\x00\xd8\x00a", "table.not_text"),
-        (lambda csv: csv + "\x07", "table.not_text"),
-        (lambda csv: csv + '"' + "x" * 140_000 + '"', "table.csv"),
-        (lambda csv: csv + '"never closed', "table.csv"),
-    ],
-)
+@pytest.mark.parametrize(("text", "code"), [
+    (lambda _: "", "table.empty"), (lambda csv: csv.splitlines()[0], "table.empty"),
+    (lambda csv: csv + "one,two\n", "table.row_width"),
+    (lambda _: b"\xff\xfe\x00\xd8\x00a", "table.not_text"),
+    (lambda csv: csv + "\x07", "table.not_text"),
+    (lambda csv: csv + '"' + "x" * 140_000 + '"', "table.csv"),
+    (lambda csv: csv + '"never closed', "table.csv"),
+])  # fmt: skip
 def test_what_is_no_csv(tmp_path, table, text, code):
     content = text(table.to_csv(index=False))
     (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -197,18 +179,13 @@ def test_rows_that_disagree_are_named_with_their_files(tmp_path, table):
         read_sources(files)
 
 
-@pytest.mark.parametrize(
-    ("groups", "code", "values"),
-    [
-        *(({"set0": name}, "table.group_name", {"group": name}) for name in ("all", "set1", "")),
-        ('hard = ["set9"]', "table.group_dataset", {"dataset": "set9"}),
-        ('hard = "set0"', "table.group_form", {"group": "hard"}),
-        ("hard = [", "toml.syntax", {}),
-        ('a = ["set0"]\nb = ["set0"]', "table.group_twice", {"dataset": "set0"}),
-        ("a,b\n1,2\n", "table.group_columns", {"found": ["a", "b"]}),
-        (None, "storage.unusable", {}),
-    ],
-)
+@pytest.mark.parametrize(("groups", "code", "values"), [
+    *(({"set0": name}, "table.group_name", {"group": name}) for name in ("all", "set1", "")),
+    ('hard = ["set9"]', "table.group_dataset", {"dataset": "set9"}),
+    ('hard = "set0"', "table.group_form", {"group": "hard"}), ("hard = [", "toml.syntax", {}),
+    ('a = ["set0"]\nb = ["set0"]', "table.group_twice", {"dataset": "set0"}),
+    ("a,b\n1,2\n", "table.group_columns", {"found": ["a", "b"]}), (None, "storage.unusable", {}),
+])  # fmt: skip
 def test_groups_that_cannot_be(tmp_path, table, groups, code, values):
     if not isinstance(groups, dict):
         file = tmp_path / ("g.csv" if groups and groups[1] == "," else "g.toml")
@@ -355,22 +332,13 @@ def test_a_table_that_says_no_content_joins_one_that_does(table):
     assert set(hs.analyze(rows, resamples=200).cells.dataset) == set(table.dataset)
 
 
-@pytest.mark.parametrize(
-    ("model", "family"),
-    [
-        ("ResNet-50", "ResNet"),
-        ("resnet50", "resnet"),
-        ("MobileNet v2 (1.4)", "MobileNet"),
-        ("Inception-ResNet v2", "Inception-ResNet"),
-        ("vit_base_patch16_224", "vit"),
-        ("EfficientNet-NoisyStudent-B0", "EfficientNet-NoisyStudent"),
-        ("efficientnet_lite1", "efficientnet_lite"),
-        ("SimCLRv2-R50x1", "SimCLR"),
-        ("mobilenetv2_100", "mobilenet"),
-        ("CLIP-RN50", "CLIP-RN"),
-        ("50 layers", "50 layers"),
-    ],
-)
+@pytest.mark.parametrize(("model", "family"), [
+    ("ResNet-50", "ResNet"), ("resnet50", "resnet"), ("MobileNet v2 (1.4)", "MobileNet"),
+    ("Inception-ResNet v2", "Inception-ResNet"), ("vit_base_patch16_224", "vit"),
+    ("EfficientNet-NoisyStudent-B0", "EfficientNet-NoisyStudent"),
+    ("efficientnet_lite1", "efficientnet_lite"), ("SimCLRv2-R50x1", "SimCLR"),
+    ("mobilenetv2_100", "mobilenet"), ("CLIP-RN50", "CLIP-RN"), ("50 layers", "50 layers"),
+])  # fmt: skip
 def test_families_by_name(model, family):
     assert family_of(model) == family
 

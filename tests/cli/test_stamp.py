@@ -31,18 +31,11 @@ def test_a_page_is_known_again_and_otherwise_unchanged(page, store):
     assert "".join(lines) == PAGE
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda content: content[:-5],
-        lambda content: content.replace(b"A page", b"B page"),
-        lambda content: content.replace(b'content="', b'content="0', 1),
-        lambda content: content + b"\n",
-        lambda content: b"",
-        lambda content: PAGE.encode(),
-    ],
-    ids=["cut off", "edited", "another stamp", "longer", "empty", "without stamp"],
-)
+@pytest.mark.parametrize("change", [
+    lambda content: content[:-5], lambda content: content.replace(b"A page", b"B page"),
+    lambda content: content.replace(b'content="', b'content="0', 1),
+    lambda content: content + b"\n", lambda content: b"", lambda content: PAGE.encode(),
+], ids=["cut off", "edited", "another stamp", "longer", "empty", "without stamp"])  # fmt: skip
 def test_a_page_that_is_damaged_or_foreign_is_not(page, store, change):
     page.write_bytes(change(page.read_bytes()))
     assert not is_stamped(page, store)

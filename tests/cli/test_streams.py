@@ -145,15 +145,10 @@ sys.addaudithook(interrupt)
 """
 
 
-@pytest.mark.parametrize(
-    ("arguments", "event"),
-    [
-        ("results --store {}", "headstart.cli.main"),
-        ("results --store {}", "typer"),
-        ("results --store {}", "sqlite3.connect"),
-        ("analyze {}", "sqlite3.connect"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "event"), [
+    ("results --store {}", "headstart.cli.main"), ("results --store {}", "typer"),
+    ("results --store {}", "sqlite3.connect"), ("analyze {}", "sqlite3.connect"),
+])  # fmt: skip
 def test_an_early_interrupt_is_one_line(store, tmp_path, arguments, event):
     (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
     process = headstart_process(
@@ -181,16 +176,11 @@ def test_a_second_interrupt_ends_it_at_once(store, tmp_path, event):
 
 
 @pytest.mark.parametrize("what", ["file", "below a file", "broken symlink", "below a symlink"])
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("run", "--models", "small:vgg6_w8?weights=random", "--datasets", "digits", "--limit", 60),
-        ("run", "--models", MODEL, "--datasets", "digits", "--dry-run"),
-        ("models",),
-        ("datasets",),
-        ("datasets", "verify", "digits"),
-    ],
-)
+@pytest.mark.parametrize("arguments", [
+    ("run", "--models", "small:vgg6_w8?weights=random", "--datasets", "digits", "--limit", 60),
+    ("run", "--models", MODEL, "--datasets", "digits", "--dry-run"), ("models",), ("datasets",),
+    ("datasets", "verify", "digits"),
+])  # fmt: skip
 def test_a_cache_that_cannot_be_a_folder(cli, tmp_path, monkeypatch, what, arguments):
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "gone" / "away")

@@ -97,15 +97,11 @@ def write(run, setting: str, form: str, out: Path, **options):
     )
 
 
-@pytest.mark.parametrize(
-    ("setting", "form"),
-    [
-        ("linear", "onnx"),
-        ("finetune", "onnx"),
-        pytest.param("linear", "torch", marks=pytest.mark.slow),
-        pytest.param("finetune", "torch", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("setting", "form"), [
+    ("linear", "onnx"), ("finetune", "onnx"),
+    pytest.param("linear", "torch", marks=pytest.mark.slow),
+    pytest.param("finetune", "torch", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_an_export_gives_what_was_measured(setting, form, run, exported, tmp_path):
     done = exported(setting, form)
     assert {one.name for one in done.measured} == {
@@ -164,21 +160,17 @@ def test_an_example_refuses_what_it_would_clip_and_tells_how_to_call_it(names, e
     assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "code"),
-    [
-        ("classes.json", '["only one"]', "export.classes"),
-        ("classes.json", '{"a": 1}', "export.classes"),
-        ("classes.json", None, "export.classes"),
-        ("model.safetensors", "cut", "export.file_changed"),
-        ("model.safetensors", None, "export.file_missing"),
-        ("model.onnx", "cut", "export.file_changed"),
-        ("headstart.json", '{"format": 2}', "export.format"),
-        ("headstart.json", "[]", "export.facts_damaged"),
-        ("headstart.json", "cut", "export.facts_damaged"),
-        ("headstart.json", None, "export.folder_unknown"),
-    ],
-)
+@pytest.mark.parametrize(("name", "content", "code"), [
+    ("classes.json", '["only one"]', "export.classes"),
+    ("classes.json", '{"a": 1}', "export.classes"), ("classes.json", None, "export.classes"),
+    ("model.safetensors", "cut", "export.file_changed"),
+    ("model.safetensors", None, "export.file_missing"),
+    ("model.onnx", "cut", "export.file_changed"),
+    ("headstart.json", '{"format": 2}', "export.format"),
+    ("headstart.json", "[]", "export.facts_damaged"),
+    ("headstart.json", "cut", "export.facts_damaged"),
+    ("headstart.json", None, "export.folder_unknown"),
+])  # fmt: skip
 def test_an_edited_export_is_refused(name, content, code, exported, tmp_path):
     folder = tmp_path / "edited"
     shutil.copytree(exported("linear", "onnx").folder, folder)
@@ -454,17 +446,12 @@ def test_best_is_by_validation(run, monkeypatch):
         best_result(store)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [
-        ((), "command.missing"),
-        (("KEY", "--best"), "command.conflict"),
-        (("KEY", "--dataset", "digits"), "command.conflict"),
-        (("KEY", "--to", "torch", "--int8"), "command.conflict"),
-        (("nothing",), "store.trial_unknown"),
-        (("KEY", "--to", "coreml"), "command.value"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "code"), [
+    ((), "command.missing"), (("KEY", "--best"), "command.conflict"),
+    (("KEY", "--dataset", "digits"), "command.conflict"),
+    (("KEY", "--to", "torch", "--int8"), "command.conflict"), (("nothing",), "store.trial_unknown"),
+    (("KEY", "--to", "coreml"), "command.value"),
+])  # fmt: skip
 def test_command_lines_that_are_refused(arguments, code, run, cli, tmp_path):
     store, results = run
     given = [results["linear"].trial.key if one == "KEY" else one for one in arguments]

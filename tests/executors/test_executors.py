@@ -80,15 +80,10 @@ def test_no_workers():
         assert executor is None
 
 
-@pytest.mark.parametrize(
-    ("workers", "name", "option"),
-    [
-        (1, "processes", "address"),
-        (1, "ray", "partition"),
-        (1, "slurm", "address"),
-        (0, None, "cpus_per_worker"),
-    ],
-)
+@pytest.mark.parametrize(("workers", "name", "option"), [
+    (1, "processes", "address"), (1, "ray", "partition"), (1, "slurm", "address"),
+    (0, None, "cpus_per_worker"),
+])  # fmt: skip
 def test_an_option_of_another_executor(workers, name, option):
     with (
         refused("executor.option_unknown", option=option),
@@ -103,10 +98,7 @@ def test_an_unknown_executor():
         pass
 
 
-@pytest.mark.parametrize(
-    ("name", "library"),
-    [("ray", "ray"), ("slurm", "submitit")],
-)
+@pytest.mark.parametrize(("name", "library"), [("ray", "ray"), ("slurm", "submitit")])
 def test_an_executor_without_its_library(name, library, monkeypatch):
     monkeypatch.setitem(sys.modules, library, None)
     with refused("executor.not_installed", executor=name), executor_of(1, "cpu", name):

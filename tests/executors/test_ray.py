@@ -40,14 +40,11 @@ def test_what_each_worker_gets(nodes, share, workers, cpus, room):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("code", "workers", "options"),
-    [
-        ("executor.no_room", 0, {"cpus_per_worker": 99}),
-        ("executor.no_room", 0, {"memory_per_worker": 1e6}),
-        ("executor.no_cluster", 1, {"address": "127.0.0.1:1"}),
-    ],
-)
+@pytest.mark.parametrize(("code", "workers", "options"), [
+    ("executor.no_room", 0, {"cpus_per_worker": 99}),
+    ("executor.no_room", 0, {"memory_per_worker": 1e6}),
+    ("executor.no_cluster", 1, {"address": "127.0.0.1:1"}),
+])  # fmt: skip
 def test_a_cluster_that_will_not_do(ray_cluster, code, workers, options):
     with refused(code), engines.open_executor("ray", workers, **options):
         pass

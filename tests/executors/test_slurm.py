@@ -20,17 +20,10 @@ from headstart.study import Study
 from refusals import refused
 
 
-@pytest.mark.parametrize(
-    ("text", "minutes"),
-    [
-        ("90", 90),
-        ("90:30", 91),
-        ("4:00:00", 240),
-        ("1-0", 1440),
-        ("1-12:30", 2190),
-        ("2-00:00:01", 2881),
-    ],
-)
+@pytest.mark.parametrize(("text", "minutes"), [
+    ("90", 90), ("90:30", 91), ("4:00:00", 240), ("1-0", 1440), ("1-12:30", 2190),
+    ("2-00:00:01", 2881),
+])  # fmt: skip
 def test_times_as_sbatch_takes_them(text, minutes):
     assert minutes_of(text) == minutes
 
@@ -53,17 +46,10 @@ def test_the_time_limit_follows_from_what_is_expected(minutes, longest, workers,
     assert job_minutes(None, workers) == 240
 
 
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("time", "4h"),
-        ("time", "0"),
-        ("time", "1:2:3:4"),
-        ("slurm_option", ["account"]),
-        ("slurm_option", ["=x"]),
-        ("gpus_per_worker", 0.5),
-    ],
-)
+@pytest.mark.parametrize(("option", "value"), [
+    ("time", "4h"), ("time", "0"), ("time", "1:2:3:4"), ("slurm_option", ["account"]),
+    ("slurm_option", ["=x"]), ("gpus_per_worker", 0.5),
+])  # fmt: skip
 def test_invalid_options(option, value, own_cache):
     with (
         refused("executor.option_invalid", option=option),

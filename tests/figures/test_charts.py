@@ -257,13 +257,10 @@ class TestSettings:
         assert figure.legend[-1].style.label == "record"
         assert len(figure.page().specs()) == 1
 
-    @pytest.mark.parametrize(
-        ("column", "code", "values"),
-        [
-            ({"accuracy": [95.0], "label": "record"}, "figure.references_unit", {"value": 95}),
-            ({"accuracy": [0.95]}, "figure.column_missing", {"missing": ["label"]}),
-        ],
-    )
+    @pytest.mark.parametrize(("column", "code", "values"), [
+        ({"accuracy": [95.0], "label": "record"}, "figure.references_unit", {"value": 95}),
+        ({"accuracy": [0.95]}, "figure.column_missing", {"missing": ["label"]}),
+    ])  # fmt: skip
     def test_unusable_references(self, tables, column, code, values):
         with refused(code, **values):
             draw("settings", tables, references=pd.DataFrame({"dataset": ["data 1"], **column}))

@@ -138,14 +138,11 @@ def test_broken_images_are_left_out_everywhere():
     assert skipped == {"image 0": "bad", "image 31": "bad", "image 62": "worse"}
 
 
-@pytest.mark.parametrize(
-    ("rows", "code", "values"),
-    [
-        (range(0, 30, 3), "dataset.class_empty", {"name": "a"}),
-        (range(30, 60), "dataset.split_empty", {"split": "validation"}),
-        (range(60, 84), "dataset.split_empty", {"split": "test"}),
-    ],
-)
+@pytest.mark.parametrize(("rows", "code", "values"), [
+    (range(0, 30, 3), "dataset.class_empty", {"name": "a"}),
+    (range(30, 60), "dataset.split_empty", {"split": "validation"}),
+    (range(60, 84), "dataset.split_empty", {"split": "test"}),
+])  # fmt: skip
 def test_too_many_broken_images(rows, code, values):
     prepared = prepared_trial(broken=dict.fromkeys(rows, "bad"))
     with refused(code, **values):
@@ -169,20 +166,17 @@ def test_presets_fill_every_choice():
     assert methods.find("linear", precision="bf16").protocol == "kornblith2019"
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "values"),
-    [
-        ({"name": "finetun"}, "name.unknown", {"kind": "setting", "near": ["finetune"]}),
-        ({"protocol": "kornblit"}, "name.unknown", {"near": ["kornblith2019"]}),
-        ({"resise": "whole"}, "name.unknown", {"near": ["resize"]}),
-        ({"resize": "half"}, "setting.value", {"name": "resize", "value": "'half'"}),
-        ({"lambdas": [0.0]}, "setting.value", {"name": "lambdas.0", "value": "0.0"}),
-        ({"lambdas": []}, "setting.value", {"name": "lambdas", "value": "[]"}),
-        ({"lambdas": [float("inf")]}, "setting.value", {"name": "lambdas.0", "value": "inf"}),
-        ({"protocol": ["x"]}, "name.unknown", {"name": "['x']"}),
-        ({"name": 1}, "name.unknown", {"kind": "setting", "name": "1"}),
-    ],
-)
+@pytest.mark.parametrize(("options", "code", "values"), [
+    ({"name": "finetun"}, "name.unknown", {"kind": "setting", "near": ["finetune"]}),
+    ({"protocol": "kornblit"}, "name.unknown", {"near": ["kornblith2019"]}),
+    ({"resise": "whole"}, "name.unknown", {"near": ["resize"]}),
+    ({"resize": "half"}, "setting.value", {"name": "resize", "value": "'half'"}),
+    ({"lambdas": [0.0]}, "setting.value", {"name": "lambdas.0", "value": "0.0"}),
+    ({"lambdas": []}, "setting.value", {"name": "lambdas", "value": "[]"}),
+    ({"lambdas": [float("inf")]}, "setting.value", {"name": "lambdas.0", "value": "inf"}),
+    ({"protocol": ["x"]}, "name.unknown", {"name": "['x']"}),
+    ({"name": 1}, "name.unknown", {"kind": "setting", "name": "1"}),
+])  # fmt: skip
 def test_settings_that_cannot_be(options, code, values):
     with refused(code, **values):
         methods.find(**{"name": "linear", **options})

@@ -118,18 +118,11 @@ def test_a_rung_without_a_survivor_ends_the_search():
         select_best(setting, found)
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"learning_rates": ()},
-        {"learning_rates": (0.0,)},
-        {"decays": ()},
-        {"rungs": ((56, 10),)},
-        {"search": "rungs"},
-        {"search": "rungs", "rungs": ((55, 10),)},
-        {"search": "rungs", "rungs": ((56, 10), (4, 20), (8, 40))},
-    ],
-)
+@pytest.mark.parametrize("fields", [
+    {"learning_rates": ()}, {"learning_rates": (0.0,)}, {"decays": ()}, {"rungs": ((56, 10),)},
+    {"search": "rungs"}, {"search": "rungs", "rungs": ((55, 10),)},
+    {"search": "rungs", "rungs": ((56, 10), (4, 20), (8, 40))},
+])  # fmt: skip
 def test_grids_that_cannot_be(fields):
     with refused("setting.value"):
         methods.find("finetune", **fields)

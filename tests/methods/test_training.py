@@ -204,18 +204,15 @@ def test_all_that_diverges_is_recorded_and_told(tmp_path):
     assert measured.facts["diverged_at"] is not None
 
 
-@pytest.mark.parametrize(
-    ("fields", "code", "values"),
-    [
-        ({"batch_size": 300}, "training.batch_too_large", {"batch_size": 300, "n_images": 200}),
-        ({"batch_size": 50, "steps": 3}, "training.less_than_epoch", {"steps": 3, "epoch": 4}),
-        (
-            {"batch_size": 50, "steps": 9, "search": "rungs", "rungs": ((56, 2), (1, 9))},
-            "training.less_than_epoch",
-            {"steps": 2, "epoch": 4},
-        ),
-    ],
-)
+@pytest.mark.parametrize(("fields", "code", "values"), [
+    ({"batch_size": 300}, "training.batch_too_large", {"batch_size": 300, "n_images": 200}),
+    ({"batch_size": 50, "steps": 3}, "training.less_than_epoch", {"steps": 3, "epoch": 4}),
+    (
+        {"batch_size": 50, "steps": 9, "search": "rungs", "rungs": ((56, 2), (1, 9))},
+        "training.less_than_epoch",
+        {"steps": 2, "epoch": 4},
+    ),
+])  # fmt: skip
 def test_budgets_that_cannot_train(fields, code, values):
     with refused(code, **values):
         FinetuneSetting(**fields).check_budget(200, whole_epoch=True)

@@ -79,17 +79,11 @@ def test_values_of_a_predictor_in_a_table_of_their_own():
     pd.testing.assert_frame_equal(joined.correlations, ours.correlations)
 
 
-@pytest.mark.parametrize(
-    ("predictor", "code"),
-    [
-        ("", "analysis.predictor_form"),
-        (":log", "analysis.predictor_form"),
-        ("nothing", "table.predictor_missing"),
-        ("accuracy", "analysis.predictor_reserved"),
-        ("log_odds:number", "analysis.predictor_reserved"),
-        ("spread:log", "table.predictor_range"),
-    ],
-)
+@pytest.mark.parametrize(("predictor", "code"), [
+    ("", "analysis.predictor_form"), (":log", "analysis.predictor_form"),
+    ("nothing", "table.predictor_missing"), ("accuracy", "analysis.predictor_reserved"),
+    ("log_odds:number", "analysis.predictor_reserved"), ("spread:log", "table.predictor_range"),
+])  # fmt: skip
 def test_invalid_predictors(predictor, code):
     frame = results().assign(spread=lambda rows: rows.spread - 3)
     with pytest.raises(HeadstartError) as error:

@@ -286,17 +286,10 @@ def test_better_separated_classes_score_higher(name):
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
-@pytest.mark.parametrize(
-    "X",
-    [
-        np.ones((12, 5)),
-        np.ones((12, 40)),
-        np.zeros((12, 5)),
-        np.repeat(np.eye(4), 3, axis=0),
-        np.eye(12, 40),
-    ],
-    ids=["constant", "constant and wide", "dead", "collapsed", "one image per axis"],
-)
+@pytest.mark.parametrize("X", [
+    np.ones((12, 5)), np.ones((12, 40)), np.zeros((12, 5)), np.repeat(np.eye(4), 3, axis=0),
+    np.eye(12, 40),
+], ids=["constant", "constant and wide", "dead", "collapsed", "one image per axis"])  # fmt: skip
 def test_degenerate_features_have_a_finite_score(name, X):
     y, source = np.repeat(np.arange(4), 3), np.full((12, 3), 1 / 3)
     assert np.isfinite(transfer_score(name, X, y, source))
@@ -345,32 +338,27 @@ def test_evidence_is_free_of_the_scale_and_of_classes_that_no_image_has():
 X, Y, SOURCE = problem(20, K=2)
 
 
-@pytest.mark.parametrize(
-    ("code", "features", "labels", "source"),
-    [
-        ("analysis.predictor_arrays", X, Y[:10], None),
-        ("analysis.predictor_arrays", X, 0 * Y, None),
-        ("analysis.predictor_arrays", X[:1], Y[:1], None),
-        ("analysis.predictor_arrays", X[:, :0], Y, None),
-        ("analysis.predictor_arrays", X[:0], Y[:0], None),
-        ("analysis.predictor_arrays", X[0], Y, None),
-        ("analysis.predictor_arrays", [["a"]] * 20, Y, None),
-        ("analysis.predictor_arrays", [[1, 2], [3]], [0, 1], None),
-        ("analysis.predictor_arrays", X, np.where(Y, np.nan, 1.0), None),
-        ("analysis.predictor_arrays", X, [None, *Y[1:]], None),
-        ("analysis.predictor_arrays", X, np.full((20, 3), 7), None),
-        ("analysis.predictor_arrays", X, np.full((20, 3), -1), None),
-        ("analysis.predictor_finite", np.where(X > 1, np.nan, X), Y, None),
-        ("analysis.predictor_finite", np.where(X > 1, -np.inf, X), Y, None),
-        ("analysis.predictor_finite", 1e200 * X, Y, None),
-        ("analysis.predictor_probabilities", X, Y, SOURCE[:10]),
-        ("analysis.predictor_probabilities", X, Y, SOURCE[:, 0]),
-        ("analysis.predictor_probabilities", X, Y, SOURCE[:, :0]),
-        ("analysis.predictor_probabilities", X, Y, 10 * SOURCE - 5),
-        ("analysis.predictor_probabilities", X, Y, 0 * SOURCE),
-        ("analysis.predictor_probabilities", X, Y, np.where(SOURCE > 0.5, np.nan, SOURCE)),
-    ],
-)
+@pytest.mark.parametrize(("code", "features", "labels", "source"), [
+    ("analysis.predictor_arrays", X, Y[:10], None), ("analysis.predictor_arrays", X, 0 * Y, None),
+    ("analysis.predictor_arrays", X[:1], Y[:1], None),
+    ("analysis.predictor_arrays", X[:, :0], Y, None),
+    ("analysis.predictor_arrays", X[:0], Y[:0], None), ("analysis.predictor_arrays", X[0], Y, None),
+    ("analysis.predictor_arrays", [["a"]] * 20, Y, None),
+    ("analysis.predictor_arrays", [[1, 2], [3]], [0, 1], None),
+    ("analysis.predictor_arrays", X, np.where(Y, np.nan, 1.0), None),
+    ("analysis.predictor_arrays", X, [None, *Y[1:]], None),
+    ("analysis.predictor_arrays", X, np.full((20, 3), 7), None),
+    ("analysis.predictor_arrays", X, np.full((20, 3), -1), None),
+    ("analysis.predictor_finite", np.where(X > 1, np.nan, X), Y, None),
+    ("analysis.predictor_finite", np.where(X > 1, -np.inf, X), Y, None),
+    ("analysis.predictor_finite", 1e200 * X, Y, None),
+    ("analysis.predictor_probabilities", X, Y, SOURCE[:10]),
+    ("analysis.predictor_probabilities", X, Y, SOURCE[:, 0]),
+    ("analysis.predictor_probabilities", X, Y, SOURCE[:, :0]),
+    ("analysis.predictor_probabilities", X, Y, 10 * SOURCE - 5),
+    ("analysis.predictor_probabilities", X, Y, 0 * SOURCE),
+    ("analysis.predictor_probabilities", X, Y, np.where(SOURCE > 0.5, np.nan, SOURCE)),
+])  # fmt: skip
 def test_bad_arrays_are_refused(code, features, labels, source):
     for name in ("logme", "leep"):
         with refused(code):

@@ -130,15 +130,10 @@ def test_a_large_hessian_is_not_written_out():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
-    ("X", "labels"),
-    [
-        pytest.param(*deep(0), id="deep"),
-        pytest.param(*deep(1), id="deep too"),
-        pytest.param(*dead(), id="dead"),
-        pytest.param(*few_exceptions(), id="few exceptions"),
-    ],
-)
+@pytest.mark.parametrize(("X", "labels"), [
+    pytest.param(*deep(0), id="deep"), pytest.param(*deep(1), id="deep too"),
+    pytest.param(*dead(), id="dead"), pytest.param(*few_exceptions(), id="few exceptions"),
+])  # fmt: skip
 def test_few_dimensions_are_certified_at_small_lambdas(X, labels, dtype):
     X = X.astype(dtype)
     fits = fit(X, labels, SMALL, dtype=getattr(torch, np.dtype(dtype).name))

@@ -47,18 +47,15 @@ def test_paper_is_the_sixteen(no_hub, own_cache):
     assert "resnet50" in {one.name for one in found.unavailable if "over 10 M" in one.reason}
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("efficientnet_lite[01]", ["efficientnet_lite0", "efficientnet_lite1"]),
-        ("efficientnet_lite0,efficientnet_lite0", ["efficientnet_lite0"]),
-        (
-            "efficientnet_lite0?size=128,efficientnet_lite0",
-            ["efficientnet_lite0", "efficientnet_lite0?size=128"],
-        ),
-        ("timm:resnet18?weights=random", ["timm:resnet18?weights=random"]),
-    ],
-)
+@pytest.mark.parametrize(("text", "expected"), [
+    ("efficientnet_lite[01]", ["efficientnet_lite0", "efficientnet_lite1"]),
+    ("efficientnet_lite0,efficientnet_lite0", ["efficientnet_lite0"]),
+    (
+        "efficientnet_lite0?size=128,efficientnet_lite0",
+        ["efficientnet_lite0", "efficientnet_lite0?size=128"],
+    ),
+    ("timm:resnet18?weights=random", ["timm:resnet18?weights=random"]),
+])  # fmt: skip
 def test_names_and_patterns(no_hub, own_cache, text, expected):
     assert sorted(names(find_candidates(text))) == expected
 
@@ -74,17 +71,11 @@ def test_a_file_of_names(no_hub, own_cache, tmp_path):
         assert found == ["efficientnet_lite0", "efficientnet_lite2"]
 
 
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [
-        (b"", "study.missing"),
-        (b"# nothing\n", "study.missing"),
-        (b"\xff\xfe\x00", "model.list_text"),
-        (b"efficientnet_lite0\n{file}\n", "model.list_nested"),
-        (b"other.list", "model.list_nested"),
-        (b"efficientnet_lite9", "name.unknown"),
-    ],
-)
+@pytest.mark.parametrize(("content", "code"), [
+    (b"", "study.missing"), (b"# nothing\n", "study.missing"), (b"\xff\xfe\x00", "model.list_text"),
+    (b"efficientnet_lite0\n{file}\n", "model.list_nested"), (b"other.list", "model.list_nested"),
+    (b"efficientnet_lite9", "name.unknown"),
+])  # fmt: skip
 def test_invalid_files_of_names(own_cache, tmp_path, content, code):
     file = tmp_path / "nets.txt"
     file.write_bytes(content.replace(b"{file}", bytes(file)))
@@ -114,14 +105,10 @@ def test_what_cannot_be_downloaded_is_left_out(no_hub, own_cache):
     assert out.how_to_get
 
 
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("", "study.missing"),
-        ("no_such_*", "model.none_found"),
-        ("no_such_list.txt", "model.list_missing"),
-    ],
-)
+@pytest.mark.parametrize(("text", "code"), [
+    ("", "study.missing"), ("no_such_*", "model.none_found"),
+    ("no_such_list.txt", "model.list_missing"),
+])  # fmt: skip
 def test_invalid_lists(own_cache, text, code):
     with refused(code):
         find_candidates(text)

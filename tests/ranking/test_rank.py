@@ -217,16 +217,12 @@ def test_fine_tuning_is_judged_by_an_interval(tmp_path, own_cache, monkeypatch):
     assert {each.key[:12] for each in found.finetuned} < kept
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "values"),
-    [
-        ({"budget": 1e-3}, "ranking.budget_short", {"budget": 1e-3}),
-        ({"max_params": 10.0}, "ranking.constraints", {"max_params": 10.0}),
-        ({"max_latency": 1e-9}, "ranking.constraints", {"max_latency": 1e-9}),
-        ({"models": "timm:resnet18.a1_in1k"}, "ranking.no_candidate", {"named": 1}),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
+@pytest.mark.parametrize(("options", "code", "values"), [
+    ({"budget": 1e-3}, "ranking.budget_short", {"budget": 1e-3}),
+    ({"max_params": 10.0}, "ranking.constraints", {"max_params": 10.0}),
+    ({"max_latency": 1e-9}, "ranking.constraints", {"max_latency": 1e-9}),
+    ({"models": "timm:resnet18.a1_in1k"}, "ranking.no_candidate", {"named": 1}),
+], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
 def test_bad_input(tmp_path, own_cache, options, code, values):
     with refused(code, **values):
         ranked(tmp_path, **options)
@@ -431,32 +427,29 @@ def test_wrong_options_are_refused_before_the_images_are_read(tmp_path, own_cach
     assert not (tmp_path / "r.db").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "code", "values"),
-    [
-        ("--budget soon", "command.value", {"name": "budget"}),
-        ("--budget 0m", "command.value", {"name": "budget"}),
-        ("--max-latency 20MB", "command.value", {"name": "max-latency"}),
-        ("--budget 1ms", "command.value", {"name": "budget"}),
-        ("--budget -5m", "command.value", {"value": "-5m"}),
-        ("--budget 1h30", "command.value", {"value": "1h30"}),
-        ("--budget 1.5.5m", "command.value", {"name": "budget"}),
-        ("--budget 1e999s", "command.value", {"name": "budget"}),
-        ("--max-params 1M500K", "command.value", {"name": "max-params"}),
-        ("--max-params 0", "command.value", {"name": "max-params"}),
-        ("--limit 0", "command.value", {"name": "--limit", "expected": "1 or more"}),
-        ("--limit -3", "command.value", {"name": "--limit"}),
-        ("--seed -1", "command.value", {"name": "--seed"}),
-        ("--finetune-top -1", "command.value", {"name": "--finetune-top"}),
-        ("--finetune absent", "name.unknown", {"name": "absent"}),
-        ("--json --csv", "command.conflict", {"option": "--csv"}),
-        ("--out {folder}", "report.suffix", {"suffix": ""}),
-        ("--out x.pdf", "report.suffix", {"known": [".html", ".htm"]}),
-        ("--out x.csv", "report.suffix", {"suffix": ".csv"}),
-        ("--out {folder}/there.html", "storage.no_file_name", {}),
-        ("--keep-models /proc/models", "storage.unusable", {}),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "code", "values"), [
+    ("--budget soon", "command.value", {"name": "budget"}),
+    ("--budget 0m", "command.value", {"name": "budget"}),
+    ("--max-latency 20MB", "command.value", {"name": "max-latency"}),
+    ("--budget 1ms", "command.value", {"name": "budget"}),
+    ("--budget -5m", "command.value", {"value": "-5m"}),
+    ("--budget 1h30", "command.value", {"value": "1h30"}),
+    ("--budget 1.5.5m", "command.value", {"name": "budget"}),
+    ("--budget 1e999s", "command.value", {"name": "budget"}),
+    ("--max-params 1M500K", "command.value", {"name": "max-params"}),
+    ("--max-params 0", "command.value", {"name": "max-params"}),
+    ("--limit 0", "command.value", {"name": "--limit", "expected": "1 or more"}),
+    ("--limit -3", "command.value", {"name": "--limit"}),
+    ("--seed -1", "command.value", {"name": "--seed"}),
+    ("--finetune-top -1", "command.value", {"name": "--finetune-top"}),
+    ("--finetune absent", "name.unknown", {"name": "absent"}),
+    ("--json --csv", "command.conflict", {"option": "--csv"}),
+    ("--out {folder}", "report.suffix", {"suffix": ""}),
+    ("--out x.pdf", "report.suffix", {"known": [".html", ".htm"]}),
+    ("--out x.csv", "report.suffix", {"suffix": ".csv"}),
+    ("--out {folder}/there.html", "storage.no_file_name", {}),
+    ("--keep-models /proc/models", "storage.unusable", {}),
+])  # fmt: skip
 def test_a_wrong_command_is_refused_before_the_images_are_read(
     cli, tmp_path, arguments, code, values
 ):
@@ -513,25 +506,19 @@ def test_the_fastest_of_those_as_good_is_taken(models, taken):
     assert choose(models, 0.005).name == taken
 
 
-@pytest.mark.parametrize(
-    ("models", "part"),
-    [
-        ([BEST], "the only candidate that was measured"),
-        (
-            [BEST, ranked_model("x", 0.5, 0.01, tied=False)],
-            "significantly more accurate than the other",
-        ),
-        (
-            [BEST, FAR],
-            "of 2; far is 20.0 times as fast (1 ms) and 2.0 points lower,",
-        ),
-        ([BEST, ranked_model("slow", 0.88, 0.03)], "different, and it is not clearly faster"),
-        (
-            [BEST, FAR, ranked_model("few", 0.8, 0.001, images=100)],
-            "the most accurate of the 2 measured on all 400 images",
-        ),
-        ([BEST, FAST], "the most accurate, best (90.0 %), and 2.0 times as fast (10 ms"),
-    ],
-)
+@pytest.mark.parametrize(("models", "part"), [
+    ([BEST], "the only candidate that was measured"),
+    (
+        [BEST, ranked_model("x", 0.5, 0.01, tied=False)],
+        "significantly more accurate than the other",
+    ),
+    ([BEST, FAR], "of 2; far is 20.0 times as fast (1 ms) and 2.0 points lower,"),
+    ([BEST, ranked_model("slow", 0.88, 0.03)], "different, and it is not clearly faster"),
+    (
+        [BEST, FAR, ranked_model("few", 0.8, 0.001, images=100)],
+        "the most accurate of the 2 measured on all 400 images",
+    ),
+    ([BEST, FAST], "the most accurate, best (90.0 %), and 2.0 times as fast (10 ms"),
+])  # fmt: skip
 def test_the_sentence_says_why(models, part):
     assert part in recommendation_sentence(models, choose(models, 0.005), 400)

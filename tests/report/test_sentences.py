@@ -283,22 +283,18 @@ OWN = pd.DataFrame({"model": "mine", "dataset": ["Food-101", "DTD"], "upstream_a
 OWN = OWN.assign(setting="linear_probe_lbfgs", accuracy=[0.95, 0.85])
 
 
-@pytest.mark.parametrize(
-    ("subject", "case", "title"),
-    [
-        (empty, "nothing", "No results"),
-        (lambda: made(3, 1), "best", "made up: 3 models on set 0"),
-        (lambda: made(1, 3), "settings", "made up: fine-tuning against logistic regression"),
-        (lambda: made(9, 3, upstream=False), "settings", "made up: fine-tuning against"),
-        (lambda: made(9, 3), "correlation", "made up: does ImageNet accuracy predict transfer?"),
-        (lambda: with_studies(made()), "configurations", "made up: which training transfers"),
-        (
-            lambda: hs.analyze("clip2021", OWN, resamples=200),
-            "own models",
-            "clip2021: mine among 66 published models",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("subject", "case", "title"), [
+    (empty, "nothing", "No results"), (lambda: made(3, 1), "best", "made up: 3 models on set 0"),
+    (lambda: made(1, 3), "settings", "made up: fine-tuning against logistic regression"),
+    (lambda: made(9, 3, upstream=False), "settings", "made up: fine-tuning against"),
+    (lambda: made(9, 3), "correlation", "made up: does ImageNet accuracy predict transfer?"),
+    (lambda: with_studies(made()), "configurations", "made up: which training transfers"),
+    (
+        lambda: hs.analyze("clip2021", OWN, resamples=200),
+        "own models",
+        "clip2021: mine among 66 published models",
+    ),
+])  # fmt: skip
 def test_what_was_measured_decides_the_question(subject, case, title):
     answer = answer_of(subject())
     assert answer.case == case
@@ -322,18 +318,12 @@ def test_further_own_models_are_stated_in_the_terms_of_the_first():
     assert "published" not in more[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind", "found"),
-    [
-        ("runs/pets/results.db", "store", "pets"),
-        ("postgresql://me:secret@host/pets", "store", "pets"),
-        ("results.db", "store", "results"),
-        ("/a/b/table.v2.csv?unit=percent", "csv", "b"),
-        ("my.csv", "csv", "my"),
-        ("clip2021", "published", "clip2021"),
-        ("the table", "frame", ""),
-    ],
-)
+@pytest.mark.parametrize(("name", "kind", "found"), [
+    ("runs/pets/results.db", "store", "pets"),
+    ("postgresql://me:secret@host/pets", "store", "pets"), ("results.db", "store", "results"),
+    ("/a/b/table.v2.csv?unit=percent", "csv", "b"), ("my.csv", "csv", "my"),
+    ("clip2021", "published", "clip2021"), ("the table", "frame", ""),
+])  # fmt: skip
 def test_a_source_has_a_short_name_without_secrets(name, kind, found):
     assert source_name({"name": name, "kind": kind}) == found
 

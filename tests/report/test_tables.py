@@ -77,18 +77,11 @@ def test_latex_escapes_names():
     assert re.search(r"50\\%.{1,3}\\&.{1,2}more", latex)
 
 
-@pytest.mark.parametrize(
-    ("name", "printed"),
-    [
-        ("[CLS] probe", "{[}CLS{]} probe"),
-        ("* best", "{*} best"),
-        ("a\nb", "a b"),
-        ("$x_1$ & 50%", r"\$x\_1\$ \& 50\%"),
-        ("\u202eabc\u202c\u200f\x00", "abc"),
-        ("vit--base", "vit-{}-base"),
-        (r"\input{/etc/passwd}", r"\textbackslash{}input\{/etc/passwd\}"),
-    ],
-)
+@pytest.mark.parametrize(("name", "printed"), [
+    ("[CLS] probe", "{[}CLS{]} probe"), ("* best", "{*} best"), ("a\nb", "a b"),
+    ("$x_1$ & 50%", r"\$x\_1\$ \& 50\%"), ("\u202eabc\u202c\u200f\x00", "abc"),
+    ("vit--base", "vit-{}-base"), (r"\input{/etc/passwd}", r"\textbackslash{}input\{/etc/passwd\}"),
+])  # fmt: skip
 def test_latex_prints_hostile_names_and_does_nothing_else(name, printed):
     latex = latex_tables(made(models=(name, "b", "c"), datasets=("x", "y")))
     rows = [line for line in latex.splitlines() if line.endswith(r"\\")]

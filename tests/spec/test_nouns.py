@@ -80,28 +80,17 @@ def test_the_place_of_what_is_invalid_names_no_alternative(kind):
     assert (found.place, found.shown) == (("a", 1), repr(b"\xff"))
 
 
-@pytest.mark.parametrize(
-    ("noun", "change"),
-    [
-        ("model", {"architecture": "resnet50"}),
-        ("model", {"weights": {"locator": "x", "sha256": "0" * 64}}),
-        ("model", {"input_size": 192}),
-        ("model", {"interpolation": "bilinear"}),
-        ("model", {"mean": (0.4, 0.5, 0.5)}),
-        ("model", {"std": (0.4, 0.5, 0.5)}),
-        ("model", {"bn_scale": False}),
-        ("model", {"dropout": 0.0}),
-        ("model", {"tags": {"auxiliary_head": "kept"}}),
-        ("dataset", {"revision": "other"}),
-        ("dataset", {"metric": "mean-per-class"}),
-        ("dataset", {"limit": 100}),
-        ("dataset", {"skip_broken": True}),
-        ("setting", {"precision": "bf16"}),
-        ("setting", {"resize": "center-crop"}),
-        ("setting", {"lambdas": (1.0,)}),
-        ("setting", {"tolerance": 1e-5}),
-    ],
-)
+@pytest.mark.parametrize(("noun", "change"), [
+    ("model", {"architecture": "resnet50"}),
+    ("model", {"weights": {"locator": "x", "sha256": "0" * 64}}), ("model", {"input_size": 192}),
+    ("model", {"interpolation": "bilinear"}), ("model", {"mean": (0.4, 0.5, 0.5)}),
+    ("model", {"std": (0.4, 0.5, 0.5)}), ("model", {"bn_scale": False}),
+    ("model", {"dropout": 0.0}), ("model", {"tags": {"auxiliary_head": "kept"}}),
+    ("dataset", {"revision": "other"}), ("dataset", {"metric": "mean-per-class"}),
+    ("dataset", {"limit": 100}), ("dataset", {"skip_broken": True}),
+    ("setting", {"precision": "bf16"}), ("setting", {"resize": "center-crop"}),
+    ("setting", {"lambdas": (1.0,)}), ("setting", {"tolerance": 1e-5}),
+])  # fmt: skip
 def test_key_depends_on_all_that_may_change_the_number(noun, change):
     trial = make_trial()
     value = getattr(trial, noun)
@@ -117,19 +106,13 @@ def test_the_seed_is_in_the_key_where_it_may_change_the_number():
     assert not make_trial().uses_seed
 
 
-@pytest.mark.parametrize(
-    ("noun", "change"),
-    [
-        ("model", {"name": "renamed"}),
-        ("model", {"upstream": ()}),
-        ("model", {"tags": {"family": "another"}}),
-        ("model", {"tags": {"auxiliary_head": "dropped after training"}}),
-        ("model", {"bn_scale": True, "dropout": None}),
-        ("dataset", {"name": "renamed"}),
-        ("dataset", {"location": "/elsewhere"}),
-        ("setting", {"protocol": "renamed"}),
-    ],
-)
+@pytest.mark.parametrize(("noun", "change"), [
+    ("model", {"name": "renamed"}), ("model", {"upstream": ()}),
+    ("model", {"tags": {"family": "another"}}),
+    ("model", {"tags": {"auxiliary_head": "dropped after training"}}),
+    ("model", {"bn_scale": True, "dropout": None}), ("dataset", {"name": "renamed"}),
+    ("dataset", {"location": "/elsewhere"}), ("setting", {"protocol": "renamed"}),
+])  # fmt: skip
 def test_key_depends_on_nothing_else(noun, change):
     trial = make_trial()
     value = getattr(trial, noun)

@@ -4,25 +4,13 @@ from pydantic import ValidationError
 from headstart.spec import SGD, TrainingConfig
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"steps": 0},
-        {"batch_size": 0},
-        {"micro_batch": 0},
-        {"learning_rate": 0.0},
-        {"learning_rate": float("nan")},
-        {"label_smoothing": 1.0},
-        {"label_smoothing": -0.1},
-        {"auxiliary_weight": -1.0},
-        {"auxiliary_weight": float("nan")},
-        {"crop_area": (0.0, 1.0)},
-        {"batch_norm_window": 0.0},
-        {"optimizer": {"kind": "adam"}},
-        {"optimizer": {"weight_decay": -1.0}},
-        {"optimizer": {"momentum": 1.0}},
-    ],
-)
+@pytest.mark.parametrize("fields", [
+    {"steps": 0}, {"batch_size": 0}, {"micro_batch": 0}, {"learning_rate": 0.0},
+    {"learning_rate": float("nan")}, {"label_smoothing": 1.0}, {"label_smoothing": -0.1},
+    {"auxiliary_weight": -1.0}, {"auxiliary_weight": float("nan")}, {"crop_area": (0.0, 1.0)},
+    {"batch_norm_window": 0.0}, {"optimizer": {"kind": "adam"}},
+    {"optimizer": {"weight_decay": -1.0}}, {"optimizer": {"momentum": 1.0}},
+])  # fmt: skip
 def test_invalid_configurations(fields):
     with pytest.raises(ValidationError) as error:
         TrainingConfig(**{"steps": 1, **fields})

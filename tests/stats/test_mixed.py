@@ -108,17 +108,11 @@ def test_lines_of_two_datasets_and_no_models_variance_is_the_t_test_of_slopes():
     assert (ours.low, ours.high) == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("options", "holes"),
-    [
-        ({}, False),
-        ({"slopes": 0.0}, False),
-        ({"models": 0.0}, False),
-        ({"n_models": 5, "n_datasets": 6, "models": 0.5, "residual": 0.5}, False),
-        ({"n_models": 20, "n_datasets": 3}, False),
-        ({}, True),
-    ],
-)
+@pytest.mark.parametrize(("options", "holes"), [
+    ({}, False), ({"slopes": 0.0}, False), ({"models": 0.0}, False),
+    ({"n_models": 5, "n_datasets": 6, "models": 0.5, "residual": 0.5}, False),
+    ({"n_models": 20, "n_datasets": 3}, False), ({}, True),
+])  # fmt: skip
 def test_intervals_hold_the_mean_slope(options, holes):
     """In 250 tables (50 where cells are missing); three Monte Carlo errors beyond 90 to 98 %."""
     random, held = np.random.default_rng(0), 0

@@ -130,16 +130,11 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
             assert np.allclose(part, expected, equal_nan=True)
 
 
-@pytest.mark.parametrize(
-    ("kind", "shape", "holes"),
-    [
-        *((kind, (8, 12), False) for kind in ("alike", "families", "outlier")),
-        ("alike", (40, 5), False),
-        ("outlier", (40, 5), False),
-        ("alike", (8, 12), True),
-        ("outlier", (8, 12), True),
-    ],
-)
+@pytest.mark.parametrize(("kind", "shape", "holes"), [
+    *((kind, (8, 12), False) for kind in ("alike", "families", "outlier")),
+    ("alike", (40, 5), False), ("outlier", (40, 5), False), ("alike", (8, 12), True),
+    ("outlier", (8, 12), True),
+])  # fmt: skip
 def test_intervals_the_set_of_the_best_and_ranks_hold_the_truth(kind, shape, holes):
     """Simultaneous coverage in 400 tables: the Monte Carlo standard error of 95 % is 1.1 points."""
     random, repeats = np.random.default_rng(0), 400

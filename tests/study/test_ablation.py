@@ -52,15 +52,10 @@ def test_their_names_are_those_of_the_digitised_figure():
     assert list(dict.fromkeys(names)) == list(CONFIGURATIONS)
 
 
-@pytest.mark.parametrize(
-    ("batch_norm", "auxiliary", "left"),
-    [
-        (True, True, ["S1", "S2", "S3", "S4", "S5"]),
-        (True, False, ["S1", "S2", "S3", "S4"]),
-        (False, True, ["S2", "S3", "S4", "S5"]),
-        (False, False, ["S2", "S3", "S4"]),
-    ],
-)
+@pytest.mark.parametrize(("batch_norm", "auxiliary", "left"), [
+    (True, True, ["S1", "S2", "S3", "S4", "S5"]), (True, False, ["S1", "S2", "S3", "S4"]),
+    (False, True, ["S2", "S3", "S4", "S5"]), (False, False, ["S2", "S3", "S4"]),
+])  # fmt: skip
 def test_what_an_architecture_lacks_is_measured_once(recipe, batch_norm, auxiliary, left):
     found = different(configurations(recipe), batch_norm=batch_norm, auxiliary=auxiliary)
     assert [name[:2] for name in found] == left

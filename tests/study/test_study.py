@@ -47,23 +47,20 @@ def test_a_study_is_the_same_as_a_file(tmp_path):
     assert [trial.key for trial in again.trials()] == [trial.key for trial in study.trials()]
 
 
-@pytest.mark.parametrize(
-    ("changed", "kind", "code", "values"),
-    [
-        ({"models": None}, StudyError, "study.missing", {"name": "models"}),
-        ({"models": []}, StudyError, "study.missing", {"name": "models"}),
-        ({"datasets": None}, StudyError, "study.missing", {"name": "datasets"}),
-        ({"settings": []}, StudyError, "study.missing", {"name": "settings"}),
-        ({"sedes": [0]}, UnknownNameError, "name.unknown", {"near": ["seeds", "steps"]}),
-        ({"limit": -1}, StudyError, "study.value", {"name": "limit", "value": "-1"}),
-        ({"seeds": [2**32]}, StudyError, "study.value", {"name": "seeds"}),
-        ({"seeds": [True]}, StudyError, "study.value", {"name": "seeds"}),
-        ({"seeds": ["1"]}, StudyError, "study.value", {"name": "seeds"}),
-        ({"steps": [1.0]}, StudyError, "study.value", {"name": "steps"}),
-        ({"limit": True}, StudyError, "study.value", {"name": "limit"}),
-        ({"precision": "fp64"}, StudyError, "study.value", {"value": "'fp64'"}),
-    ],
-)
+@pytest.mark.parametrize(("changed", "kind", "code", "values"), [
+    ({"models": None}, StudyError, "study.missing", {"name": "models"}),
+    ({"models": []}, StudyError, "study.missing", {"name": "models"}),
+    ({"datasets": None}, StudyError, "study.missing", {"name": "datasets"}),
+    ({"settings": []}, StudyError, "study.missing", {"name": "settings"}),
+    ({"sedes": [0]}, UnknownNameError, "name.unknown", {"near": ["seeds", "steps"]}),
+    ({"limit": -1}, StudyError, "study.value", {"name": "limit", "value": "-1"}),
+    ({"seeds": [2**32]}, StudyError, "study.value", {"name": "seeds"}),
+    ({"seeds": [True]}, StudyError, "study.value", {"name": "seeds"}),
+    ({"seeds": ["1"]}, StudyError, "study.value", {"name": "seeds"}),
+    ({"steps": [1.0]}, StudyError, "study.value", {"name": "steps"}),
+    ({"limit": True}, StudyError, "study.value", {"name": "limit"}),
+    ({"precision": "fp64"}, StudyError, "study.value", {"value": "'fp64'"}),
+])  # fmt: skip
 def test_studies_that_cannot_be(changed, kind, code, values):
     fields = {"models": [MODEL], "datasets": ["digits"]} | changed
     with pytest.raises(kind) as caught:
@@ -72,22 +69,19 @@ def test_studies_that_cannot_be(changed, kind, code, values):
     assert {name: caught.value.values[name] for name in values} == values
 
 
-@pytest.mark.parametrize(
-    ("fields", "code", "values"),
-    [
-        ({"models": ["efficientnet"]}, "name.unknown", {"kind": "model", "name": "efficientnet"}),
-        ({"datasets": ["digts"]}, "name.unknown", {"kind": "dataset", "near": ["digits"]}),
-        ({"settings": ["linera"]}, "name.unknown", {"kind": "setting", "near": ["linear"]}),
-        ({"settings": [{"resize": "whole"}]}, "study.setting_unnamed", {}),
-        (
-            {"settings": [{"name": "linear", "protocl": "simclr2020"}]},
-            "name.unknown",
-            {"name": "protocl", "near": ["protocol"]},
-        ),
-        ({"limit": 10**6}, "dataset.limit", {"found": 10**6}),
-        ({"seeds": [0, 1]}, "study.seeds_unused", {"seeds": (0, 1), "dataset": "digits"}),
-    ],
-)
+@pytest.mark.parametrize(("fields", "code", "values"), [
+    ({"models": ["efficientnet"]}, "name.unknown", {"kind": "model", "name": "efficientnet"}),
+    ({"datasets": ["digts"]}, "name.unknown", {"kind": "dataset", "near": ["digits"]}),
+    ({"settings": ["linera"]}, "name.unknown", {"kind": "setting", "near": ["linear"]}),
+    ({"settings": [{"resize": "whole"}]}, "study.setting_unnamed", {}),
+    (
+        {"settings": [{"name": "linear", "protocl": "simclr2020"}]},
+        "name.unknown",
+        {"name": "protocl", "near": ["protocol"]},
+    ),
+    ({"limit": 10**6}, "dataset.limit", {"found": 10**6}),
+    ({"seeds": [0, 1]}, "study.seeds_unused", {"seeds": (0, 1), "dataset": "digits"}),
+])  # fmt: skip
 def test_names_are_looked_up_before_anything_runs(fields, code, values, tmp_path):
     study = Study(**{"models": [MODEL], "datasets": ["digits"], **fields})
     with refused(code, **values):

@@ -80,17 +80,14 @@ def test_a_dataset_has_the_sizes_that_its_smallest_class_has(tmp_path):
         datasets.find("digits", limit=59, examples_per_class=6)
 
 
-@pytest.mark.parametrize(
-    ("settings", "axes", "code", "values"),
-    [
-        (["linear"], {"steps": [5]}, "study.steps_unused", {"steps": (5,)}),
-        (["finetune:short"], {"steps": [5]}, "study.steps_of_protocol", {"protocol": "short"}),
-        (["finetune"], {"steps": [0]}, "study.value", {"name": "steps", "value": "0"}),
-        ([{"name": "linear", "steps": [5]}], {}, "name.unknown", {"name": "steps"}),
-        ([{"name": "finetune", "steps": []}], {}, "setting.value", {"value": "[]"}),
-        (["linear"], {"examples_per_class": ["few"]}, "study.value", {"value": "'few'"}),
-    ],
-)
+@pytest.mark.parametrize(("settings", "axes", "code", "values"), [
+    (["linear"], {"steps": [5]}, "study.steps_unused", {"steps": (5,)}),
+    (["finetune:short"], {"steps": [5]}, "study.steps_of_protocol", {"protocol": "short"}),
+    (["finetune"], {"steps": [0]}, "study.value", {"name": "steps", "value": "0"}),
+    ([{"name": "linear", "steps": [5]}], {}, "name.unknown", {"name": "steps"}),
+    ([{"name": "finetune", "steps": []}], {}, "setting.value", {"value": "[]"}),
+    (["linear"], {"examples_per_class": ["few"]}, "study.value", {"value": "'few'"}),
+])  # fmt: skip
 def test_axes_that_cannot_be(settings, axes, code, values):
     with refused(code, **values):
         Study(**DIGITS, settings=settings, **axes).trials()
@@ -111,14 +108,10 @@ def test_only_what_is_studied_may_be_less_than_an_epoch_or_a_batch():
 PAPER = [76, 152, 305, 610, 1220, 2441, 4882, 9765, 19531]
 
 
-@pytest.mark.parametrize(
-    ("protocol", "finetune", "scratch"),
-    [
-        ("kornblith2019", PAPER, [*PAPER, 39062, 78125]),
-        ("simclr2020", PAPER, [*PAPER, 39062, 78125]),
-        ("quick", [5, 10, 20, 40], [5, 10, 20, 40, 80, 160]),
-    ],
-)
+@pytest.mark.parametrize(("protocol", "finetune", "scratch"), [
+    ("kornblith2019", PAPER, [*PAPER, 39062, 78125]), ("simclr2020", PAPER, [*PAPER, 39062, 78125]),
+    ("quick", [5, 10, 20, 40], [5, 10, 20, 40, 80, 160]),
+])  # fmt: skip
 def test_convergence_takes_the_papers_numbers_of_steps(protocol, finetune, scratch):
     study = sweep_study(
         "convergence",

@@ -96,17 +96,14 @@ def densenet_parameters(growth: int, *blocks: int) -> int:
     return total
 
 
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("vgg6_w8", vgg_parameters(8, 16, 32, 64, 64)),
-        ("vgg6_w16", vgg_parameters(16, 32, 64, 128, 128)),
-        ("resnet10_w4", resnet_parameters(4, depth=1)),
-        ("resnet18_w16", resnet_parameters(16, depth=2)),
-        ("densenet22_g4", densenet_parameters(4, 3, 3, 3)),
-        ("densenet22_g16", densenet_parameters(16, 3, 3, 3)),
-    ],
-)
+@pytest.mark.parametrize(("name", "parameters"), [
+    ("vgg6_w8", vgg_parameters(8, 16, 32, 64, 64)),
+    ("vgg6_w16", vgg_parameters(16, 32, 64, 128, 128)),
+    ("resnet10_w4", resnet_parameters(4, depth=1)),
+    ("resnet18_w16", resnet_parameters(16, depth=2)),
+    ("densenet22_g4", densenet_parameters(4, 3, 3, 3)),
+    ("densenet22_g16", densenet_parameters(16, 3, 3, 3)),
+])  # fmt: skip
 def test_parameters_are_those_of_the_papers_layers(name, parameters):
     assert models.find(f"small:{name}").parameters == parameters
 
