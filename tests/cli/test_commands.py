@@ -290,7 +290,8 @@ def test_a_failing_trial_does_not_cost_the_demo_its_csv(cli, tmp_path, monkeypat
     monkeypatch.setattr(demo, "LIMIT", 62)
     monkeypatch.setattr(demo, "STEPS", 2)
     monkeypatch.setattr(demo, "TRAINED_MODEL", f"{NETWORK}&size=16")
-    monkeypatch.setattr(models, "EMBEDDED", [f"{NETWORK}&size=16&name={name}" for name in "abc"])
+    three = [f"{NETWORK}&size={size}&name={name}" for size, name in zip((16, 18, 20), "abc")]
+    monkeypatch.setattr(models, "EMBEDDED", three)
     outcome = cli("demo", "--out", tmp_path / "out")
     assert outcome.code == 2
     assert "error: b, digits, linear: why\n" in outcome.err
