@@ -290,7 +290,7 @@ def test_a_failing_trial_does_not_cost_the_demo_its_csv(cli, tmp_path, monkeypat
     monkeypatch.setattr(demo, "LIMIT", 62)
     monkeypatch.setattr(demo, "STEPS", 2)
     monkeypatch.setattr(demo, "TRAINED_MODEL", f"{NETWORK}&size=16")
-    three = [f"{NETWORK}&size={size}&name={name}" for size, name in zip((16, 18, 20), "abc")]
+    three = [f"{NETWORK}&size={size}&name={n}" for n, size in {"a": 16, "b": 18, "c": 20}.items()]
     monkeypatch.setattr(models, "EMBEDDED", three)
     outcome = cli("demo", "--out", tmp_path / "out")
     assert outcome.code == 2

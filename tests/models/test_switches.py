@@ -179,8 +179,8 @@ def test_auxiliary_classifiers_that_are_kept(name, side, auxiliary, weight):
     assert first.grad.abs().sum() > 0
     assert fresh.classifier.weight.grad is None
     with torch.no_grad():
-        (alone,) = fresh.eval().all_logits(images(96))
-        assert torch.equal(alone, fresh(images(96)))
+        (alone,) = fresh.eval().all_logits(images(side))
+        assert torch.equal(alone, fresh(images(side)))
     # What is saved without them is what the network without them has.
     kept = fresh.state_as_built()
     left = fresh.state_as_built(auxiliary=False)
