@@ -247,6 +247,19 @@ def test_ranks_have_whole_numbers_for_ticks():
         assert all(value in range(1, n + 1) for value in values)
 
 
+def test_every_table_leaves_out_what_all_names_begin_and_end_with():
+    models = tuple(f"timm/vit_{i}.in1k" for i in range(4))
+    html = page_html(with_trials(made(models=models)))
+    tables = re.findall(r'<section class="table" id="([\w-]+)"(.*?)</section>', html, re.S)
+    bodies = {key: body for key, body in tables if "timm/vit_" in body}
+    assert {"leaderboard-0", "means", "pairs", "residual-table", "trials"} <= set(bodies)
+    for body in bodies.values():
+        assert "All model names begin with timm/vit_ and end with .in1k." in body
+        names = re.findall(r'title="timm/vit_(\d).in1k">(\d)</span>', body)
+        assert len(names) == body.count('"timm/vit_')
+        assert all(whole == shown for whole, shown in names)
+
+
 def test_a_mixed_model_that_did_not_converge_is_marked():
     subject = made()
     subject.mixed["converged"] = [False, True]

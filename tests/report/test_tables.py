@@ -209,6 +209,16 @@ def test_the_page_has_each_column_of_the_means_once(datasets):
     assert len(means.rows) == len(whole.rows)
 
 
+def test_the_tables_of_one_dataset_do_not_count_it_in_every_row():
+    subject = made(6, 1)
+    tables = {table.key: table for table in result_tables(subject, names_of(subject))}
+    for key in ("means", "correlations"):
+        headings = {column.heading for column in tables[key].columns}
+        assert not headings & {"Datasets", "Dataset group", "Mean log odds"}
+    # Of one dataset, the whole and each group are the same numbers.
+    assert len(tables["correlations"].rows) == 2 == subject.cells.setting.nunique()
+
+
 def test_sources_that_are_equal_have_no_tables_of_zeros():
     subject = hs.analyze("kornblith2019", against="kornblith2019-public", resamples=100)
     tables = comparison_tables(subject, names_of(subject))

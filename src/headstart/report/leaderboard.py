@@ -1,6 +1,6 @@
 """The leaderboard: per setting one row per model, with all that helps to choose one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,12 +29,9 @@ from headstart.report.result_tables import (
 from headstart.spec.display_names import setting_label
 from headstart.spec.formatting import decimals, interval, known
 
-__all__ = ["affix_note", "affixes", "leaderboard"]
+__all__ = ["leaderboard"]
 
 INTERVAL = "95 % interval"
-# A shorter common part of all names is not worth folding.
-SHORTEST_AFFIX = 5
-SEPARATORS = "/:._-? "
 # What a model costs: its column in the analysis, the heading, the unit, a divisor.
 COSTS = (
     ("parameters", "Parameters", "(M)", 1e6),
@@ -60,7 +57,6 @@ def of_setting(subject: Analysis, names: Names, setting: str) -> PageTable:
     trained = configurations_of(subject, setting)
     if len(set(trained.values())) > 1:
         rows = [row | {"configuration": trained.get(row["model"])} for row in rows]
-    prefix, suffix = affixes([row["model"] for row in rows])
     mine = set(subject.above_line.model)
 
     def name(row: Record) -> PageCell:
@@ -72,7 +68,7 @@ def of_setting(subject: Analysis, names: Names, setting: str) -> PageTable:
         accuracies = [replace(column, unit="%", aside=span("low", "high", 1, 100), second=INTERVAL)
                       for column in accuracies]  # fmt: skip
     columns = [
-        replace(MODEL, of=name, prefix=prefix, suffix=suffix),
+        replace(MODEL, of=name),
         Column("Rank", of="rank", format=decimals(0), second="95 % interval of the rank",
                aside=span("rank_low", "rank_high", 0)),
         named("Training", of="configuration"),
@@ -103,7 +99,7 @@ def of_setting(subject: Analysis, names: Names, setting: str) -> PageTable:
         rows,
         names,
         keys=filter_keys(names, setting=setting),
-        note=" ".join([affix_note(prefix, suffix), metrics]).strip(),
+        note=metrics,
         marker_legend=" ".join(legend),
     )
 
@@ -201,40 +197,3 @@ def significant(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.{1 if value >= 10 else 2 if value >= 1 else 3}{'f' if value >= 1 else 'g'}}"
-
-
-def affixes(names: Sequence[str]) -> tuple[str, str]:
-    """Return what all names begin and end with, up to a separator; empty where that is short.
-
-    Examples
-    --------
-    >>> affixes(["timm/vit_b?size=96", "timm/vit_s?size=96"])
-    ('timm/vit_', '?size=96')
-    >>> affixes(["resnet18", "resnet50"]), affixes(["timm/a"])
-    (('', ''), ('', ''))
-    """
-    if len(names) < 2:
-        return "", ""
-    prefix = shared_start(names)
-    prefix = prefix[: max(map(prefix.rfind, SEPARATORS)) + 1]
-    rest = [name[len(prefix) :] for name in names]
-    suffix = shared_start([name[::-1] for name in rest])[::-1]
-    places = [place for place in map(suffix.find, SEPARATORS) if place >= 0]
-    suffix = suffix[min(places) :] if places else ""
-    if any(not name.removesuffix(suffix) for name in rest):
-        suffix = ""
-    long = [part if len(part) >= SHORTEST_AFFIX else "" for part in (prefix, suffix)]
-    return long[0], long[1]
-
-
-def affix_note(prefix: str, suffix: str) -> str:
-    """State what all names of models begin and end with; empty for neither."""
-    ends = [f"begin with {prefix}"] * bool(prefix) + [f"end with {suffix}"] * bool(suffix)
-    return f"All model names {' and '.join(ends)}." if ends else ""
-
-
-def shared_start(texts: Sequence[str]) -> str:
-    """Return what all texts begin with."""
-    first, last = min(texts), max(texts)
-    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
-    return first[:same]

@@ -23,6 +23,7 @@ __all__ = [
     "MEANS_TEST",
     "MODEL",
     "NEVER",
+    "OTHER",
     "SETTING",
     "Column",
     "Names",
@@ -30,6 +31,7 @@ __all__ = [
     "PageTable",
     "Record",
     "Row",
+    "affixes",
     "cell_test",
     "digits_wide",
     "filled",
@@ -72,6 +74,9 @@ NEVER = 9
 NARROW = frozenset(" .,:;'!|()[]/-ijlft")
 # Letters that are wider; an underscore is a rule with room around it.
 WIDE = frozenset("mwMW_\N{MINUS SIGN}")
+# A shorter common part of all names is not worth folding.
+SHORTEST_AFFIX = 5
+SEPARATORS = "/:._-? "
 # Where headings may break.
 BREAKS = re.compile(r"(?<!\de-)(?<=[-_/\s])(?=\S)")
 
@@ -96,7 +101,8 @@ class Column:
     marked: bool = False  # as the best, or as not significantly different from it
     # 0 in every output; the higher, the earlier a narrow terminal leaves it out; `NEVER` on any.
     detail: int = 0
-    # What all texts begin and end with, which the page does not repeat.
+    # Whether the page leaves out what all names begin and end with, which `filled` finds.
+    folded: bool = False
     prefix: str = ""
     suffix: str = ""
     # The heading of what is `aside`, which on the page then stands beside the texts, and the width
@@ -153,7 +159,8 @@ def named(
 
 
 SETTING = named("Setting", "setting", setting_label)
-MODEL, DATASET = named("Model", "model"), named("Dataset", "dataset")
+MODEL, OTHER = (named(label, label.lower(), folded=True) for label in ("Model", "Other"))
+DATASET = named("Dataset", "dataset")
 
 
 @dataclass(frozen=True)
@@ -175,6 +182,7 @@ class PageTable:
     keys: dict[str, Any] = field(default_factory=dict)  # filter attributes of the whole table
     note: str = ""  # how to read it
     marker_legend: str = ""  # what bold and underlined mean; empty where nothing is marked
+    left_out: str = ""  # what names on the page begin and end with beyond what it shows
 
     @property
     def intervals(self) -> bool:
@@ -223,12 +231,51 @@ def filled(
         for j, row in enumerate(rows)
     ]
     rooms = [max((digits_wide(cell.note) for cell in column), default=0.0) for column in cells]
-    columns = [
-        replace(columns[i], room=rooms[i], second=columns[i].second if rooms[i] else "")
+    folded = [i for i in there if columns[i].folded]
+    ends = affixes({cell.text for i in folded for cell in cells[i]})
+    shown = [
+        replace(columns[i], room=rooms[i], second=columns[i].second if rooms[i] else "",
+                **dict(zip(("prefix", "suffix"), ends if i in folded else ("", ""), strict=True)))
         for i in there
-    ]
-    text = " ".join(filter(None, dict.fromkeys([note, *(column.note for column in columns)])))
-    return PageTable(key, caption, columns, made, keys or {}, text if made else "", marker_legend)
+    ]  # fmt: skip
+    text = " ".join(filter(None, dict.fromkeys([note, *(column.note for column in shown)])))
+    parts = [f"{verb} with {end}" for verb, end in zip(("begin", "end"), ends, strict=True) if end]
+    left_out = f"All model names {' and '.join(parts)}." if parts else ""
+    return PageTable(
+        key, caption, shown, made, keys or {}, text if made else "", marker_legend, left_out
+    )
+
+
+def affixes(names: Iterable[str]) -> tuple[str, str]:
+    """Return what all names begin and end with, up to a separator; empty where that is short.
+
+    Examples
+    --------
+    >>> affixes(["timm/vit_b?size=96", "timm/vit_s?size=96"])
+    ('timm/vit_', '?size=96')
+    >>> affixes(["resnet18", "resnet50"]), affixes(["timm/a"])
+    (('', ''), ('', ''))
+    """
+    distinct = sorted(set(names))
+    if len(distinct) < 2:
+        return "", ""
+    prefix = shared_start(distinct)
+    prefix = prefix[: max(map(prefix.rfind, SEPARATORS)) + 1]
+    rest = [name[len(prefix) :] for name in distinct]
+    suffix = shared_start([name[::-1] for name in rest])[::-1]
+    places = [place for place in map(suffix.find, SEPARATORS) if place >= 0]
+    suffix = suffix[min(places) :] if places else ""
+    if any(not name.removesuffix(suffix) for name in rest):
+        suffix = ""
+    first, last = (part if len(part) >= SHORTEST_AFFIX else "" for part in (prefix, suffix))
+    return first, last
+
+
+def shared_start(texts: Sequence[str]) -> str:
+    """Return what all texts begin with."""
+    first, last = min(texts), max(texts)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
+    return first[:same]
 
 
 def digits_wide(text: str) -> float:

@@ -10,8 +10,7 @@ from headstart.figures.figure import Figure, Panel
 from headstart.figures.figure_data import FigureData
 from headstart.figures.text_fitting import elided
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
-from headstart.report.leaderboard import affix_note, affixes
-from headstart.report.page_model import NEVER, Column, PageTable, filled, named
+from headstart.report.page_model import NEVER, Column, PageTable, affixes, filled, named
 from headstart.report.page_templates import render_page
 from headstart.spec.formatting import (
     capitalized,
@@ -129,9 +128,8 @@ def test_sentence(found: HeldOut) -> str:
 
 def rank_table(answer: RankAnswer) -> PageTable:
     """Return the measured models, those that may be the best first."""
-    prefix, suffix = affixes([model.name for model in answer.models])
     columns = [
-        named("Model", "name", prefix=prefix, suffix=suffix),
+        named("Model", "name", folded=True),
         Column("Accuracy", of="accuracy", format=IN_PERCENT, unit="%", marked=True),
         Column("Images", of="images", format=lambda value: f"{value:,}"),
         Column("95 % interval", of=("low", "high"), format=IN_PERCENT),
@@ -177,7 +175,7 @@ def rank_table(answer: RankAnswer) -> PageTable:
         "Measured models",
         columns,
         rows,
-        note=f"{note} {affix_note(prefix, suffix)}".strip(),
+        note=note,
         marker_legend="Bold: best. Underlined: not significantly different from the best.",
     )
 
@@ -197,7 +195,7 @@ def class_table(found: HeldOut) -> PageTable:
 def finetuned_table(answer: RankAnswer) -> PageTable:
     """Return the leaders that were fine-tuned."""
     columns = [
-        named("Model", "name"),
+        named("Model", "name", folded=True),
         Column("Linear", of="linear", format=IN_PERCENT, unit="%"),
         Column("Fine-tuned", of="accuracy", format=IN_PERCENT, unit="%"),
         Column("Difference", of="difference", format=POINTS, unit="points"),

@@ -10,6 +10,7 @@ from headstart.report.page_model import (
     DATASET,
     MODEL,
     NEVER,
+    OTHER,
     SETTING,
     Column,
     Names,
@@ -208,7 +209,8 @@ def means_table(subject: Analysis, names: Names) -> PageTable:
         predictor_column(subject.predictor, detail=1),
         Column("Mean", "accuracy", PROPORTION, unit="%"),
         mean_and_error(
-            "Mean log odds", marked=True, note="" if one else means_note(subject, means)
+            "Log odds" if one else "Mean log odds", marked=True,
+            note="" if one else means_note(subject, means),
         ),
         Column(INTERVAL, ("low", "high"), decimals(3), detail=NEVER),
         Column("Difference from best", "difference", SIGNED),
@@ -217,8 +219,8 @@ def means_table(subject: Analysis, names: Names) -> PageTable:
         Column(INTERVAL, ("odds_ratio_low", "odds_ratio_high"), number, detail=2),
         Column("Rank", "rank_rank", WHOLE),
         Column(f"Rank, {INTERVAL}", ("rank_low", "rank_high"), WHOLE, detail=1),
-        Column("Datasets", datasets, detail=2),
-    ]
+        *([] if one else [Column("Datasets", datasets, detail=2)]),
+    ]  # fmt: skip
     over = "Log odds" if one else "Mean log odds over datasets"
     cells = subject.cells if one else subject.cells.iloc[:0]
     legend = marker_legend(cells, means.iloc[:0] if one else means)
@@ -234,10 +236,12 @@ ON_LEADERBOARD = ("accuracy", "difference", ("difference_low", "difference_high"
 def correlation_table(subject: Analysis, names: Names, without: Container[str] = ()) -> PageTable:
     """Return the correlations of each group of datasets, except some groups."""
     labels = {"all": "all datasets"}
+    # Of one dataset, every group is the whole.
+    one = not (subject.correlations["n_datasets"] > 1).any()
     rows = [
         row | {"dataset": row["group"], "over": labels.get(row["group"], row["group"])}
         for row in pivoted(records(subject.correlations, names), ["setting", "group"], "statistic")
-        if row["group"] not in without
+        if row["group"] not in without and (row["group"] == "all" or not one)
     ]
 
     def aside(row: Record) -> str:
@@ -256,13 +260,13 @@ def correlation_table(subject: Analysis, names: Names, without: Container[str] =
 
     columns = [
         SETTING,
-        named("Dataset group", "over"),
+        *([] if one else [named("Dataset group", "over")]),
         *(estimate(name) for name in first),
         *between("models"),
         *between("families", "_family"),
         *(estimate(name, aside=aside, detail=2) for name in kinds if name not in first),
         Column("Models", "n_models", WHOLE, detail=1),
-        Column("Datasets", "n_datasets", WHOLE, detail=1),
+        *([] if one else [Column("Datasets", "n_datasets", WHOLE, detail=1)]),
     ]  # fmt: skip
     note = (
         "The 95 % confidence intervals generalise to other models, and to other model families "
@@ -304,7 +308,8 @@ def effects_table(subject: Analysis, names: Names) -> PageTable:
         Column("Difference in log odds", "effect", SIGNED),
         Column(INTERVAL, ("low", "high"), decimals(3)),
         Column("Models", "n_models", WHOLE, detail=1),
-        Column("Datasets", lambda row: row["n_datasets"] or None, WHOLE, detail=1),
+        *([Column("Datasets", lambda row: row["n_datasets"] or None, WHOLE, detail=1)]
+          if any(row["n_datasets"] > 1 for row in rows) else []),
         named("Interval for other", "sampled"),
     ]  # fmt: skip
     rows = [row for change in changes for row in rows if (row["before"], row["after"]) == change]
@@ -424,7 +429,7 @@ def pairs_table(subject: Analysis, names: Names) -> tuple[PageTable, int]:
         SETTING,
         DATASET,
         MODEL,
-        named("Other", "other"),
+        OTHER,
         named("Test", lambda row: TEST_NAMES.get(row["test"], row["test"])),
         Column("Difference", difference),
         Column(INTERVAL, between),

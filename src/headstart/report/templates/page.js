@@ -71,7 +71,10 @@
       else if (mark === "2") made.append(element("span", { className: "same", textContent: text }));
       else if (mark === "3") made.append(element("span", { className: "name", title: column.texts[i] }, text, " ", element("span", { className: "flag", textContent: "own" })));
       else if (first) made.append(element("span", { className: "name", textContent: text, title: column.texts[i] }));
-      else made.append(text.replaceAll(" %", "\u00a0%").replace(/(^|\s)-(?=\w)/g, "$1-\u2060"));
+      else {
+        const shown = text.replaceAll(" %", "\u00a0%").replace(/(^|\s)-(?=\w)/g, "$1-\u2060");
+        made.append(text === column.texts[i] ? shown : element("span", { textContent: shown, title: column.texts[i] }));
+      }
       if (column.second) {
         const beside = element("small", { className: "beside", textContent: column.seconds?.[i] || "" });
         beside.style.minWidth = `${column.room.toFixed(1)}ch`;
