@@ -18,6 +18,7 @@ from scipy.special import expit, logit
 from headstart.figures.figure import PlotArea
 from headstart.figures.figure_data import FAMILY, MEAN, SETTING, FigureData, as_key
 from headstart.figures.text_fitting import fitted, text_width
+from headstart.spec.display_names import NO_AFFIXES, Affixes
 from headstart.spec.formatting import capitalized
 
 __all__ = [
@@ -211,16 +212,19 @@ def predictor_title(data: FigureData, length: float) -> str:
     return title if text_width(title) <= length else fitted(capitalized(label), length)
 
 
-def name_axis(title: str | None = None, prefix: str = "", **more: Any) -> Any:
-    """Return an axis of names without the `prefix` of all.
+def name_axis(title: str | None = None, affixes: Affixes = NO_AFFIXES, **more: Any) -> Any:
+    """Return an axis of names without the `affixes` of all.
 
     Long ones keep their start and end, where names differ.
     """
     tail = (LONGEST_NAME - 1) // 2
     head = LONGEST_NAME - 1 - tail
-    skip, most = len(prefix), LONGEST_NAME + len(prefix)
-    cut = f"slice(datum.label, {skip}, {skip + head}) + '\u2026' + slice(datum.label, -{tail})"
-    label = f"length(datum.label) > {most} ? {cut} : slice(datum.label, {skip})"
+    first, last = map(len, affixes)
+    end = f", -{last}" if last else ""
+    cut = f"slice(datum.label, {first}, {first + head}) + '\u2026'"
+    cut = f"{cut} + slice(datum.label, -{tail + last}{end})"
+    most = LONGEST_NAME + first + last
+    label = f"length(datum.label) > {most} ? {cut} : slice(datum.label, {first}{end})"
     return alt.Axis(title=title, labelExpr=label, **more)
 
 

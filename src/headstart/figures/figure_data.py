@@ -21,7 +21,7 @@ from scipy.special import expit, logit
 from headstart.errors import AnalysisError
 from headstart.figures.style import Style, class_styles, marker_styles, setting_styles
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
-from headstart.spec.display_names import Names, role, setting_label
+from headstart.spec.display_names import Affixes, Names, role, setting_label
 from headstart.spec.formatting import CELL_TESTS, interval, known, number
 
 __all__ = [
@@ -159,11 +159,14 @@ class FigureData:
         return [name for name in self.names.places[kind] if name in there]
 
     @cached_property
-    def model_prefix(self) -> str:
-        """The folder, as ``timm/``, that all names of models begin with; labels leave it out."""
-        models = self.names.models
-        folders = {name[: name.rfind("/") + 1] for name in models}
-        return folders.pop() if len(folders) == 1 and len(models) > 1 else ""
+    def affixes(self) -> Affixes:
+        """What all names of models begin and end with; labels leave it out."""
+        return Affixes.of(self.names.models)
+
+    @property
+    def left_out(self) -> str:
+        """What its captions say of that, behind a space."""
+        return f" {self.affixes.note}".rstrip()
 
     @cached_property
     def setting_styles(self) -> dict[str, Style]:

@@ -36,13 +36,13 @@ __all__ = ["draw_heatmap", "draw_models", "draw_ranks", "draw_settings"]
 def model_axis(data: FigureData, field: str = "model_place", **more: Any) -> Any:
     """Return the vertical encoding with one row per model, in the order of `field`."""
     order = alt.EncodingSortField(field=field, op="min", order="ascending")
-    axis = enc.name_axis(**{"grid": True, **more}, prefix=data.model_prefix)
+    axis = enc.name_axis(**{"grid": True, **more}, affixes=data.affixes)
     return alt.Y("model:N", sort=order, axis=axis)
 
 
 def short_names(data: FigureData, models: Iterable[str]) -> list[str]:
     """Return the labels of the first models."""
-    return [name.removeprefix(data.model_prefix) for name in models][:MOST_ROWS]
+    return list(map(data.affixes.short, models))[:MOST_ROWS]
 
 
 def first_rows(points: Any, field: str = "model_place") -> Any:
@@ -65,7 +65,9 @@ def draw_models(data: FigureData) -> Figure:
     return Figure(
         "models",
         "How do the settings compare?" if several else "How do the models compare?",
-        f"{means}{bars}" + ("; models are sorted by the first setting." if several else "."),
+        f"{means}{bars}"
+        + ("; models are sorted by the first setting." if several else ".")
+        + data.left_out,
         [
             Panel(
                 partial(models_chart, data),
@@ -241,7 +243,8 @@ def draw_ranks(data: FigureData) -> Figure:
         "ranks",
         "How certain are the ranks?",
         "Points: rank by mean log odds. Lines: 95 % simultaneous confidence interval of the rank. "
-        "Filled: not significantly different from the best (the interval includes rank 1).",
+        "Filled: not significantly different from the best (the interval includes rank 1)."
+        + data.left_out,
         [
             Panel(
                 partial(ranks_chart, data, setting),
@@ -328,7 +331,7 @@ def draw_heatmap(data: FigureData) -> Figure:
         f"Which models do better or worse than their {data.predictor.label} predicts?",
         "Each cell is a model's log odds minus the prediction of the dataset's least-squares line "
         f"on {data.predictor.scale.label(data.predictor.label)}. Models are sorted as in the "
-        "tables. \N{MULTIPLICATION SIGN}: no result.",
+        "tables. \N{MULTIPLICATION SIGN}: no result." + data.left_out,
         [
             Panel(
                 partial(residuals_chart, data, setting, set(models), limits, colours),

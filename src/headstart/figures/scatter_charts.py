@@ -113,7 +113,7 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
     if data.interactive:
         return alt.layer(*layers, *own_names(data, points, x, y))
     own = means[means["setting"] == setting]
-    own = own.assign(model=own["model"].str.removeprefix(data.model_prefix))
+    own = own.assign(model=own["model"].map(data.affixes.short))
     layers += name_layers(own, x, ends, place)
     if data.one_dataset:
         return alt.layer(*layers)
@@ -188,6 +188,7 @@ def correlation_caption(data: FigureData, means: pd.DataFrame) -> str:
         f"Rings: {tests_caption(data) if one else MEANS_TEST}." if means["mean_near"].any() else "",
         "Named where space permits: extremes and the models farthest from the line."
         if some_named else "",
+        "" if data.interactive else data.affixes.note,
     )  # fmt: skip
 
 

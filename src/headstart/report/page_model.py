@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from headstart.spec.display_names import Names, setting_label
+from headstart.spec.display_names import NO_AFFIXES, Affixes, Names, setting_label
 from headstart.spec.formatting import CELL_TESTS, UNKNOWN, decimals, known, number, ranged
 from headstart.stats import FEWEST_DATASETS
 
@@ -31,7 +31,6 @@ __all__ = [
     "PageTable",
     "Record",
     "Row",
-    "affixes",
     "cell_test",
     "digits_wide",
     "filled",
@@ -74,9 +73,6 @@ NEVER = 9
 NARROW = frozenset(" .,:;'!|()[]/-ijlft")
 # Letters that are wider; an underscore is a rule with room around it.
 WIDE = frozenset("mwMW_\N{MINUS SIGN}")
-# A shorter common part of all names is not worth folding.
-SHORTEST_AFFIX = 5
-SEPARATORS = "/:._-? "
 # Where headings may break.
 BREAKS = re.compile(r"(?<!\de-)(?<=[-_/\s])(?=\S)")
 
@@ -103,16 +99,11 @@ class Column:
     detail: int = 0
     # Whether the page leaves out what all names begin and end with, which `filled` finds.
     folded: bool = False
-    prefix: str = ""
-    suffix: str = ""
+    affixes: Affixes = NO_AFFIXES
     # The heading of what is `aside`, which on the page then stands beside the texts, and the width
     # of its longest text in digits, which `filled` finds.
     second: str = ""
     room: float = 0
-
-    def short(self, text: str) -> str:
-        """Return a text without what all texts of the column have in common."""
-        return text[len(self.prefix) : len(text) - len(self.suffix)]
 
     @property
     def heading(self) -> str:
@@ -232,50 +223,16 @@ def filled(
     ]
     rooms = [max((digits_wide(cell.note) for cell in column), default=0.0) for column in cells]
     folded = [i for i in there if columns[i].folded]
-    ends = affixes({cell.text for i in folded for cell in cells[i]})
+    affixes = Affixes.of(cell.text for i in folded for cell in cells[i])
     shown = [
         replace(columns[i], room=rooms[i], second=columns[i].second if rooms[i] else "",
-                **dict(zip(("prefix", "suffix"), ends if i in folded else ("", ""), strict=True)))
+                affixes=affixes if i in folded else NO_AFFIXES)
         for i in there
     ]  # fmt: skip
     text = " ".join(filter(None, dict.fromkeys([note, *(column.note for column in shown)])))
-    parts = [f"{verb} with {end}" for verb, end in zip(("begin", "end"), ends, strict=True) if end]
-    left_out = f"All model names {' and '.join(parts)}." if parts else ""
     return PageTable(
-        key, caption, shown, made, keys or {}, text if made else "", marker_legend, left_out
+        key, caption, shown, made, keys or {}, text if made else "", marker_legend, affixes.note
     )
-
-
-def affixes(names: Iterable[str]) -> tuple[str, str]:
-    """Return what all names begin and end with, up to a separator; empty where that is short.
-
-    Examples
-    --------
-    >>> affixes(["timm/vit_b?size=96", "timm/vit_s?size=96"])
-    ('timm/vit_', '?size=96')
-    >>> affixes(["resnet18", "resnet50"]), affixes(["timm/a"])
-    (('', ''), ('', ''))
-    """
-    distinct = sorted(set(names))
-    if len(distinct) < 2:
-        return "", ""
-    prefix = shared_start(distinct)
-    prefix = prefix[: max(map(prefix.rfind, SEPARATORS)) + 1]
-    rest = [name[len(prefix) :] for name in distinct]
-    suffix = shared_start([name[::-1] for name in rest])[::-1]
-    places = [place for place in map(suffix.find, SEPARATORS) if place >= 0]
-    suffix = suffix[min(places) :] if places else ""
-    if any(not name.removesuffix(suffix) for name in rest):
-        suffix = ""
-    first, last = (part if len(part) >= SHORTEST_AFFIX else "" for part in (prefix, suffix))
-    return first, last
-
-
-def shared_start(texts: Sequence[str]) -> str:
-    """Return what all texts begin with."""
-    first, last = min(texts), max(texts)
-    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
-    return first[:same]
 
 
 def digits_wide(text: str) -> float:

@@ -118,8 +118,8 @@ def table_data(table: PageTable) -> dict[str, Any]:
         more = {"keys": column.keys, "code": column.code, "second": column.second,
                 "room": column.room}  # fmt: skip
         data |= {name: value for name, value in more.items() if value}
-        if column.prefix or column.suffix:
-            data["affixes"] = [len(column.prefix), len(column.suffix)]
+        if any(column.affixes):
+            data["affixes"] = list(map(len, column.affixes))
         columns.append(data)
     kinds = dict.fromkeys(kind for row in table.rows for kind in row.keys)
     keys = {kind[len("data-") :]: [row.keys.get(kind) for row in table.rows] for kind in kinds}

@@ -10,8 +10,9 @@ from headstart.figures.figure import Figure, Panel
 from headstart.figures.figure_data import FigureData
 from headstart.figures.text_fitting import elided
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
-from headstart.report.page_model import NEVER, Column, PageTable, affixes, filled, named
+from headstart.report.page_model import NEVER, Column, PageTable, filled, named
 from headstart.report.page_templates import render_page
+from headstart.spec.display_names import Affixes
 from headstart.spec.formatting import (
     capitalized,
     count,
@@ -233,14 +234,14 @@ def not_tried_table(answer: RankAnswer) -> PageTable:
 
 def front_rows(answer: RankAnswer) -> list[dict[str, Any]]:
     """Return the points of the front; those on fewer images than the best are hollow."""
-    prefix, suffix = affixes([model.name for model in answer.models])
+    affixes = Affixes.of(model.name for model in answer.models)
     rows = []
     for model in answer.models:
         partial = model.images < answer.models[0].images
         colour = "var(--blue)" if model.tied else "var(--grey)"
         rows.append({
             "model": model.name,
-            "label": elided(model.name.removeprefix(prefix).removesuffix(suffix)),
+            "label": elided(affixes.short(model.name)),
             "latency": 1e3 * model.cost.latency,
             **{of: 100 * getattr(model, of) for of in ("accuracy", "low", "high")},
             "front": model.pareto,

@@ -1,11 +1,20 @@
 """Display names of settings in figures, tables and sentences; the order of all names."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Names", "correlation_label", "in_order", "number_label", "role", "setting_label"]
+__all__ = [
+    "NO_AFFIXES",
+    "Affixes",
+    "Names",
+    "correlation_label",
+    "in_order",
+    "number_label",
+    "role",
+    "setting_label",
+]
 
 # Roles in the order of the paper, each with the names that tables in the field give it.
 ROLES = {
@@ -96,6 +105,63 @@ def in_order(settings: Iterable[str]) -> list[str]:
 
 # The tables of an analysis that have names, in the order in which names are collected.
 WITH_NAMES = ("cells", "model_means", "ranks", "ablation", "convergence", "dataset_size")
+
+
+# A shorter common part of all names is not worth leaving out.
+SHORTEST_AFFIX = 5
+SEPARATORS = "/:._-? "
+
+
+class Affixes(NamedTuple):
+    """What all of some models' names begin and end with, which tables and figures leave out."""
+
+    prefix: str = ""
+    suffix: str = ""
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> "Affixes":
+        """Find them, up to a separator; empty where they are short.
+
+        Examples
+        --------
+        >>> Affixes.of(["timm/vit_b?size=96", "timm/vit_s?size=96"])
+        Affixes(prefix='timm/vit_', suffix='?size=96')
+        >>> Affixes.of(["resnet18", "resnet50"]) == Affixes.of(["timm/a"]) == Affixes("", "")
+        True
+        """
+        distinct = sorted(set(names))
+        if len(distinct) < 2:
+            return NO_AFFIXES
+        prefix = shared_start(distinct)
+        prefix = prefix[: max(map(prefix.rfind, SEPARATORS)) + 1]
+        rest = [name[len(prefix) :] for name in distinct]
+        suffix = shared_start([name[::-1] for name in rest])[::-1]
+        places = [place for place in map(suffix.find, SEPARATORS) if place >= 0]
+        suffix = suffix[min(places) :] if places else ""
+        if any(not name.removesuffix(suffix) for name in rest):
+            suffix = ""
+        return cls(*(part if len(part) >= SHORTEST_AFFIX else "" for part in (prefix, suffix)))
+
+    def short(self, name: str) -> str:
+        """Return one of the names without them."""
+        return name[len(self.prefix) : len(name) - len(self.suffix)]
+
+    @property
+    def note(self) -> str:
+        """The sentence that names them; empty for none."""
+        parts = [f"{verb} with {part}" for verb, part in
+                 zip(("begin", "end"), self, strict=True) if part]  # fmt: skip
+        return f"All model names {' and '.join(parts)}." if parts else ""
+
+
+NO_AFFIXES = Affixes()
+
+
+def shared_start(texts: Sequence[str]) -> str:
+    """Return what all texts begin with."""
+    first, last = min(texts), max(texts)
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), None)
+    return first[:same]
 
 
 @dataclass(frozen=True)
