@@ -15,6 +15,7 @@ import altair as alt
 from headstart.errors import UnknownNameError
 from headstart.figures.figure_data import FigureData, as_key, plain
 from headstart.figures.style import CONFIG, Style, in_print_colours
+from headstart.figures.text_fitting import elided, text_width
 from headstart.files import replaced
 from headstart.spec.formatting import listed
 
@@ -45,6 +46,7 @@ CROWD = 30  # models; error bars and names of more would hide the points
 MOST_ROWS = 40  # of models; the page shows the others on demand
 HIDDEN = ("hidden_settings", "hidden_datasets", "hidden_models")
 PAGE_WIDTH = 240  # pixels: of the narrowest plot on a page
+MOST_NAMES = 110  # pixels of names in charts beside each other on a page
 FORMATS = ("png", "svg", "pdf")
 
 
@@ -86,6 +88,12 @@ class Panel:
     square: bool = False  # whether its plot is as high as wide in print
     bare: bool = False  # without axes
     widest: float | None = None  # pixels of its plot and names on the page, at the most
+
+    @property
+    def names_width(self) -> float:
+        """The width in pixels of the names on its vertical axis."""
+        names = [name if "\n" in name else elided(name) for name in self.y_labels]
+        return max(map(text_width, names), default=0.0)
 
 
 class LegendEntry(NamedTuple):
@@ -153,6 +161,12 @@ class Figure:
     def key(self) -> str:
         """The anchor on the page."""
         return f"figure-{self.name}"
+
+    @property
+    def broad(self) -> bool:
+        """Whether names leave charts beside each other on a page less than two thirds."""
+        widest = max((panel.names_width for panel in self.panels), default=0.0)
+        return len(self.panels) > 1 and widest > MOST_NAMES
 
     @property
     def others(self) -> str:

@@ -164,14 +164,13 @@ def as_part(svg: str, prefix: str) -> str:
 def left_margin(figure: Figure, column: int, columns: int) -> float:
     """Return the pixels left of the plots of a column: names or numbers, a title."""
     own = figure.panels[column::columns]
-    names = [name for panel in own for name in panel.y_labels]
+    widest = max(panel.names_width for panel in own)
     if all(panel.bare for panel in own):
         return 0.0
-    if not names:
+    if not widest:
         return NUMBERS + TICKS + TITLE * (column == 0)
     if figure.shared_names and column:
         return 0.0
-    widest = max(text_width(name if "\n" in name else elided(name)) for name in names)
     return min(widest, MOST_NAME) + TICKS
 
 
