@@ -1,10 +1,19 @@
-"""How a page is opened in a browser, and what is counted on it."""
+"""How a page is opened in a browser and printed, and what is counted on it."""
 
+import base64
+import re
+import shutil
+import subprocess
+from html import unescape
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import axe_core_python
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
+
+from conftest import require
 
 FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -60,3 +69,53 @@ def luminance(colour: tuple[float, ...]) -> float:
     parts = [part / 255 for part in colour]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
     return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def style(browser: webdriver.Chrome, selector: str, name: str) -> str:
+    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    return browser.execute_script(script, selector, name)
+
+
+def colour(browser: webdriver.Chrome, selector: str, name: str) -> tuple[float, ...]:
+    return tuple(map(float, re.findall(r"\d+", style(browser, selector, name))))
+
+
+class Line(NamedTuple):
+    """Words at one height of a sheet, from left to right, in points."""
+
+    text: str
+    left: float
+    right: float
+    bottom: float
+
+
+class Sheet(NamedTuple):
+    """A printed page, in points."""
+
+    width: float
+    height: float
+    lines: list[Line]
+
+
+def printed(browser: webdriver.Chrome, folder: Path, height: float = 11.69) -> list[Sheet]:
+    """Print the open page on paper of so many inches, and read what stands where."""
+    require(bool(shutil.which("pdftotext")), "pdftotext of the Debian package poppler-utils")
+    paper = {"paperWidth": 8.27, "paperHeight": height, "preferCSSPageSize": True}
+    content = browser.execute_cdp_cmd("Page.printToPDF", paper)["data"]
+    (folder / "page.pdf").write_bytes(base64.b64decode(content))
+    command = ["pdftotext", "-bbox", folder / "page.pdf", "-"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    pages = re.findall(r'<page width="([\d.]+)" height="([\d.]+)">(.*?)</page>', text, re.S)
+    return [Sheet(float(w), float(h), lines_of(words)) for w, h, words in pages]
+
+
+def lines_of(words: str) -> list[Line]:
+    box = r'xMin="([\d.]+)" yMin="[\d.]+" xMax="([\d.]+)" yMax="([\d.]+)">(.*?)</word>'
+    found = [(float(bottom), float(left), float(right), unescape(text))
+             for left, right, bottom, text in re.findall(box, words)]  # fmt: skip
+    lines = []
+    for bottom, group in groupby(sorted(found), key=lambda word: round(word[0])):
+        own = sorted(group, key=lambda word: word[1])
+        text = " ".join(word[3] for word in own)
+        lines.append(Line(text, own[0][1], max(word[2] for word in own), float(bottom)))
+    return lines

@@ -4,9 +4,6 @@ import base64
 import csv
 import io
 import json
-import re
-import shutil
-import subprocess
 import urllib.parse
 from pathlib import Path
 
@@ -20,7 +17,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from headstart.figures.figure_data import OBJECT_PROPERTIES
 from headstart.report import page_html, write_report
 from headstart.report.page_templates import write_html
-from report.browser import complaints, contrast, count, emulate, luminance, visit
+from report.browser import colour, complaints, contrast, count, emulate, luminance, style, visit
 from report.results import SETTINGS, made, with_studies, with_trials
 
 HOSTILE = ("<script>window.ran=1</script>", 'a"b', "</script><img src=x onerror=window.ran=1>")
@@ -46,11 +43,6 @@ def toggle(browser: webdriver.Chrome, kind: str, index: int) -> None:
     box = f'#choices input[data-kind="{kind}"][data-i="{index}"]'
     browser.find_element("css selector", box).click()
     browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 150))")
-
-
-def style(browser: webdriver.Chrome, selector: str, name: str) -> str:
-    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
-    return browser.execute_script(script, selector, name)
 
 
 def column(browser: webdriver.Chrome, table: str, index: int) -> list[str]:
@@ -350,10 +342,6 @@ def test_pairs_begin_with_the_best_and_can_be_searched(browser, tmp_path):
     assert found == f"{own} of {len(pairs)} comparisons"
 
 
-def colour(browser: webdriver.Chrome, selector: str, name: str) -> tuple[float, ...]:
-    return tuple(map(float, re.findall(r"\d+", style(browser, selector, name))))
-
-
 def test_dark_and_light_follow_the_reader(browser, report):
     visit(browser, report)
     where = ("#figure-correlation-0 .role-axis-label text", "fill")
@@ -372,36 +360,6 @@ def test_no_width_scrolls_the_page_sideways(browser, report, width):
     script = "return document.documentElement.scrollWidth"
     assert browser.execute_script(script) <= width
     assert style(browser, "#leaderboard-0 .scroll", "overflowX") == "auto"
-
-
-def test_print_is_light_and_without_controls(browser, report):
-    visit(browser, report, scheme="dark")
-    emulate(browser, scheme="dark", medium="print")
-    assert count(browser, "#choices, .save, .control, .contents") == 0
-    assert luminance(colour(browser, "body", "backgroundColor")) > 0.9
-    # A grid there would put the result on a page after its own heading.
-    assert style(browser, ".lead", "display") == "block"
-    browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
-    assert (
-        browser.execute_script("return document.querySelectorAll('details:not([open])').length")
-        == 0
-    )
-
-
-def test_the_first_printed_page_has_the_result(browser, report, tmp_path):
-    visit(browser, report, width=688, medium="print")
-    script = "return document.querySelector('.headline').getBoundingClientRect().bottom"
-    assert browser.execute_script(script) < 1000  # pixels of an A4 page within its margins
-    if shutil.which("pdftotext"):
-        assert "Of 2 training configurations" in " ".join(first_page(browser, tmp_path).split())
-
-
-def first_page(browser: webdriver.Chrome, folder: Path) -> str:
-    """Print the page and read the first sheet."""
-    printed = browser.execute_cdp_cmd("Page.printToPDF", {"paperWidth": 8.27, "paperHeight": 11.69})
-    (folder / "page.pdf").write_bytes(base64.b64decode(printed["data"]))
-    command = ["pdftotext", "-l", "1", folder / "page.pdf", "-"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_long_name_leaves_room_for_numbers(browser, tmp_path):
