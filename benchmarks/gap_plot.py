@@ -1,13 +1,23 @@
-"""Certified gap against time, of fits from nothing to a series of tolerances."""
+"""Certified gap against time, of fits from nothing to a series of tolerances.
 
+    python benchmarks/gap_plot.py benchmarks/results/probe-cpu.json docs/images/probe.png
+
+draws what `probe.py --plot` measured and stored, without measuring it again.
+"""
+
+import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+import altair as alt
 import numpy as np
 
+from headstart.figures import save
+from headstart.figures.figure import Figure, LegendEntry, Panel, PlotArea
+from headstart.figures.figure_data import FigureData
+from headstart.figures.style import Style, style_at
 from headstart.probe import LogisticRegressionPath
 from problems import Problem, synthetic
 from race import Judge, cold_points
@@ -20,13 +30,14 @@ BUDGET = 60.0
 OUR_TOLERANCES = tuple(10.0**-i for i in range(1, 9))
 TOLERANCES = tuple(10 ** (-i / 2) for i in range(2, 21))
 OURS = "headstart"
-COLOURS = {
-    OURS: "#c1121f",
-    "sklearn lbfgs": "#1d5fa8",
-    "sklearn newton-cg": "#3a9bb8",
-    "sklearnex": "#6a4c93",
-    "torch": "#b8640a",
-    "scipy": "#4a7c3a",
+# Places of their colours and shapes in the style of all figures.
+PLACES = {
+    OURS: 1,
+    "sklearn lbfgs": 0,
+    "sklearn newton-cg": 5,
+    "sklearnex": 3,
+    "torch": 4,
+    "scipy": 2,
 }
 NAMES = {
     "sklearn": "scikit-learn",
@@ -36,9 +47,6 @@ NAMES = {
     "lbfgs": "L-BFGS",
     "newton-cg": "Newton-CG",
 }
-# Of labels, as a part of the axes' height.
-LEAST_DISTANCE = 0.052
-
 Fit = Callable[..., tuple[LogisticRegressionPath, float]]
 Series = dict[str, list[dict[str, float]]]
 
@@ -62,24 +70,56 @@ def gap_against_time(problem: Problem, fit_ours: Fit, names: Sequence[str]) -> S
     return series
 
 
-def draw(problem: Problem, series: Series, path: Path) -> None:
-    """Draw the best gap that each has reached after so many seconds."""
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
+def draw(record: Mapping[str, Any], shape: Mapping[str, int], path: Path) -> None:
+    """Draw the best gap that each has reached after so many seconds.
 
-    with mpl.rc_context({"font.size": 10, "font.family": "sans-serif"}):
-        figure, axes = plt.subplots(figsize=(8, 5.2))
-        figure.subplots_adjust(left=0.095, right=0.675, top=0.85, bottom=0.115)
-        lines = {name: reached(points) for name, points in series.items()}
-        lines = {name: line for name, line in lines.items() if len(line)}
-        for name, line in lines.items():
-            style = {"lw": 2.6, "ms": 6, "zorder": 5} if name == OURS else {"lw": 1.4, "ms": 3.5}
-            dash = "--" if name.endswith("float32") else "-"
-            axes.loglog(*line.T, dash, marker="o", color=colour(name), **style)
-        _furnish(axes, problem)
-        _label(axes, lines)
-        figure.savefig(path, dpi=200)
-        plt.close(figure)
+    `record` has the case, lambda, and the series of `gap_against_time`, `shape` the numbers of
+    examples n, features d and classes K.
+    """
+    lines = {name: reached(points) for name, points in record["series"].items()}
+    lines = {name: line for name, line in lines.items() if len(line)}
+    figure = Figure(
+        "gap",
+        "How near the optimum, after how long",
+        f"{record['case']}: {shape['n']:,} examples, {shape['d']:,} features, {shape['K']} classes,"
+        f" \N{GREEK SMALL LETTER LAMDA} = {record['lambda']:g}, from a cold start. Each point is "
+        "one fit to one tolerance; lower and further left is better. Dashed: float32.",
+        [Panel(lambda place: chart(lines, place), "", "Gap against seconds", height=330)],
+        FigureData({}),
+        [LegendEntry(style(name), "line") for name in lines],
+        wide=True,
+    )
+    save(figure, path.with_suffix(""), [path.suffix[1:]])
+
+
+def chart(lines: Mapping[str, np.ndarray], _: PlotArea) -> Any:
+    """Draw one line per solver, ours above the others."""
+    logarithm = alt.Scale(type="log", nice=False, padding=12)
+    x = alt.X("seconds:Q", title="Seconds of fitting (log scale)", scale=logarithm,
+              axis=alt.Axis(format="~g", tickCount=5, grid=False))  # fmt: skip
+    y = alt.Y("gap:Q", title="Certified relative gap (log scale)", scale=logarithm,
+              axis=alt.Axis(format=".0e", tickCount=7))  # fmt: skip
+    layers = []
+    for name in sorted(lines, key=lambda name: name == OURS):
+        look, wide = style(name), name == OURS
+        rows = [{"seconds": seconds, "gap": gap} for seconds, gap in lines[name].tolist()]
+        points = alt.Chart(alt.InlineData(values=rows)).encode(x, y)
+        layers += [
+            points.mark_line(color=look.colour, strokeWidth=2.8 if wide else 1.5,
+                             strokeDash=list(look.dashes) or [1, 0]),
+            points.mark_point(color=look.colour, shape=look.shape, filled=True, opacity=1,
+                              size=70 if wide else 34),
+        ]  # fmt: skip
+    return alt.layer(*layers)
+
+
+def style(name: str) -> Style:
+    """Return the style of a solver: one for both of its precisions, dashed for float32."""
+    place = next(
+        place for start, place in PLACES.items() if name.startswith(f"{start} ") or name == start
+    )
+    title = " ".join(NAMES.get(word, word) for word in name.split())
+    return style_at(title, place, int(name.endswith("float32")))
 
 
 def reached(points: Sequence[dict[str, float]]) -> np.ndarray:
@@ -91,77 +131,13 @@ def reached(points: Sequence[dict[str, float]]) -> np.ndarray:
     return np.array(best)
 
 
-def colour(name: str) -> str:
-    """Find the colour of a solver: one for both of its precisions."""
-    return next(
-        value for start, value in COLOURS.items() if name.startswith(start + " ") or name == start
-    )
+def main() -> None:
+    """Draw the series of a stored record."""
+    source, target = map(Path, sys.argv[1:])
+    record = json.loads(source.read_text())
+    gaps = record["gap_against_time"]
+    draw(gaps, record["cases"][gaps["case"]]["shape"], target)
 
 
-def title(name: str) -> str:
-    """Name a solver for people."""
-    return " ".join(NAMES.get(word, word) for word in name.split())
-
-
-def _furnish(axes: Any, problem: Problem) -> None:
-    n, d = problem.X.shape
-    axes.set_xlabel("seconds of fitting (log scale)")
-    axes.set_ylabel("certified relative gap (log scale)")
-    axes.figure.text(
-        0.012, 0.945, "How near the optimum, after how long", fontsize=13, fontweight="bold"
-    )
-    subtitle = (
-        f"{problem.name}: {n:,} examples, {d:,} features, {problem.n_classes} classes, "
-        f"λ = {LAMBDA:g}, from a cold start; dashed: float32"
-    )
-    axes.figure.text(0.012, 0.89, subtitle, color="#444444")
-    axes.grid(True, which="major", color="#e4e4e4", lw=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(which="minor", length=0)
-    axes.xaxis.set_major_formatter("{x:g}")
-
-
-def _label(axes: Any, lines: dict[str, np.ndarray]) -> None:
-    """Name each line beside the axes, at the height of its end as far as there is room."""
-    # Limits are found when it is drawn.
-    axes.figure.canvas.draw()
-    to_axes = axes.transData + axes.transAxes.inverted()
-    ends = {name: to_axes.transform(line[-1]) for name, line in lines.items()}
-    order = sorted(ends, key=lambda name: ends[name][1])
-    heights = spread([ends[name][1] for name in order])
-    for name, height in zip(order, heights, strict=True):
-        axes.annotate(
-            title(name),
-            xy=lines[name][-1],
-            xytext=(1.04, height),
-            textcoords="axes fraction",
-            color=colour(name),
-            va="center",
-            fontweight="bold" if name == OURS else "normal",
-            annotation_clip=False,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour(name),
-                "lw": 0.6,
-                "alpha": 0.5,
-                "shrinkA": 2,
-                "shrinkB": 4,
-                "relpos": (0, 0.5),
-            },
-        )
-
-
-def spread(heights: Sequence[float]) -> np.ndarray:
-    """Move increasing heights apart, no more than needed and all within 0 to 1."""
-    places = np.arange(len(heights)) * LEAST_DISTANCE
-    # As far apart as asked: what is left is to keep their order, each block at its mean.
-    free = np.array(heights) - places
-    blocks: list[list[float]] = []
-    for height in free:
-        blocks.append([height])
-        while len(blocks) > 1 and np.mean(blocks[-2]) > np.mean(blocks[-1]):
-            last = blocks.pop()
-            blocks[-1] += last
-    moved = np.concatenate([np.full(len(block), np.mean(block)) for block in blocks])
-    return np.clip(moved, 0.02, 0.98 - places[-1]) + places
+if __name__ == "__main__":
+    main()

@@ -242,8 +242,10 @@ def main() -> None:
 
         problem = make_problem(arguments.plot_case, arguments.scale)
         series = gap_against_time(problem, fit_ours, rival_names(arguments.rivals))
-        report["gap_against_time"] = {"case": problem.name, "lambda": LAMBDA, "series": series}
-        draw(problem, series, arguments.plot)
+        gaps = {"case": problem.name, "lambda": LAMBDA, "series": series}
+        report["gap_against_time"] = gaps
+        n, d = problem.X.shape
+        draw(gaps, {"n": n, "d": d, "K": problem.n_classes}, arguments.plot)
         write(report, arguments.out)
     print(json.dumps(cleaned(report), indent=1))
 
