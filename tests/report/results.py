@@ -130,3 +130,16 @@ def with_trials(subject: SimpleNamespace) -> SimpleNamespace:
         trials.at[row, "data_warnings"] = ["1 image is in two splits <leakage>"]
     subject.trials = trials
     return subject
+
+
+def unpacked(table: dict) -> pd.DataFrame:
+    """Return a table as a page's script unpacks it."""
+    return pd.DataFrame({name: unpacked_column(column) for name, column in table.items()})
+
+
+def unpacked_column(column) -> list:
+    if not isinstance(column, dict):
+        return column
+    if "runs" in column:
+        return np.repeat(column["runs"], column["times"]).tolist()
+    return [column["levels"][code] for code in column["codes"]]

@@ -14,6 +14,7 @@ from headstart.datasets.thumbnails import thumbnail
 from headstart.report.embedding_page import embedding_html
 from headstart.report.page_templates import write_html
 from report.browser import complaints, count, emulate, visit
+from report.results import unpacked
 
 NETWORKS, CLASSES, N = ("net a", "net b"), ("cat", "dog", "eel"), 12
 HOSTILE = ("<script>window.ran=1</script>", "</script><img src=x onerror=window.ran=1>", 'a"b')
@@ -61,7 +62,7 @@ def page(tmp_path_factory):
 def points_of(page):
     text = page.read_text(encoding="utf-8")
     table = json.loads(re.search(r'id="payload">(.*?)</script>', text)[1])["tables"]["points"]
-    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    return unpacked(table).to_dict("records")
 
 
 def point_at(browser, chart, image):

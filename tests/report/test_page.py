@@ -8,6 +8,7 @@ import pytest
 
 import headstart as hs
 from headstart.analysis.analysis import TABLES
+from headstart.figures.encodings import mean_points
 from headstart.figures.figure_data import FigureData
 from headstart.figures.style import PRINT_COLOURS, marker_styles
 from headstart.report import page_html, write_report
@@ -17,7 +18,7 @@ from headstart.report.result_tables import MOST_PAIRS, accuracy_table, mixed_tab
 from headstart.spec.formatting import SmallPicture
 from refusals import refused
 from report.browser import contrast
-from report.results import SETTINGS, empty, made, results, with_studies, with_trials
+from report.results import SETTINGS, empty, made, results, unpacked, with_studies, with_trials
 
 HOSTILE = ("<script>alert(1)</script>", 'a"b', "</script>", "a&b'c", "x_{y}\\")
 
@@ -145,18 +146,11 @@ def test_studies_get_figures_and_their_numbers():
     assert 'id="convergence-table"' in html
 
 
-def unpacked(column):
-    if not isinstance(column, dict):
-        return column
-    if "runs" in column:
-        return np.repeat(column["runs"], column["times"]).tolist()
-    return [column["levels"][code] for code in column["codes"]]
-
-
 def averages(subject) -> dict:
     """Average what the page averages, as it does."""
-    cells = FigureData(vars(subject)).page_tables()["cells"]
-    frame = pd.DataFrame({name: unpacked(column) for name, column in cells.items()})
+    data = FigureData(vars(subject), interactive=True)
+    cells = data.page_tables([mean_points(data).mark_point().to_dict()])["cells"]
+    frame = unpacked(cells)
     frame = frame[frame.averaged.astype(bool)]
     return frame.groupby(["setting", "model"]).adjusted.mean().to_dict()
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 from headstart.figures.figure import PlotArea
-from headstart.figures.figure_data import FAMILY, MEAN, SETTING, FigureData, as_key
+from headstart.figures.figure_data import FigureData, as_key
 from headstart.figures.text_fitting import fitted, text_width
 from headstart.spec.display_names import NO_AFFIXES, Affixes
 from headstart.spec.formatting import capitalized
@@ -323,7 +323,11 @@ def mean_points(data: FigureData) -> Any:
         return named(data, "means").transform_calculate(
             mean_text=text, interval="datum.mean_interval"
         )
-    keys = [*SETTING, *FAMILY, *MEAN, "x", "predictor_text"]
+    keys = [
+        *("setting", "setting_label", "setting_colour", "setting_shape", "x", "predictor_text"),
+        *("model", "model_place", "family", "colour", "shape"),
+        *("mean_low", "mean_high", "mean_interval", "mean_near"),
+    ]
     return (
         named(data, "cells", "setting", "dataset", "model")
         .transform_filter("datum.averaged")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -352,8 +351,7 @@ def page_params(*, show_all: bool) -> list[dict[str, Any]]:
 def self_contained(spec: dict[str, Any], data: FigureData) -> dict[str, Any]:
     """Return a chart in the colours of print with the rows of the tables that it names."""
     datasets = dict(spec.get("datasets", {}))
-    for name in sorted(set(re.findall(r'"data": {"name": "(\w+)"}', json.dumps(spec)))):
-        table = data.frame(name)
+    for name, table in data.frames(spec).items():
         datasets[name] = [dict(zip(table, map(plain, row), strict=True))
                           for row in table.itertuples(index=False, name=None)]  # fmt: skip
     found: dict[str, Any] = json.loads(in_print_colours(json.dumps({**spec, "datasets": datasets})))

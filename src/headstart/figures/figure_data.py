@@ -6,7 +6,9 @@ datasets and models: a chart has them as three parameters, lists of what is hidd
 own rows.
 """
 
+import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -270,7 +272,7 @@ class FigureData:
             residual_text=[number(residual, plus=True) for residual in cells["residual"]],
             seeds=[seeds_text(row.n_seeds, row.seed_sd) for row in cells.itertuples()],
             near=near_best(cells, ["setting", "dataset"]),
-        )
+        ).drop(columns="accuracy")
         average = ["mean_low", "mean_high", "mean_interval", "mean_near"]
         means = self.means[["setting", "model", *average]]
         cells = cells.merge(means.assign(averaged=True), on=["setting", "model"], how="left")
@@ -297,7 +299,8 @@ class FigureData:
         columns = ["setting", "group", self.predictor.column, "log_odds", "low", "high"]
         lines = optional(self.tables, "lines", columns)
         lines = lines[lines["low"].notna()]
-        return self.predicted_by(lines)[["setting", "group", "x", "low", "high"]]
+        lines = lines.rename(columns={"low": "band_low", "high": "band_high"})
+        return self.predicted_by(lines)[["setting", "group", "x", "band_low", "band_high"]]
 
     @cached_property
     def correlations(self) -> pd.DataFrame:
@@ -390,52 +393,31 @@ class FigureData:
         ]
         return pd.concat([table, *places], axis=1).reset_index()
 
-    def frame(self, name: str) -> pd.DataFrame:
-        """Return what charts read of a table, its names as keys (`as_key`)."""
-        table: pd.DataFrame = getattr(self, name)
-        columns = [column for column in PAGE_TABLES.get(name, table) if column in table]
-        return table[columns].map(as_key)
+    def frames(self, *charts: Any) -> dict[str, pd.DataFrame]:
+        """Return each table that charts name, its columns those that they mention.
 
-    def page_tables(self) -> dict[str, dict[str, Any]]:
-        """Return every table that the charts of a page name, column by column, for JSON.
-
-        Numbers are rounded, unknown ones None; a table without rows has no columns.
+        Names in it are keys (`as_key`), as in charts.
         """
-        tables = {name: self.frame(name) for name in PAGE_TABLES}
+        mentioned: dict[str, set[str]] = {}
+        for chart in map(json.dumps, charts):
+            words = set(re.findall(r"(?<=[\"'])\w+(?=\\?[\"'])|(?<=datum\.)\w+", chart))
+            for name in re.findall(r'"data": {"name": "(\w+)"}', chart):
+                mentioned.setdefault(name, set()).update(words)
+        tables = {name: getattr(self, name) for name in sorted(mentioned)}
         return {
-            name: {column: packed_column(list(table[column])) for column in table if len(table)}
+            name: table[[column for column in table if column in mentioned[name]]].map(as_key)
             for name, table in tables.items()
         }
 
+    def page_tables(self, charts: Iterable[Any]) -> dict[str, dict[str, Any]]:
+        """Return every table that the charts of a page name, column by column, for JSON.
 
-# What charts read of each table; the columns that only Python reads stay out of the page.
-SETTING = ("setting", "setting_label", "setting_colour", "setting_shape")
-FAMILY = ("model", "model_place", "family", "colour", "shape")
-MEAN = ("averaged", "mean_low", "mean_high", "mean_interval", "mean_near")
-PAGE_TABLES: Mapping[str, Sequence[str]] = {
-    "cells": (
-        *SETTING, *FAMILY, *MEAN, "dataset", "x", "predictor_text", "log_odds", "adjusted",
-        "low_odds", "high_odds", "accuracy_text", "interval", "residual", "residual_text", "near",
-        "seeds",
-    ),
-    "bands": ("setting", "group", "x", "low", "high"),
-    "pairs": (
-        "setting", "setting_scratch", "model", "family", "dataset", "dataset_colour",
-        "dataset_shape", "log_odds", "log_odds_scratch", "accuracy_text", "accuracy_text_scratch",
-        "interval",
-    ),
-    "ranks": (*SETTING, *FAMILY, "place", "rank", "low", "high", "interval"),
-    "ablation": (
-        *SETTING, "model", "model_colour", "model_shape", "configuration", "position", "mean",
-        "mean_text", "low", "high", "interval", "x", "predictor_text",
-    ),
-    "convergence": (*SETTING, "model", "steps", "mean", "mean_text", "low", "high", "interval"),
-    "reached": (*SETTING, "model", "steps"),
-    "dataset_size": (
-        *SETTING, "model", "dataset", "examples_per_class", "mean", "mean_text", "low", "high",
-        "interval",
-    ),
-}  # fmt: skip
+        Numbers are rounded, unknown ones None.
+        """
+        return {
+            name: {column: packed_column(list(table[column])) for column in table}
+            for name, table in self.frames(*charts).items()
+        }
 
 
 def in_styles(table: pd.DataFrame, kind: str, styles: Sequence[Style]) -> pd.DataFrame:

@@ -236,7 +236,7 @@ def band(data: FigureData, setting: str, group: str) -> list[Any]:
             color="var(--band)", opacity=1, tooltip=None, aria=False, clip=not data.interactive
         )
     )
-    return [own.encode(x=alt.X("x:Q"), y=alt.Y("low:Q"), y2="high:Q")]
+    return [own.encode(x=alt.X("x:Q"), y=alt.Y("band_low:Q"), y2="band_high:Q")]
 
 
 def regression(points: Any, y: str, by: str = "") -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from headstart.figures.figure_data import FigureData, as_key, plain
+from headstart.figures.figure_data import FigureData, as_key
 from headstart.figures.scatter_charts import draw_embedding
 from headstart.figures.style import class_styles
 from headstart.report.page_model import Column, PageTable, filled, named
@@ -19,12 +19,12 @@ Tables = Mapping[str, pd.DataFrame]
 def embedding_html(tables: Tables, title: str, source: str) -> str:
     """Return the page of the tables that `headstart.embedding` makes as HTML."""
     data = FigureData(tables, interactive=True)
-    images, points = tables["images"], data.frame("points")
+    images = tables["images"]
     shown = [separation_table(tables["separation"]), similarity_table(tables["similarity"])]
     return render_page(
         "embedding.html",
         title,
-        {"tables": {"points": {name: list(map(plain, points[name])) for name in points}}},
+        {},
         figures=[draw_embedding(data)],
         tables=shown,
         description=source,

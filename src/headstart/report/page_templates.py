@@ -52,13 +52,14 @@ def render_page(
 ) -> str:
     """Render one self-contained page of a template that extends ``base.html``.
 
-    `payload` is what the page's script reads, as JSON, beside the charts of all `figures` and the
-    `tables`, which it draws, sorts, searches and pages; `names` is what the page's filter knows.
-    `content` is what the template shows, `description` the meta description among it.
+    `payload` is what the page's script reads, as JSON, beside the charts of all `figures` and their
+    data, and the `tables`, which it sorts, searches and pages; `names` is what the page's filter
+    knows. `content` is what the template shows, `description` the meta description among it.
     """
     templates = environment()
     charts = {f"{one.key}-{i}": spec for one in figures for i, spec in enumerate(one.specs())}
-    data = {"charts": charts, "config": CONFIG, **payload}
+    tables_drawn = figures[0].data.page_tables(charts.values()) if figures else {}
+    data = {"charts": charts, "config": CONFIG, "tables": tables_drawn, **payload}
     scripts = [bundle(), templates.get_template("page.js").render()]
     return templates.get_template(template).render(
         title=title,

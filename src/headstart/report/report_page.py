@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headstart.analysis import Analysis, seeds_said
-from headstart.figures import Figure, page_figures
+from headstart.figures import page_figures
 from headstart.figures.figure_data import FigureData, as_key
 from headstart.report import provenance
 from headstart.report.analysis_answer import answer_of, comes_first
@@ -72,7 +72,7 @@ def page_html(
     return render_page(
         "page.html",
         title or answer.title,
-        payload(names, figures),
+        payload(names),
         figures=figures,
         names=names,
         tables=[*many, *single.values()],
@@ -124,7 +124,7 @@ def has_intervals(subject: Analysis) -> bool:
     return len(subject.pairwise) > 0 or any(one.difference_low.notna().any() for one in compared)
 
 
-def payload(names: Names, figures: list[Figure]) -> dict[str, Any]:
+def payload(names: Names) -> dict[str, Any]:
     """Return the data of the report's script; its labels are those of settings, without signs."""
     of = {"settings": names.settings, "datasets": names.datasets, "models": names.models}
     labels = {**of, "settings": [setting_label(name) for name in names.settings]}
@@ -138,5 +138,4 @@ def payload(names: Names, figures: list[Figure]) -> dict[str, Any]:
             for kind, some in labels.items()
             if (text := list(map(without_direction, some))) != keys[kind]
         },
-        "tables": figures[0].data.page_tables() if figures else {},
     }
