@@ -277,14 +277,20 @@ def test_a_library_whose_classifier_is_elsewhere_is_found_out(monkeypatch):
                 models.load(model)
 
 
-@pytest.mark.parametrize(("name", "size", "built", "resampled"), [
-    ("timm:vit_tiny_patch16_224", 96, timm.create_model, "pos_embed"),
-    ("timm:swin_tiny_patch4_window7_224", 192, timm.create_model, "relative_position"),
+@pytest.mark.parametrize(("name", "size", "small", "resampled"), [
+    ("timm:vit_tiny_patch16_224", 96, {"depth": 1, "embed_dim": 24}, "pos_embed"),
+    ("timm:swin_tiny_patch4_window7_224", 192, {"depths": (1, 1, 1, 1), "embed_dim": 12},
+     "relative_position"),
 ])  # fmt: skip
 def test_transformers_of_timm_for_images_of_another_size(
-    name, size, built, resampled, tmp_path, own_cache
+    name, size, small, resampled, tmp_path, own_cache, monkeypatch
 ):
-    architecture = name.partition(":")[2]
+    """As the library builds its own, but for fewer and narrower layers."""
+    architecture, whole = name.partition(":")[2], timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda *a, **options: whole(*a, **{**options, **small})
+    )
+    built = timm.create_model
     with seeded(3):
         published = built(architecture).state_dict()
         ours = built(architecture, img_size=size).eval()
@@ -306,16 +312,22 @@ def test_transformers_of_timm_for_images_of_another_size(
     assert "resampled" not in models.find(name).tags
 
 
-def test_a_transformer_of_torchvision_for_images_of_another_size(tmp_path):
-    from torchvision.models.vision_transformer import interpolate_embeddings
+def test_a_transformer_of_torchvision_for_images_of_another_size(tmp_path, own_cache, monkeypatch):
+    """As the library builds its own, but for one narrow layer."""
+    from torchvision.models import vision_transformer
 
+    small = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "mlp_dim": 16}
+    whole = vision_transformer._vision_transformer
+    monkeypatch.setattr(
+        vision_transformer, "_vision_transformer", lambda **options: whole(**{**options, **small})
+    )
+    interpolate_embeddings = vision_transformer.interpolate_embeddings
     with seeded(3):
         published = torchvision.models.vit_b_32()
         nn.init.normal_(published.heads.head.weight)
         state = published.state_dict()
-    with torch.device("meta"):
         ours = torchvision.models.vit_b_32(image_size=96).eval()
-    ours.load_state_dict(interpolate_embeddings(96, 32, dict(state)), assign=True)
+    ours.load_state_dict(interpolate_embeddings(96, 32, dict(state)))
     save_file(state, tmp_path / "w.safetensors")
     model = models.find(f"torchvision:vit_b_32?weights={tmp_path / 'w.safetensors'}&size=96")
     assert "pos_embedding" in model.tags["resampled"]
