@@ -355,10 +355,12 @@ def test_a_full_disk_is_no_lacking_operator(run, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_quantized_names_the_option(run, tmp_path, monkeypatch):
+def test_what_cannot_be_quantized_names_the_option(run, exported, tmp_path, monkeypatch):
     def failing(*_, **__):
         raise RuntimeError("no such thing")
 
+    made = exported("linear", "onnx").folder / "model.onnx"
+    monkeypatch.setattr(export, "_save_onnx", lambda _, file: shutil.copy(made, file))
     monkeypatch.setattr("onnxruntime.quantization.quantize_static", failing)
     with refused("export.not_quantized", reason="no such thing"):
         write(run, "linear", "onnx", tmp_path / "out", int8=True)
