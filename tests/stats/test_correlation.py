@@ -60,7 +60,7 @@ def test_a_weighted_correlation_is_scipys_of_the_resample(seed, n):
 @pytest.mark.parametrize("n", [8, 40])
 @pytest.mark.parametrize("tails", ["normal", "t5"])
 def test_intervals_hold_the_true_correlation(name, rho, n, tails):
-    """100 draws of x and 4 of y for each: the Monte Carlo error of a coverage of 95 % is 1.1 points.
+    """100 draws of x, 4 of y for each: the Monte Carlo error of a coverage of 95 % is 1.1 points.
 
     That is the binomial one of 400 samples, and what draws of one x have in common adds to it.
     """
