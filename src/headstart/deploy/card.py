@@ -8,11 +8,11 @@ from headstart.deploy.verify import Comparison
 from headstart.models import choice_text, licence_of
 from headstart.models.saved_networks import card_front_matter
 from headstart.shown_names import markdown
-from headstart.spec import Model, Result
+from headstart.spec import Result, Trial
 from headstart.spec.formatting import first_few
 from headstart.stats import wilson_interval
 
-__all__ = ["example", "model_card", "packages"]
+__all__ = ["example", "model_card", "packages", "weights_licence"]
 
 SHOWN_CLASSES = 100
 # What runs an exported folder, beside NumPy and Pillow.
@@ -52,11 +52,11 @@ def model_card(
         "How it was chosen": _choice(result, final, chosen_by),
         "Input": [f"{final.preprocessing.text[:1].upper()}{final.preprocessing.text[1:]}."],
         "Classes": _classes(final),
-        "Licence": _licence(trial.model),
+        "Licence": _licence(trial),
         "Versions": _versions(result, form),
     }
     body = "\n\n".join(f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items())
-    front = card_front_matter(result, name, licence_of(trial.model), LIBRARIES[form])
+    front = card_front_matter(result, name, weights_licence(trial), LIBRARIES[form])
     return f"{front}\n\n# {markdown(name)}\n\n{body}\n"
 
 
@@ -150,8 +150,19 @@ def _classes(final: FinalNetwork) -> list[str]:
     return [f"{len(final.classes):,} (`classes.json`, in the order of the outputs): {listed}."]
 
 
-def _licence(model: Model) -> list[str]:
-    known = licence_of(model)
+def weights_licence(trial: Trial) -> str | None:
+    """Return the licence of the weights that the network began with; None if unknown or random."""
+    return licence_of(trial.model) if trial.uses_weights else None
+
+
+def _licence(trial: Trial) -> list[str]:
+    model = trial.model
+    if not trial.uses_weights:
+        return [
+            "The network began with random weights: no licence of published weights applies. "
+            "The licence of the images may bind."
+        ]
+    known = weights_licence(trial)
     found = f"{known} (as timm names it)" if known else "unknown here: ask where they come from"
     return [
         f"The weights that training began with ({model.weights_name} of {model.name}): {found}. "

@@ -44,7 +44,6 @@ from headstart.deploy.verify import (
 )
 from headstart.errors import BrokenImageError, CommandError, ExportError, HeadstartError
 from headstart.files import check_free_space, replaced, sha256_file, storage_errors, writable_folder
-from headstart.models import licence_of
 from headstart.models.saved_networks import load_name
 from headstart.models.weight_files import WEIGHTS, write_weights
 from headstart.spec import Prediction, Result
@@ -418,7 +417,7 @@ def _write_timm(job: _Job) -> None:
     from headstart.deploy.timm_folder import TimmRunner, timm_config
 
     final = job.final
-    config = timm_config(job.result.trial.model, final, licence_of(job.result.trial.model))
+    config = timm_config(job.result.trial.model, final, card.weights_licence(job.result.trial))
     with replaced(job.place / "config.json") as temporary:
         temporary.write_text(json.dumps(config, indent=1), encoding="utf-8")
     job.runners["timm"] = TimmRunner(job.place, final)
@@ -497,7 +496,7 @@ def _facts(job: _Job, measured: Sequence[Comparison]) -> dict[str, Any]:
         "multilabel": final.several,
         "input": final.preprocessing.record,
         "load": load_name(trial.model),
-        "licence": licence_of(trial.model),
+        "licence": card.weights_licence(trial),
         "network": final.origin,
         "chosen": job.result.selection.chosen if job.result.selection else {},
         "chosen_by": job.chosen_by,

@@ -240,6 +240,7 @@ def card_front_matter(
 
     trial = result.trial
     scheme, _, repository = trial.model.weights.locator.partition(":")
+    published = scheme == "hf" and trial.uses_weights
     numbers = [
         EvalResult(
             task_type="image-classification",
@@ -257,7 +258,7 @@ def card_front_matter(
         model_name=name,
         eval_results=numbers,
         library_name=library,
-        base_model=repository if scheme == "hf" else None,
+        base_model=repository if published else None,
         pipeline_tag="image-classification",
         tags=["image-classification", trial.setting.name],
         license=licence,
@@ -270,11 +271,13 @@ def _text(result: Result) -> str:
     chosen = result.selection.chosen if result.selection else {}
     choice = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())
     listed = first_few([markdown(name) for name in dataset.classes], SHOWN_CLASSES)
+    weights = trial.model.weights_name if trial.uses_weights else "random"
+    licence = "weights that it began with, and of the images," if trial.uses_weights else "images"
     lines = [
-        f"`{trial.model.name}` (weights {trial.model.weights_name}), transferred to "
+        f"`{trial.model.name}` (weights {weights}), transferred to "
         f"{markdown(dataset.name)} by the setting `{setting.name}`, protocol {setting.protocol}, "
-        f"seed {trial.seed}. Chosen on validation: {choice}. The licence of the weights that it "
-        "began with, and of the images, holds for this network too.",
+        f"seed {trial.seed}. Chosen on validation: {choice}. The licence of the "
+        f"{licence} holds for this network too.",
         "",
         f"Measured once on {result.n_test:,} test images:",
         "",

@@ -44,6 +44,11 @@ class Trial(Noun):
         """Whether another seed may give another number."""
         return self.setting.random or self.dataset.is_drawn
 
+    @property
+    def uses_weights(self) -> bool:
+        """Whether the network began with weights that somebody trained: not from random ones."""
+        return self.setting.pretrained and self.model.weights.random_seed is None
+
     @cached_property
     def key(self) -> str:
         """Digest of all that may change the number, and of nothing else (64 hex digits)."""
