@@ -136,12 +136,19 @@ class UnknownNameError(StudyError):
         All names that would have done.
     near
         Names that are surely meant, if any: they go before those that are merely spelled alike.
+    neither
+        What else such a name might have been, and is not.
     """
 
     code = "name.unknown"
 
     def __init__(
-        self, kind: str, name: str, known: Iterable[str], near: Sequence[str] = ()
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        near: Sequence[str] = (),
+        neither: str = "",
     ) -> None:
         known = sorted(known)
         near = list(near) or get_close_matches(name.lower(), known, n=3, cutoff=0.6)
@@ -150,7 +157,10 @@ class UnknownNameError(StudyError):
             listed += f", ... ({len(known):,} in all)"
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed or 'none'}"
         shown = name if len(name) <= LONGEST else f"{name[:LONGEST]}..."
-        super().__init__(f"unknown {kind} '{shown}': {hint}", kind=kind, name=name, near=near)
+        tried = f" (and no {neither} of this name)" if neither else ""
+        super().__init__(
+            f"unknown {kind} '{shown}'{tried}: {hint}", kind=kind, name=name, near=near
+        )
         self.kind, self.name, self.near = kind, name, near
 
 

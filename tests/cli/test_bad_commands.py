@@ -50,9 +50,10 @@ BAD = [
     ("embed a", "command.missing", {"name": "--dataset"}),
     ("analyze", "table.no_source", {}),
     ("report", "table.no_source", {}),
-    ("models show", "command.missing", {"name": "name"}),
+    ("models show", "command.missing", {"name": "NAME"}),
+    ("rank", "command.missing", {"name": "FOLDER"}),
     ("models list", "command.command_unknown", {"name": "list"}),
-    ("datasets verify", "command.missing", {"name": "name"}),
+    ("datasets verify", "command.missing", {"name": "NAME"}),
     ("datasets verify --jason digits", "command.option_unknown", {"near": ["--json"]}),
     ("results shw", "command.command_unknown", {"near": ["show"]}),
     # Names that are unknown, in every command that takes them.

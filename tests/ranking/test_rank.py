@@ -434,6 +434,8 @@ def test_wrong_options_are_refused_before_the_images_are_read(tmp_path, own_cach
     ("--budget 1ms", "command.value", {"name": "budget"}),
     ("--budget -5m", "command.value", {"value": "-5m"}),
     ("--budget 1h30", "command.value", {"value": "1h30"}),
+    ("--budget 90", "command.value", {"value": "90"}),
+    ("--max-latency 20", "command.value", {"value": "20"}),
     ("--budget 1.5.5m", "command.value", {"name": "budget"}),
     ("--budget 1e999s", "command.value", {"name": "budget"}),
     ("--max-params 1M500K", "command.value", {"name": "max-params"}),
@@ -463,9 +465,9 @@ def test_a_wrong_command_is_refused_before_the_images_are_read(
 @pytest.mark.parametrize(
     ("text", "units", "expected"),
     [
-        ("90", SECONDS, 5400), ("90s", SECONDS, 90), ("1h30m", SECONDS, 5400),
+        ("90s", SECONDS, 90), ("1h30m", SECONDS, 5400),
         (" 1 H 30 min 10s", SECONDS, 5410), ("1.5h", SECONDS, 5400), (".5h", SECONDS, 1800),
-        ("5", LATENCY, 0.005), ("5 ms", LATENCY, 0.005), ("250us", LATENCY, 0.00025),
+        ("5 ms", LATENCY, 0.005), ("250us", LATENCY, 0.00025),
         ("5e6", COUNTS, 5e6), ("5M", COUNTS, 5e6), ("5m", COUNTS, 5e6), ("2.5B", COUNTS, 2.5e9),
     ],
 )  # fmt: skip

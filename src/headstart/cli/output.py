@@ -241,7 +241,9 @@ def _usage_error(error: Any) -> CommandError:
             near=_near(option, known),
         )
     if parameter is not None:
-        name = parameter.opts[0] if parameter.param_type_name == "option" else parameter.name
+        is_option = parameter.param_type_name == "option"
+        # An argument as its help calls it.
+        name = parameter.opts[0] if is_option else parameter.metavar or parameter.name
         if type(error).__name__ == "MissingParameter":
             return CommandError(
                 f"{parameter.param_type_name} {name} is missing; {help_}",

@@ -42,8 +42,9 @@ __all__ = ["quantity", "rank"]
 
 # A number, perhaps with an exponent, and a unit.
 PART = re.compile(r"(?<![-+0-9.])([0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([A-Za-z]*)")
-SECONDS = {"": 60.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-LATENCY = {"": 1e-3, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+# A bare number is no time: 90 may be seconds or minutes.
+SECONDS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+LATENCY = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 COUNTS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9}
 # Candidates that are named of those that were not tried for the same reason.
 NAMES_SHOWN = 3
@@ -238,7 +239,7 @@ def quantity(name: str, text: str, units: dict[str, float], example: str) -> flo
     total = 0.0
     for number, unit in parts:
         known = unit.upper() if units is COUNTS else unit.lower()
-        if known not in units or (len(parts) > 1 and (units is COUNTS or not unit)):
+        if known not in units or (len(parts) > 1 and units is COUNTS):
             total = 0.0
             break
         total += float(number) * units[known]

@@ -10,6 +10,7 @@ from conftest import require, write_folder
 from headstart.context import ProgressReporter
 from headstart.datasets.audit import data_warnings, verify
 from headstart.datasets.dataset_name import DatasetName
+from headstart.datasets.sources import resolve_name
 from headstart.datasets.sources.folder import FolderSource
 from headstart.datasets.sources.own_files import class_folders
 from refusals import refused
@@ -324,6 +325,31 @@ def test_what_is_no_image_is_left_out(tmp_path):
         ".txt": 1, ".ogg": 1, ".db": 1, "without an ending": 1, ".svg": 1, ".h5": 1,
         "images in no class folder": 1,
     }  # fmt: skip
+
+
+def test_a_hidden_folder_of_images_is_no_class_and_is_named(tmp_path):
+    write(tmp_path / "flat", "a/1.png", "b/1.png", "..c/1.png", ".git/x.txt", ".empty.png")
+    raw = read(tmp_path / "flat")
+    assert raw.classes == ("a", "b")
+    assert [note for note in raw.notes if "hidden" in note and "'..c'" in note] == list(raw.notes)
+    write(
+        tmp_path / "split", *(f"{part}/{name}/1.png" for part in ("train", "test") for name in "ab")
+    )
+    assert not read(tmp_path / "split").notes
+    write(tmp_path / "split", "train/.c/1.png", "test/.c/1.png")
+    (note,) = read(tmp_path / "split").notes
+    assert note.count("'.c'") == 1
+
+
+def test_an_unknown_name_may_have_meant_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", ".photo", "other"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "photo.txt").touch()
+    with refused("name.unknown", kind="dataset", near=["./photos"]):
+        resolve_name("photo")
+    with refused("name.unknown", kind="dataset", near=["digits"]):
+        resolve_name("digit")
 
 
 def test_files_that_are_left_out_are_told(tmp_path):

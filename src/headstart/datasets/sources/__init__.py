@@ -5,12 +5,14 @@ A package brings another one by an entry point ``headstart.dataset_source`` (`he
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 
 from headstart.context import default_cache
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.own_files import folders_like
 from headstart.errors import UnknownNameError
 from headstart.registry import DATASET_SOURCES
 
@@ -71,4 +73,5 @@ def source_of(dataset_ref: DatasetName) -> Source:
     for source in chain(named, recognised):
         dataset_ref.check(source.options)
         return source
-    raise UnknownNameError("dataset", dataset_ref.stem, names())
+    near = [*get_close_matches(dataset_ref.stem.lower(), names()), *folders_like(dataset_ref.stem)]
+    raise UnknownNameError("dataset", dataset_ref.stem, names(), near, neither="folder")

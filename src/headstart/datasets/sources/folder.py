@@ -38,6 +38,7 @@ from headstart.datasets.sources.own_files import (
     ending,
     filled_folders,
     format_counts,
+    hidden_folders,
     images_in,
     is_image,
     is_users,
@@ -153,7 +154,7 @@ class FolderSource(Source):
             parts,
             left_out=dict(left_out),
             parts_note=name_in_text(layout.parts_note),
-            notes=tuple(name_in_text(note) for note in layout.notes),
+            notes=tuple(name_in_text(note) for note in (*layout.notes, *_hidden(layout.roots))),
         )
 
 
@@ -398,6 +399,15 @@ def _pooled(folder: Path, filled: Sequence[str]) -> tuple[str, ...]:
     if all(len(some) < 2 for some in inside):
         return ()
     return (f"classes are the outer folders; folders in them ({join_names(names)}) are pooled",)
+
+
+def _hidden(roots: Sequence[Path]) -> tuple[str, ...]:
+    """Note hidden folders with images beside the class folders: one may be meant for a class."""
+    found = [name for root in roots for name in hidden_folders(root)]
+    if not found:
+        return ()
+    names = join_names(list(dict.fromkeys(found)))
+    return (f"hidden folders with images are left out: {names} (rename those that are classes)",)
 
 
 def _lists_passed_over(folder: Path, inner: Path) -> tuple[str, ...]:

@@ -30,8 +30,10 @@ __all__ = [
     "ending",
     "filled_folders",
     "find_files",
+    "folders_like",
     "format_counts",
     "from_root",
+    "hidden_folders",
     "images_in",
     "is_image",
     "is_image_name",
@@ -61,6 +63,13 @@ NOT_THE_USERS = {
     *("__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin", "recycler"),
     *("system volume information", "lost+found", "__pycache__"),
 }
+
+
+# Hidden folders of systems and programs that may hold copies of images, as they begin.
+HIDDEN_SYSTEMS = (
+    *(".trash", ".thumb", ".@__thumb", ".git", ".cache", ".ipynb_checkpoints", ".appledouble"),
+    *(".spotlight", ".fseventsd", ".picasaoriginals", ".dtrash", ".sync", ".dropbox", ".venv"),
+)
 
 
 def own_title(name: str, instead: str = "") -> str:
@@ -315,6 +324,26 @@ def is_users(name: str) -> bool:
 def filled_folders(folder: Path) -> list[str]:
     """Return the names of the folders in a folder that hold an image, in them or below."""
     return [name for name in class_folders(folder) if next(images_in(folder / name), None)]
+
+
+def folders_like(name: str) -> list[str]:
+    """Return the paths of the folders here whose names are spelled like this one."""
+    beside: list[str] = []
+    with suppress(OSError):
+        beside = [path.name for path in Path().iterdir() if is_users(path.name) and path.is_dir()]
+    return [f"./{found}" for found in get_close_matches(name, sorted(beside), cutoff=0.7)]
+
+
+def hidden_folders(folder: Path) -> list[str]:
+    """Return the names of the hidden folders in a folder that hold an image, in them or below."""
+    with storage_errors(folder, reading=True):
+        names = [path.name for path in folder.iterdir() if _may_be_a_class(path.name)]
+    places = (folder / name for name in sorted(names, key=os.fsencode))
+    return [place.name for place in places if place.is_dir() and next(images_in(place), None)]
+
+
+def _may_be_a_class(name: str) -> bool:
+    return name.startswith(".") and not name.lower().startswith(HIDDEN_SYSTEMS)
 
 
 def count_loose(folder: Path) -> int:
