@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 
@@ -47,6 +48,69 @@ def test_what_each_worker_gets(nodes, share, workers, cpus, room):
 ])  # fmt: skip
 def test_a_cluster_that_will_not_do(ray_cluster, code, workers, options):
     with refused(code), engines.open_executor("ray", workers, **options):
+        pass
+
+
+@pytest.fixture
+def listening():
+    """The address of a socket that somebody listens at."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        one.listen()
+        yield "{}:{}".format(*one.getsockname())
+
+
+@pytest.mark.parametrize(
+    ("asks", "has", "said", "sent"),
+    [
+        # Whether the cluster asks for a token, whether there is one here, what the variable says.
+        (False, True, None, None),
+        (True, True, None, "token"),
+        (True, True, "token", "token"),
+        (False, False, None, None),
+        (True, False, None, "refused"),
+        (True, True, "disabled", "refused"),
+    ],
+)
+def test_a_token_is_sent_to_a_cluster_that_asks_for_one(
+    monkeypatch, tmp_path, listening, asks, has, said, sent
+):
+    if has:
+        (tmp_path / "token").touch()
+    monkeypatch.setattr(ray_cluster, "TOKEN_FILE", tmp_path / "token")
+    monkeypatch.setattr(
+        ray_cluster,
+        "CONNECT",
+        f"""
+import os, sys
+if {asks} and os.environ.get("RAY_AUTH_MODE") != "token":
+    sys.exit("RPC error: InvalidAuthToken: missing or incorrect")""",
+    )
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    variables = {name: text for name, text in os.environ.items() if name != "RAY_AUTH_MODE"}
+    monkeypatch.setattr(os, "environ", variables | ({"RAY_AUTH_MODE": said} if said else {}))
+    if sent == "refused":
+        with refused("executor.no_token", address=listening):
+            ray_cluster._settle_token(listening)
+    else:
+        ray_cluster._settle_token(listening)
+        assert os.environ.get("RAY_AUTH_MODE") == sent
+
+
+def test_a_cluster_that_refuses_a_token_is_not_taken_for_none(monkeypatch, listening):
+    def refuse(**_options):
+        try:
+            raise ConnectionError("RPC error: InvalidAuthToken: token is missing or incorrect")
+        except ConnectionError as error:
+            raise RuntimeError("no connection") from error
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=refuse)
+    monkeypatch.setattr(ray_cluster, "imported_ray", lambda *_, **__: fake)
+    monkeypatch.setattr(ray_cluster, "_settle_token", lambda _: None)
+    with (
+        refused("executor.no_token", address=listening),
+        ray_cluster._connected(listening, "cpu", verbose=False),
+    ):
         pass
 
 

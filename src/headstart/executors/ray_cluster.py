@@ -9,9 +9,11 @@ import os
 import pickle
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -41,6 +43,10 @@ __all__ = ["imported_ray", "open_ray"]
 LOCAL = "local"
 ADDRESS_VARIABLE = "RAY_ADDRESS"
 TOKEN_FILE = Path("~/.ray/auth_token")
+AUTH_VARIABLE = "RAY_AUTH_MODE"
+CONNECT = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
+# In Ray's text where a cluster refuses a connection.
+REFUSED_TEXT = "InvalidAuthToken"
 # Of a local cluster: what travels is small.
 OBJECT_STORE_BYTES = 200 * 2**20
 # How long a worker keeps its caller waiting for an answer, and how often a caller looks up.
@@ -53,6 +59,8 @@ LOST_SECONDS = 30.0
 PATIENCE_SECONDS = 20.0
 # How long a call may take whose cluster may be gone.
 BOUND_SECONDS = 2.0
+# How long importing Ray and asking a cluster may take.
+TOKEN_SECONDS = 60.0
 LONGEST_REASON = 200
 # Digits of a node's number that are shown, of those in `ray list nodes`.
 NODE_DIGITS = 12
@@ -112,7 +120,8 @@ def open_ray(
                 share=str(share),
             )
         count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
-        note(f"Ray cluster of {count}: {workers} workers, each with {share}")
+        each = f"{workers} worker{'s, each' * (workers != 1)}"
+        note(f"Ray cluster of {count}: {each} with {share}")
         with RayWorkers(ray, workers, share, least, note) as pool:
             yield pool
 
@@ -338,6 +347,7 @@ class ItemRunner:
 def _connected(address: str | None, device: Device, verbose: bool) -> Iterator[Any]:
     """Import Ray, connect to a cluster or start one; leave it as it was found."""
     address = address or os.environ.get(ADDRESS_VARIABLE) or LOCAL
+    _settle_token(address)
     ray = imported_ray(address, verbose=verbose)
     if ray.is_initialized():
         yield ray
@@ -358,6 +368,8 @@ def _connected(address: str | None, device: Device, verbose: bool) -> Iterator[A
     except Exception as error:
         if "Version mismatch" in str(error):
             raise _foreign(" ".join(str(error).split())) from error
+        if REFUSED_TEXT in "".join(traceback.format_exception(error)):
+            raise _no_token(address) from error
         if "AF_UNIX" in str(error):
             raise ExecutorError(
                 "the temporary folder's path is too long for Ray's sockets: set RAY_TMPDIR to a "
@@ -389,7 +401,7 @@ def imported_ray(address: str, *, verbose: bool) -> Any:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # `ray start` takes a token that is there; a connection by ray:// does so only when told.
         if address.startswith("ray://") and TOKEN_FILE.expanduser().exists():
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault(AUTH_VARIABLE, "token")
     try:
         import ray
     except ImportError as error:
@@ -409,6 +421,55 @@ def _refuse_silent(address: str) -> None:
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+
+
+def _settle_token(address: str) -> None:
+    """Set the variable by which Ray sends our token, if a cluster asks for one.
+
+    A process of its own finds out: Ray reads the variable once, and where it is refused it tries
+    for 20 seconds and writes a line for each.
+
+    Raises
+    ------
+    ExecutorError
+        The cluster asks for another token.
+    """
+    if "ray" in sys.modules or not address.rpartition(":")[0] or "/" in address:
+        return
+    try:
+        _refuse_silent(address)
+    except OSError:
+        return
+    modes: list[dict[str, str]] = [{}]
+    if AUTH_VARIABLE not in os.environ and TOKEN_FILE.expanduser().exists():
+        modes.append({AUTH_VARIABLE: "token"})
+    for mode in modes:
+        if not _refuses(address, mode):
+            os.environ.update(mode)
+            return
+    raise _no_token(address)
+
+
+def _refuses(address: str, variables: Mapping[str, str]) -> bool:
+    """Whether a cluster refuses our token, or that we have none."""
+    command = [sys.executable, "-c", CONNECT, address]
+    with suppress(subprocess.TimeoutExpired):
+        done = subprocess.run(  # noqa: S603
+            command, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
+            timeout=TOKEN_SECONDS, errors="replace",
+        )  # fmt: skip
+        return REFUSED_TEXT in done.stderr
+    return False
+
+
+def _no_token(address: str) -> ExecutorError:
+    return ExecutorError(
+        f"the Ray cluster at '{address}' asks for a token that this machine does not have: copy "
+        "~/.ray/auth_token from the cluster's head, chmod 600, and leave RAY_AUTH_MODE unset or "
+        "set it to token",
+        code="executor.no_token",
+        address=address,
+    )
 
 
 @contextmanager
