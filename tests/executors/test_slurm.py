@@ -191,6 +191,28 @@ def test_a_job_near_its_time_limit_hands_its_item_to_another(tmp_path):
     assert last in seen
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("slurm_here", "own_cache")
+def test_a_job_on_this_machine_writes_nothing_when_it_is_interrupted(tmp_path, monkeypatch, capfd):
+    """Ctrl-C reaches all processes of a terminal; at the end, a job may be busy for long."""
+    monkeypatch.setattr(slurm, "END_SECONDS", 0.2)
+    held = tmp_path / "held"
+    held.mkdir()
+
+    def interrupt(_: str) -> None:
+        (worker,) = executor._running.values()
+        worker._job._process.send_signal(signal.SIGINT)
+        os.kill(int(next(held.iterdir()).name), signal.SIGSTOP)
+        threading.Thread(target=executor.stop).start()
+
+    with engines.open_executor("slurm", 1) as executor, refused("executor.stopped"):
+        list(executor.map(engines.hold, [str(held)], interrupt))
+    worker = int(next(held.iterdir()).name)
+    os.kill(worker, signal.SIGCONT)
+    assert engines.ends(worker, seconds=20)
+    assert not capfd.readouterr().err
+
+
 COORDINATOR = """
 import os, signal
 import engines

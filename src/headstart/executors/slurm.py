@@ -185,7 +185,7 @@ class SlurmWorkers(WorkerPool):
         folder = self._folder / f"worker-{number}-{uuid4().hex[:8]}"
         folder.mkdir(mode=0o700)
         own = own_variables()
-        with self.lock:
+        with self.lock, _interrupts_blocked():
             try:
                 job = self._executor.submit(
                     serve, str(folder), self._threads_each, own, GONE_SECONDS
@@ -284,17 +284,17 @@ class SlurmWorker:
         with suppress(OSError):
             _write(self._folder / "end", b"")
         # Of a job on this machine, which is waited for.
-        process = getattr(self._job, "_process", None)
-        if process:
+        if process := getattr(self._job, "_process", None):
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(END_SECONDS)
                 return
+            # What it has started ends by itself: its folder is gone.
+            process.kill()
+            process.wait()
+            return
         with self._pool.lock, suppress(subprocess.SubprocessError, OSError):
             self._job.cancel(check=False)
-        if process:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(END_SECONDS)
 
     def _looks(self, *, started: bool = True) -> Iterator[None]:
         """Wait a little longer each time, until the job is gone.
@@ -334,6 +334,19 @@ class SlurmWorker:
         if not state or state.split()[0].rstrip("+") in ALIVE:
             return None
         return f"job {self._job.job_id}: {state}"
+
+
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Start processes that no Ctrl-C reaches, as jobs on this machine: each would print a traceback.
+
+    What waits for them is interrupted, and ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve(folder: str, threads: int, variables: dict[str, str], patience: float) -> None:
@@ -416,9 +429,12 @@ def _watch(folder: Path, patience: float) -> None:
             now = read_private(folder.parent / "alive")
             if now != alive:
                 alive, seen = now, time.monotonic()
-        if time.monotonic() - seen > patience or (folder / "end").exists():
+        if time.monotonic() - seen > patience:
             os._exit(0)
-        time.sleep(LIFE_SECONDS)
+        for _ in range(int(LIFE_SECONDS / LONGEST_LOOK)):
+            if (folder / "end").exists():
+                os._exit(0)
+            time.sleep(LONGEST_LOOK)
 
 
 def read_private(path: Path, place: int = 0) -> bytes:

@@ -324,10 +324,12 @@ def _factors(
         rows = [values[(groups == of) & open_ & small].index[0],
                 values[(groups == of) & ((open_ & ~small) | signed)].index[0]]  # fmt: skip
         found = [float(values[row]) for row in rows]
+        # The second may be small, and percent by its sign.
+        sign = "%" if bool(signed[values.index.get_loc(rows[1])]) else ""
         raise TableError(
             f"{where}: column '{name}' mixes percent and proportions ({by.name} {labels[of]}): row "
-            f"{rows[0]} has {found[0]:g}, row {rows[1]} has {found[1]:g}; write them in one unit, "
-            "or pass --unit percent if all are percent",
+            f"{rows[0]} has {found[0]:g}, row {rows[1]} has {found[1]:g}{sign}; write them in one "
+            "unit, or pass --unit percent if all are percent",
             code="table.unit_mixed", column=name, rows=rows, values=found, group=str(labels[of]),
         )  # fmt: skip
     factor = np.where(percent[groups] | signed, PERCENT, PROPORTION)
