@@ -338,7 +338,7 @@ class SlurmWorker:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Start processes that no Ctrl-C reaches, as jobs on this machine: each would print a traceback.
+    """Start processes that no Ctrl-C reaches: jobs on this machine would print a traceback.
 
     What waits for them is interrupted, and ends them.
     """
