@@ -228,19 +228,6 @@ def test_bad_input(tmp_path, own_cache, options, code, values):
         ranked(tmp_path, **options)
 
 
-def test_one_class_is_refused(tmp_path):
-    folder = write_folder(tmp_path / "photos", {"all": {"dark": 20}})
-    with refused("dataset.one_class"):
-        hs.rank(str(folder / "all"), models=MODELS, store=tmp_path / "r.db")
-
-
-@pytest.mark.parametrize("n", [1, 2])
-def test_classes_too_small_for_a_test_are_refused(tmp_path, n):
-    folder = write_folder(tmp_path / "photos", {"all": {"dark": n, "light": n}})
-    with refused("ranking.class_small"):
-        hs.rank(str(folder / "all"), models=MODELS, store=tmp_path / "r.db")
-
-
 def broken_folder(place: Path, counts: dict[str, int], broken: int) -> Path:
     """Write a folder of images, of each class of which the first ones do not decode."""
     folder = write_folder(place, {"all": counts}) / "all"
@@ -250,10 +237,18 @@ def broken_folder(place: Path, counts: dict[str, int], broken: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("skip_broken", [False, True])
-def test_images_that_are_all_broken_are_refused(tmp_path, skip_broken):
-    folder = broken_folder(tmp_path / "photos", {"dark": 8, "light": 8}, 8)
-    with refused("ranking.all_broken", dataset="all"):
+@pytest.mark.parametrize(("counts", "broken", "skip_broken", "code"), [
+    ({"dark": 20}, 0, False, "dataset.one_class"),
+    ({"dark": 1, "light": 1}, 0, False, "ranking.class_small"),
+    ({"dark": 2, "light": 2}, 0, False, "ranking.class_small"),
+    ({"dark": 8, "light": 8}, 8, False, "ranking.all_broken"),
+    ({"dark": 8, "light": 8}, 8, True, "ranking.all_broken"),
+])  # fmt: skip
+def test_images_that_nothing_can_be_chosen_by_are_refused(
+    tmp_path, counts, broken, skip_broken, code
+):
+    folder = broken_folder(tmp_path / "photos", counts, broken)
+    with refused(code):
         hs.rank(str(folder), models=MODELS, store=tmp_path / "r.db", skip_broken=skip_broken)
 
 
