@@ -237,18 +237,18 @@ def broken_folder(place: Path, counts: dict[str, int], broken: int) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("counts", "broken", "skip_broken", "code"), [
-    ({"dark": 20}, 0, False, "dataset.one_class"),
-    ({"dark": 1, "light": 1}, 0, False, "ranking.class_small"),
-    ({"dark": 2, "light": 2}, 0, False, "ranking.class_small"),
-    ({"dark": 8, "light": 8}, 8, False, "ranking.all_broken"),
-    ({"dark": 8, "light": 8}, 8, True, "ranking.all_broken"),
+@pytest.mark.parametrize(("counts", "broken", "skip_broken", "code", "values"), [
+    ({"dark": 20}, 0, False, "dataset.one_class", {}),
+    ({"dark": 1, "light": 1}, 0, False, "ranking.class_small", {}),
+    ({"dark": 2, "light": 2}, 0, False, "ranking.class_small", {}),
+    ({"dark": 8, "light": 8}, 8, False, "ranking.all_broken", {"dataset": "all"}),
+    ({"dark": 8, "light": 8}, 8, True, "ranking.all_broken", {"dataset": "all"}),
 ])  # fmt: skip
 def test_images_that_nothing_can_be_chosen_by_are_refused(
-    tmp_path, counts, broken, skip_broken, code
+    tmp_path, counts, broken, skip_broken, code, values
 ):
     folder = broken_folder(tmp_path / "photos", counts, broken)
-    with refused(code):
+    with refused(code, **values):
         hs.rank(str(folder), models=MODELS, store=tmp_path / "r.db", skip_broken=skip_broken)
 
 
