@@ -234,6 +234,12 @@ def test_the_leaderboard_has_pages_a_search_and_short_names(browser, many):
     assert count(browser, rows) == 10
     found = browser.find_element("css selector", "#leaderboard-0 [data-count]").text
     assert found == "10 of 130 models"
+    # Rows that the script draws have short names in every column, and the whole at the pointer.
+    unfold(browser, "means")
+    browser.find_element("css selector", "#means [data-search]").send_keys("vit_012")
+    assert column(browser, "means", 1) == ["012"] * 2
+    name = browser.find_element("css selector", "#means tbody td span")
+    assert name.get_attribute("title") == "timm/vit_012.in1k"
 
 
 def test_the_switch_changes_the_setting_and_keeps_the_search(browser, many):
