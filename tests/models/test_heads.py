@@ -100,8 +100,9 @@ def test_a_fresh_classifier_is_trained_and_can_be_kept(network):
         assert_close(other.eval()(images(side, 3)), fresh(images(side, 3)))
 
 
-def test_a_backbone_without_a_classifier_gets_one(tmp_path):
-    name = "timm:vit_small_patch16_dinov3"
+def test_a_backbone_without_a_classifier_gets_one(tmp_path, own_cache, monkeypatch):
+    name, whole = "timm:vit_small_patch16_dinov3", timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda *a, **o: whole(*a, **{**o, "depth": 2}))
     library = randomised(timm.create_model(name.removeprefix("timm:")))
     save_file(library.state_dict(), tmp_path / "w.safetensors")
     model = models.find(f"checkpoint:{tmp_path / 'w.safetensors'}?arch={name}")
