@@ -206,6 +206,13 @@ def test_a_stated_unit_and_a_mapping_repair_a_table(spoiled):
     mixed = spoiled(change, *mapping).error
     assert mixed.code == "table.unit_mixed"
     assert sorted(value > 1 for value in mixed.values["values"]) == [False, True]
+
+    def sign(table):
+        table["accuracy"] = table["accuracy"].astype(str)
+        table.loc[0, "accuracy"] = "0.5%"
+        return table
+
+    assert spoiled(sign).error.values["values"][1] == "0.5%"
     stated = spoiled(change, *mapping, "--unit", "percent")
     assert stated.code == 0
     assert "accuracies in percent (stated)" in stated.out

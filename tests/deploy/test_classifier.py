@@ -94,6 +94,11 @@ def test_broken_and_missing_images_are_listed_beside_the_others(photos, tmp_path
     assert found.broken.keys() == {str(names[0]), str(names[2])}
     assert found.broken[str(names[2])] == "no such file"
     assert sum(done) == 3
+    (tmp_path / "link.png").symlink_to("nowhere.png")
+    # Named once: its path stands before the reason.
+    assert classifier()(tmp_path / "link.png").broken == {
+        str(tmp_path / "link.png"): "a broken symlink"
+    }
     alone = classifier()(names[0])
     assert (len(alone), alone.probabilities.shape) == (0, (0, 2))
 

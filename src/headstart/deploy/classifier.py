@@ -224,7 +224,8 @@ class Classifier:
         except StorageError as error:
             cause = error.__cause__
             missing = isinstance(cause, FileNotFoundError | NotADirectoryError)
-            return "no such file" if missing else str(error)
+            # Its name stands before what is said of it.
+            return "no such file" if missing else str(error.values.get("kind", error))
 
 
 @dataclass(frozen=True)

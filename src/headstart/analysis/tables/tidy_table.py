@@ -323,12 +323,14 @@ def _factors(
         of = np.flatnonzero(proportion & percent)[0]
         rows = [values[(groups == of) & open_ & small].index[0],
                 values[(groups == of) & ((open_ & ~small) | signed)].index[0]]  # fmt: skip
-        found = [float(values[row]) for row in rows]
-        # The second may be small, and percent by its sign.
-        sign = "%" if bool(signed[values.index.get_loc(rows[1])]) else ""
+        found: list[Any] = [float(values[row]) for row in rows]
+        shown = [f"{value:g}" for value in found]
+        # A small one is percent by its sign.
+        if signed[values.index.get_loc(rows[1])]:
+            found[1] = shown[1] = f"{shown[1]}%"
         raise TableError(
             f"{where}: column '{name}' mixes percent and proportions ({by.name} {labels[of]}): row "
-            f"{rows[0]} has {found[0]:g}, row {rows[1]} has {found[1]:g}{sign}; write them in one "
+            f"{rows[0]} has {shown[0]}, row {rows[1]} has {shown[1]}; write them in one "
             "unit, or pass --unit percent if all are percent",
             code="table.unit_mixed", column=name, rows=rows, values=found, group=str(labels[of]),
         )  # fmt: skip
