@@ -2,7 +2,7 @@
 
     python benchmarks/rank.py --extract        # pretrain, and compute features, into the cache
     python benchmarks/rank.py [--out FILE] [--images 5000] [--seeds 10] [--share 0.2]
-                              [--predictors NAME ...]
+                              [--predictors NAME ...] [--keep FOLDER]
 
 Candidates are EfficientNet-Lite 0, 1 and 2 at several input sizes, the miniature's networks
 pretrained on characters in a quarter of its steps (some with two seeds), and two networks with
@@ -10,7 +10,8 @@ random weights; targets are synthetic and packaged datasets, Tux Paint's stamps 
 category, with at most `--images` images per split. Features are extracted once; then ways to choose
 are replayed on them many times, with images drawn anew.
 What a way spends is counted: images times multiply-adds, as a share of all images by all
-networks.
+networks. `--keep` keeps cross-validations in a folder, for other ways to choose by the same draws;
+empty it when networks or datasets change.
 
 So that thousands of cross-validations take minutes, a linear classifier by least squares stands for
 the certified probe everywhere: what is judged is how images are allocated. In each draw a fifth of
@@ -105,7 +106,10 @@ class Target:
     cost: list[float]
     upstream: list[float]
     priors: list[float | None]
-    seen: dict[tuple[int, int, int], CrossValidated] = field(default_factory=dict)
+    # Of the current draw: cross-validations by candidate and number of images, held-out accuracies.
+    seen: dict[tuple[int, int], CrossValidated] = field(default_factory=dict)
+    new: dict[int, float] = field(default_factory=dict)
+    products: dict[int, Floats] = field(default_factory=dict)
 
     def full(self, n: int) -> float:
         """Seconds of n images by all candidates."""
@@ -113,14 +117,17 @@ class Target:
 
     def measured(self, candidate: int, rows: Ints, seed: int, repeats: int) -> CrossValidated:
         """Cross-validate a candidate on some images."""
-        key = (candidate, len(rows), seed)
+        key = (candidate, len(rows))
         if key not in self.seen:
-            y, X = self.labels[rows], self.features[candidate][rows]
-            found = [
-                cross_validated(X, y, draw_folds(y, np.arange(len(y)), seed * 100 + repeat))
-                for repeat in range(repeats)
-            ]
-            self.seen[key] = CrossValidated(np.stack(found))
+            y = self.labels[rows]
+            folds = [draw_folds(y, np.arange(len(y)), seed * 100 + one) for one in range(repeats)]
+            outs = [of == fold for of in folds for fold in np.unique(of)]
+            right = np.zeros((repeats, len(y)), dtype=bool)
+            for place, (out, found) in enumerate(
+                zip(outs, self.right(candidate, rows, outs), strict=True)
+            ):
+                right[place * repeats // len(outs), out] = found
+            self.seen[key] = CrossValidated(right)
         return self.seen[key]
 
     def accuracy(self, candidate: int, rows: Ints, seed: int) -> float:
@@ -129,39 +136,50 @@ class Target:
 
     def held_out(self, candidate: int, rows: Ints) -> float:
         """Return the accuracy on all other images of a candidate that is fitted to some."""
-        out = np.ones(len(self.labels), dtype=bool)
-        out[rows] = False
-        right = predicted_right(self.features[candidate], self.labels, out)
-        return float(right.mean())
+        if candidate not in self.new:
+            everyone = np.arange(len(self.labels))
+            (right,) = self.right(candidate, everyone, [~np.isin(everyone, rows)])
+            self.new[candidate] = float(right.mean())
+        return self.new[candidate]
 
+    def begin(self, file: Path | None) -> None:
+        """Begin a draw, with what a file keeps of it."""
+        self.seen, self.new = {}, {}
+        if file and file.exists():
+            with np.load(file) as kept:
+                self.new = dict(enumerate(kept["new"].tolist()))
+                for name in set(kept.files) - {"new"}:
+                    candidate, n = map(int, name.split("-"))
+                    bits = np.unpackbits(kept[name], axis=1, count=n)
+                    self.seen[candidate, n] = CrossValidated(bits.astype(bool))
 
-def cross_validated(X: Floats, y: Ints, folds: Ints) -> npt.NDArray[np.bool_]:
-    """(n,) whether least squares with a ridge, fitted to the other folds, is right.
+    def keep(self, file: Path | None) -> None:
+        """Keep what was seen of a draw."""
+        if file:
+            bits = {f"{i}-{n}": np.packbits(of.right, axis=1) for (i, n), of in self.seen.items()}
+            new = np.array([self.new[i] for i in range(len(self.new))])
+            np.savez_compressed(file, **bits, new=new)
 
-    The products of all images are made once; those of a fold are taken from them.
-    """
-    right = np.zeros(len(X), dtype=bool)
-    outs = [folds == fold for fold in np.unique(folds)]
-    for out, found in zip(outs, _right(X, y, outs), strict=True):
-        right[out] = found
-    return right
+    def right(
+        self, candidate: int, rows: Ints, outs: Sequence[npt.NDArray[np.bool_]]
+    ) -> Iterator[npt.NDArray[np.bool_]]:
+        """Whether least squares with a ridge, fitted to the others of some images, is right.
 
-
-def predicted_right(X: Floats, y: Ints, out: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Whether least squares, fitted to the other images, is right on those left out."""
-    return next(_right(X, y, [out]))
-
-
-def _right(
-    X: Floats, y: Ints, outs: Sequence[npt.NDArray[np.bool_]]
-) -> Iterator[npt.NDArray[np.bool_]]:
-    Y = (y[:, None] == np.unique(y)).astype(np.float64)
-    n, d = X.shape
-    X = X - X.mean(axis=0)
-    square = X @ X.T if n <= d else X.T @ X
-    fit = _by_images if n <= d else _by_features
-    for out in outs:
-        yield fit(X, square, Y, out).argmax(axis=1) == Y[out].argmax(axis=1)
+        Products of all images with each other are made once per candidate, those of columns once
+        for all parts that are left out.
+        """
+        y, X = self.labels[rows], self.features[candidate]
+        Y = (y[:, None] == np.unique(y)).astype(np.float32)
+        if len(rows) <= X.shape[1]:
+            if candidate not in self.products:
+                centred = (X - X.mean(axis=0)).astype(np.float32)
+                self.products[candidate] = centred @ centred.T
+            square, fit = self.products[candidate][np.ix_(rows, rows)], _by_images
+        else:
+            X = X[rows] - X[rows].mean(axis=0)
+            square, fit = X.T @ X, _by_features
+        for out in outs:
+            yield fit(X, square, Y, out).argmax(axis=1) == Y[out].argmax(axis=1)
 
 
 def _ridge(trace: float, n: int) -> float:
@@ -175,7 +193,8 @@ def _by_images(_: Floats, kernel: Floats, Y: Floats, out: npt.NDArray[np.bool_])
     rows, all_ = own.mean(axis=0), own.mean()
     centred = own - rows - rows[:, None] + all_
     ridge, mean = _ridge(np.trace(centred), len(own)), Y[~out].mean(axis=0)
-    weights = cho_solve(cho_factor(centred + ridge * np.eye(len(own))), Y[~out] - mean)
+    centred[np.diag_indices_from(centred)] += ridge
+    weights = cho_solve(cho_factor(centred, overwrite_a=True, check_finite=False), Y[~out] - mean)
     across = kernel[np.ix_(out, ~out)]
     across = across - across.mean(axis=1, keepdims=True) - rows + all_
     return np.asarray(mean + across @ weights)
@@ -345,13 +364,18 @@ def drawn(target: Target, seed: int) -> Ints:
 
 
 def summary(
-    target: Target, seeds: int, shares: list[float], predictors: Sequence[str]
+    target: Target,
+    seeds: int,
+    shares: list[float],
+    predictors: Sequence[str],
+    folder: Path | None = None,
 ) -> dict[str, Any]:
     """Replay many times; return what each way loses, its coverage and cost, by share."""
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {f"{share:g}": {} for share in shares}
     of_all = list[list[float]]()
     for seed in range(seeds):
-        order = drawn(target, seed)
+        order, file = drawn(target, seed), folder and folder / f"{target.name}-{seed}.npz"
+        target.begin(file)
         rows, everyone = np.sort(order), range(len(CANDIDATES))
         accuracy = np.array([target.accuracy(i, rows, seed) for i in everyone])
         new = np.array([target.held_out(i, rows) for i in everyone])
@@ -364,7 +388,7 @@ def summary(
                 found |= {key: 100 * (of[key][top] - of[key][found["chosen"]].mean()) for key in of}
                 found["covered"] = top in found.get("tied", ())
                 runs[f"{share:g}"].setdefault(name, []).append(found)
-        target.seen = {}
+        target.keep(file)
     accuracy = np.mean(of_all, axis=0)
     return {
         "images": len(target.labels),
@@ -419,6 +443,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, nargs="+", default=[0.2])
     parser.add_argument("--predictors", nargs="*", default=list(PREDICTORS))
     parser.add_argument("--extract", action="store_true")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER")
     parser.add_argument("--out", type=Path)
     chosen = parser.parse_args()
     context = RunContext(cache=default_cache())
@@ -427,7 +452,12 @@ def main() -> None:
     targets = [read_target(name, chosen.images, context) for name in chosen.targets]
     if chosen.extract:
         return
-    of = {one.name: summary(one, chosen.seeds, chosen.share, chosen.predictors) for one in targets}
+    if chosen.keep:
+        chosen.keep.mkdir(parents=True, exist_ok=True)
+    of = {
+        one.name: summary(one, chosen.seeds, chosen.share, chosen.predictors, chosen.keep)
+        for one in targets
+    }
     found = {
         share: overall([one["shares"][share] for one in of.values()])
         for share in (f"{one:g}" for one in chosen.share)

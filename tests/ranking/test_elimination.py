@@ -11,6 +11,7 @@ from headstart.ranking.elimination import (
     critical_values,
     difference,
     interval,
+    shrunken,
 )
 from headstart.ranking.race import Budget, Race, Racer, StepOutcome
 from headstart.stats import wilson_interval
@@ -82,6 +83,57 @@ def test_the_upper_end_is_0_where_a_model_is_significantly_worse():
     assert against_others(poor, [good, near], level(500))[1] == 0
     low, high = against_others(near, [good, poor], level(500))
     assert low < 0 < high
+
+
+def of_accuracy(true, n: int, random: np.random.Generator) -> list[CrossValidated]:
+    """Models of known accuracy; images are as hard for one as for another."""
+    hard = random.uniform(size=n)
+    own = random.uniform(size=(len(true), n))
+    return [
+        CrossValidated(np.stack([np.where(rare < 0.5, hard, rare * 2 - 1) < value] * 2))
+        for value, rare in zip(true, own, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.03, 0.2])
+def test_accuracies_moved_towards_their_line_over_the_cost_are_nearer_the_truth(spread):
+    """Where the cost explains nothing, too, and they are hardly moved."""
+    random = np.random.default_rng(0)
+    costs = np.geomspace(1e8, 1e10, 20)
+    squares, moved = [], []
+    for _ in range(40):
+        true = 0.6 + 0.05 * np.log10(costs / 1e9) * (spread < 0.1)
+        true = np.clip(true + spread * random.normal(size=20), 0.1, 0.9)
+        steps = of_accuracy(true, 100, random)
+        raw = np.array([one.accuracy(level(100)) for one in steps])
+        better = shrunken(steps, costs, level(100))
+        errors = np.stack([raw, better]) - true
+        # What all have in common on these images does not matter for their order.
+        squares.append(np.square(errors - errors.mean(axis=1, keepdims=True)).mean(axis=1))
+        moved.append(np.abs(better - raw).mean())
+    of_raw, of_better = np.mean(squares, axis=0)
+    assert of_better < {0.0: 0.3, 0.03: 0.7, 0.2: 1.0}[spread] * of_raw
+    assert (np.mean(moved) < 0.01) == (spread == 0.2)
+
+
+def test_what_remains_of_a_distance_to_the_line_is_its_own_part_of_the_variance():
+    random = np.random.default_rng(1)
+    costs = np.geomspace(1, 100, 9)
+    steps = of_accuracy(random.uniform(0.4, 0.8, size=9), 60, random)
+    right = np.stack([one.right[0] for one in steps])
+    raw = right.mean(axis=1)
+    fitted = np.polynomial.Polynomial.fit(np.log(costs), raw, 1)(np.log(costs))
+    sampling = FOLDS / (FOLDS - 1) * np.var(right - right.mean(axis=0), axis=1).mean() / 60
+    own = ((raw - fitted) ** 2).sum() / 7 - sampling
+    assert own > 0
+    expected = fitted + own / (own + sampling) * (raw - fitted)
+    np.testing.assert_allclose(shrunken(steps, costs, level(60)), expected)
+    # In any unit of the cost; of models that cost the same, to their mean.
+    np.testing.assert_allclose(shrunken(steps, 7 * costs, level(60)), expected)
+    same = shrunken(steps, np.ones(9), level(60))
+    assert same.mean() == pytest.approx(raw.mean())
+    assert same.std() < raw.std()
+    np.testing.assert_array_equal(shrunken(steps[:3], costs[:3], level(60)), raw[:3])
 
 
 def cross_validated(X, y, n_classes: int, random: np.random.Generator) -> CrossValidated:

@@ -135,9 +135,11 @@ def test_all_are_measured_on_the_first_images_where_half_of_the_budget_allows_it
     models = {f"m{i}": (0.7 + 0.01 * i, 0.02 * (i + 1)) for i in range(8)}
     race, world = race_of(models, 2.2 * sum(100 * cost + 2 for _, cost in models.values()))
     assert world.begun[:8] == [(f"m{i}", 0) for i in range(8)]
-    # The two best go on, whatever they cost.
-    first = sorted(race.racers, key=lambda one: -one.steps[0].right.mean())
-    assert world.begun[8:10] == [(one.name, 1) for one in first[:2]]
+    # The two most promising ones go on, whatever they cost. On 100 images m3, which costs less, is
+    # as accurate as m6.
+    accuracy = [one.steps[0].right.mean() for one in race.racers]
+    assert accuracy[7] > accuracy[3] >= accuracy[6]
+    assert world.begun[8:10] == [("m7", 1), ("m6", 1)]
 
 
 def test_the_better_half_goes_on_where_a_level_does_not_fit_its_part():

@@ -4,9 +4,12 @@ Level by level all models that are left are measured on the same images, twice a
 (nested, so that no feature is computed twice); those that are significantly worse than another one
 are dropped (`elimination`). Time to test one is set aside. Of what is left of the budget the first
 level may spend half, and each that follows an equal part, down to the last one that the two best
-can be measured on for it. Where a level does not fit its part, the better half goes on. Models that
-do not fit are parked, the least promising first, and follow in the end if there is time; none is
-measured on more images than the most accurate one.
+can be measured on for it. Where a level does not fit its part, the more promising half goes on.
+Models that do not fit are parked, the least promising first, and follow in the end if there is
+time; none is measured on more images than the most promising one. What a measured model promises
+is its accuracy, moved towards what networks of its cost reach (`elimination.shrunken`): on few
+images the most accurate of many is above all lucky. What is dropped, and what leads in the end, is
+decided by measured accuracies alone.
 
 It knows no image: `measure` does, and may be a simulation.
 """
@@ -20,7 +23,9 @@ from statistics import median
 from threading import Lock
 from typing import Protocol
 
-from headstart.ranking.elimination import CrossValidated, Level, difference
+import numpy as np
+
+from headstart.ranking.elimination import CrossValidated, Level, difference, shrunken
 
 __all__ = ["BUDGET", "Budget", "Measure", "Race", "Racer", "StepOutcome"]
 
@@ -197,7 +202,7 @@ class Race:
         """Race until all levels are measured, or the budget does not allow another step."""
         for level in range(len(self.levels)):
             waiting = [one for one in self._ordered() if one.level == level - 1]
-            # None goes further than the most accurate one: cheap ones would, and lead for that.
+            # None goes further than the most promising one: cheap ones would, and lead for that.
             if level and waiting and not self._fits(waiting[0], self.budget.seconds):
                 break
             self._advance(self._half(waiting, level), self.budget.spent + self._share(level))
@@ -215,7 +220,7 @@ class Race:
                 one.reason = one.reason or BUDGET
 
     def _half(self, waiting: list[Racer], level: int) -> list[Racer]:
-        """Return the better half of models, where a level does not fit its part of the time.
+        """Return the first half of models, where a level does not fit its part of the time.
 
         The time goes to more images of fewer models.
         """
@@ -375,12 +380,17 @@ class Race:
         return racer.steps[-1].accuracy(self.levels[racer.level])
 
     def _ordered(self) -> list[Racer]:
-        """Return the models that race on: those measured by accuracy, the others by promise.
+        """Return the models that race on, the most promising first; those measured come first.
 
-        Promise is the rank of the prior plus that of the cost, so that cheap and good ones begin.
+        Of these, the promise is the accuracy, moved towards what the cost lets expect; of the
+        others the rank of the prior plus that of the cost, so that cheap and good ones begin.
         """
         racing = [one for one in self.racers if one.status == "racing"]
         new = [one for one in racing if not one.steps]
+        leaders, expected = self.leaders(), dict[int, float]()
+        for level in {one.level for one in leaders}:
+            expected |= self._expected(level)
+        measured = sorted(leaders, key=lambda one: (-one.level, -expected[one.position]))
 
         def rank(value: float | None, known: Sequence[float]) -> float:
             middle = len(new) / 2
@@ -394,7 +404,21 @@ class Race:
             together = rank(one.cost, costs) + rank(prior, priors)
             return together, one.cost or 0.0, one.position
 
-        return [*self.leaders(), *sorted(new, key=promise)]
+        return [*measured, *sorted(new, key=promise)]
+
+    def _expected(self, level: int) -> dict[int, float]:
+        """Return the accuracy to expect of each model that is at a level, by its position.
+
+        All that were measured there tell what a cost lets expect, also those that went on or were
+        dropped. Of an unknown cost, the usual one is taken.
+        """
+        there = [one for one in self.racers if one.level >= level]
+        known = [one.cost for one in there if one.cost]
+        usual = float(np.exp(np.log(known).mean())) if known else 1.0
+        steps = [one.steps[level] for one in there]
+        values = shrunken(steps, [one.cost or usual for one in there], self.levels[level])
+        return {one.position: float(value) for one, value in zip(there, values, strict=True)
+                if one.level == level}  # fmt: skip
 
     def _fits(self, racer: Racer, share: float) -> bool:
         """Whether a model's next step ends before `share` is spent, and leaves time for a test."""
