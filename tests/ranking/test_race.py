@@ -19,6 +19,8 @@ class Simulated:
         self.models, self.recalled = models, recalled
         self.startup, self.probe, self.power = startup, probe, power
         self.now, self.begun = 0.0, []
+        # What an earlier run with such a budget measured.
+        self.fitted = lambda racer, level: (racer.name, level) in recalled
 
     def probed(self, level: int) -> float:
         return self.probe * SIZES[0] * (SIZES[level] / SIZES[0]) ** self.power
@@ -48,7 +50,7 @@ class Simulated:
 
 
 def race_of(
-    models, budget=1e6, priors=None, workers=1, n_final=0, **more
+    models, budget=1e6, priors=None, workers=1, n_final=0, is_same_budget=False, **more
 ) -> tuple[Race, Simulated]:
     world = Simulated(models, **more)
     critical = critical_values(len(SIZES), len(models), 0.05)
@@ -60,8 +62,9 @@ def race_of(
         for place, (name, (_, per_image)) in enumerate(models.items())
     ]
     race = Race(
-        racers, levels, world, Budget(budget, world.clock), n_final=n_final, workers=workers
-    )
+        racers, levels, world, Budget(budget, world.clock), n_final=n_final, workers=workers,
+        fitted=world.fitted if is_same_budget else lambda _racer, _level: False,
+    )  # fmt: skip
     race.run()
     return race, world
 
@@ -251,6 +254,17 @@ def test_what_was_measured_before_counts_as_it_did_then():
     assert second.begun == []
     assert [one.level for one in again.racers] == [one.level for one in first.racers]
     assert again.budget.spent == pytest.approx(first.budget.spent)
+
+
+def test_what_workers_measured_within_a_budget_fits_it_again():
+    """Beside each other they began with as much time left; one after the other, the last do not."""
+    models = {"a": (0.8, 0.3), "b": (0.8, 0.3), "c": (0.8, 0.3)}
+    measured = frozenset((name, 0) for name in models)
+    options = {"budget": 100.0, "workers": 3, "recalled": measured}
+    assert min(one.level for one in race_of(models, **options)[0].racers) < 0
+    again, world = race_of(models, is_same_budget=True, **options)
+    assert min(one.level for one in again.racers) == 0
+    assert not measured & set(world.begun)
 
 
 def test_a_model_that_cannot_be_measured_is_left_out():

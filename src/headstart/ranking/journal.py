@@ -3,6 +3,7 @@
 import base64
 import json
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -53,8 +54,17 @@ class RankJournal:
         kept = self._read(model)
         return Cost(**kept["cost"]) if kept else None
 
-    def keep(self, model: Model, size: int, found: RankMeasurement) -> None:
-        """Keep a measurement, and the speed of its network."""
+    def fitted(self, model: Model, size: int, budget: float) -> bool:
+        """Whether a measurement was made within a budget, all workers together, that is no larger.
+
+        What fitted it then fits this one, too, in whichever order workers have ended.
+        """
+        kept = self._read(model)
+        step = kept["steps"].get(str(size)) if kept else None
+        return step is not None and step.get("budget", inf) <= budget
+
+    def keep(self, model: Model, size: int, found: RankMeasurement, budget: float) -> None:
+        """Keep a measurement, the speed of its network, and the budget (seconds) it was made in."""
         place = self._place(model)
         with self._lock, storage_errors(place):
             kept = self._read(model) or {"content": self._content, "model": model.name, "steps": {}}
@@ -68,6 +78,7 @@ class RankJournal:
                     "seconds": found.seconds,
                     "lambda": found.lam,
                     "broken": found.broken,
+                    "budget": budget,
                 }
                 kept["steps"][str(size)] = step
             place.parent.mkdir(parents=True, exist_ok=True)

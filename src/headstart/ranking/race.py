@@ -181,6 +181,8 @@ class Race:
         Images of which the winner's features are needed in the end, beside those of the last level.
     workers
         Models that are measured at the same time.
+    fitted
+        Whether a model's level was measured before within such a budget: then it fits.
     """
 
     def __init__(
@@ -192,10 +194,12 @@ class Race:
         *,
         n_final: int = 0,
         workers: int = 1,
+        fitted: Callable[[Racer, int], bool] = lambda _racer, _level: False,
     ) -> None:
         self.racers, self.levels, self.budget = list(racers), list(levels), budget
         self.sizes = [len(level.weights) for level in levels]
-        self._measure, self._n_final, self._workers = measure, n_final, workers
+        self._measure, self._n_final, self.workers = measure, n_final, workers
+        self._fitted = fitted
         self._lock, self._startup = Lock(), list[float]()
 
     def run(self) -> None:
@@ -209,8 +213,8 @@ class Race:
             self._drop()
         while waiting := self._behind():
             if not any(
-                self._advance(waiting[first : first + self._workers], self.budget.seconds)
-                for first in range(0, len(waiting), self._workers)
+                self._advance(waiting[first : first + self.workers], self.budget.seconds)
+                for first in range(0, len(waiting), self.workers)
             ):
                 break
             self._drop()
@@ -422,6 +426,8 @@ class Race:
 
     def _fits(self, racer: Racer, share: float) -> bool:
         """Whether a model's next step ends before `share` is spent, and leaves time for a test."""
+        if self._fitted(racer, racer.level + 1):
+            return True
         allowed = min(self.budget.seconds - self.reserve(racer), share) - self.budget.spent
         return self.predicted(racer, racer.level + 1) <= allowed and allowed > 0
 
@@ -445,7 +451,7 @@ class Race:
                 self._take(racer, outcome)
                 progress |= outcome.measured is not None or racer.status != "racing"
 
-        if self._workers == 1:
+        if self.workers == 1:
             for one in waiting:
                 run(one)
         else:
@@ -454,7 +460,7 @@ class Race:
 
     def _together(self, run: Callable[[Racer], None], waiting: Sequence[Racer]) -> None:
         """Run as many as there are workers; Ctrl-C and errors do not wait for the others."""
-        pool = ThreadPoolExecutor(self._workers)
+        pool = ThreadPoolExecutor(self.workers)
         try:
             for future in [pool.submit(run, one) for one in waiting]:
                 future.result()
@@ -465,7 +471,7 @@ class Race:
 
     def _take(self, racer: Racer, outcome: StepOutcome) -> None:
         if outcome.recalled:
-            self.budget.recall(outcome.seconds / self._workers)
+            self.budget.recall(outcome.seconds / self.workers)
         racer.seconds += outcome.seconds
         if outcome.seconds_per_image:
             racer.seconds_per_image, racer.overhead = outcome.seconds_per_image, outcome.overhead

@@ -342,8 +342,9 @@ class _Contest:
         n_test = len(images.splits.test)
         workers = executor.workers if executor else 1
         self.race = Race(
-            racers, self._levels(), self._measure, budget, n_final=n_test, workers=workers
-        )
+            racers, self._levels(), self._measure, budget, n_final=n_test, workers=workers,
+            fitted=self._fitted,
+        )  # fmt: skip
 
     def model(self, name: str) -> Model:
         """Return a candidate's network by its name."""
@@ -470,6 +471,15 @@ class _Contest:
             levels.append(Level(weights, clusters, FOLDS, float(critical[level])))
         return levels
 
+    def _budget(self) -> float:
+        """Return the seconds of all workers together."""
+        return self.race.budget.seconds * self.race.workers
+
+    def _fitted(self, racer: Racer, level: int) -> bool:
+        """Whether an earlier run with a budget that was no larger measured a model on a level."""
+        model, size = self._by_name[racer.name].model, self._images.sizes[level]
+        return self._journal.fitted(model, size, self._budget())
+
     def _measure(self, racer: Racer, level: int, allowed: float, limit: float) -> StepOutcome:
         """Measure a model on a level, or recall what an earlier run measured."""
         model, size = self._by_name[racer.name].model, self._images.sizes[level]
@@ -500,7 +510,7 @@ class _Contest:
             return StepOutcome(None, 0.0, reason=str(error))
         finally:
             own.trial_finished()
-        self._journal.keep(model, size, found)
+        self._journal.keep(model, size, found, self._budget())
         return self._outcome(racer, level, found)
 
     def _outcome(
