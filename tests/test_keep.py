@@ -106,8 +106,8 @@ def test_a_network_that_was_not_kept_is_told(run, tmp_path):
     assert reporter.notes == []
     STUDY.run(folder / "r.db", reporter=reporter, keep_models=tmp_path)
     assert reporter.notes == [
-        f"2 trials were stored before, and their networks are not in {tmp_path}: another --store "
-        "measures them again"
+        f"2 trials stored before, without networks in {tmp_path}: another --store measures them "
+        "again"
     ]
 
 

@@ -46,7 +46,9 @@ def test_marks_of_missing_cells(text):
     "text",
     # Second measures, ranks and references in brackets; bounds; words; a truth value.
     ["92.1 (98.5)", "92.1 (3)", "92.1(3)", "92.1 (91.5, 92.7)", "~92", "<1", "about 92", "x1",
-     "92.1 / 90.2", "[90, 91]", "1.2.3", "92.1 -0.3", "92.1_{3}", True],
+     "92.1 / 90.2", "[90, 91]", "1.2.3", "92.1 -0.3", "92.1_{3}", True,
+     # A proportion with a spread in points, or a percentage under 1.
+     f"0.91 {PM} 0.4%", f"0.91 ({PM}0.4 %)", "0.91 (0.4%)", r"0.91_{\pm 0.4\%}", f"1 {PM} 0.4%"],
 )  # fmt: skip
 def test_what_is_not_understood_is_no_number(text):
     found = parse_numbers(["90.25", text], ["a", "b"], "c")
@@ -56,6 +58,14 @@ def test_what_is_not_understood_is_no_number(text):
 
 def test_percent_signs_stay_with_their_cells():
     assert parse_numbers(["92 %", "0.9", r"91\%"], range(3), "c").percent.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "text", [f"91 {PM} 0.4%", "91 (0.4 %)", r"91_{\pm 0.4\%}", f"0.91% {PM} 0.4%"]
+)
+def test_a_percent_sign_behind_the_spread_is_of_both(text):
+    found = parse_numbers([text, "90.25"], [0, 1], "c")
+    assert (found.bad, found.percent.tolist(), found.spread[0]) == ([], [True, False], 0.4)
 
 
 @pytest.mark.parametrize(("cells", "kind", "expected"), [

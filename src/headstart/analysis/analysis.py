@@ -54,6 +54,7 @@ from headstart.analysis.tables.tidy_table import ReadOptions, Unit, models_with_
 from headstart.errors import AnalysisError
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor, find_predictor
 from headstart.registry import REPORTERS
+from headstart.spec.formatting import count
 from headstart.stats import ErrorBars, additive_fit
 
 if TYPE_CHECKING:
@@ -246,12 +247,12 @@ class Analysis:
     def __repr__(self) -> str:
         """Name what was analyzed, and the tables that have rows."""
         named = " and ".join(str(source["name"]) for source in self.sources)
-        sizes = [f"{len(self.cells[kind].unique()):,} {kind}s"
-                 for kind in ("model", "dataset", "setting")]  # fmt: skip
+        sizes = [
+            count(self.cells[kind].nunique(), kind) for kind in ("model", "dataset", "setting")
+        ]
         filled = ", ".join(name for name, table in self.tables().items() if len(table))
-        return (
-            f"Analysis of {named}: {', '.join(sizes)}, {len(self.cells):,} cells\ntables: {filled}"
-        )
+        sizes.append(count(len(self.cells), "cell"))
+        return f"Analysis of {named}: {', '.join(sizes)}\ntables: {filled}"
 
     def _repr_html_(self) -> str:
         """Return the answer and the best models, for a notebook."""

@@ -11,6 +11,7 @@ import pandas as pd
 from headstart.analysis.cells import AnalysisOptions, Matrix, is_binomial, unconnected
 from headstart.analysis.tables.joined_tables import EVERYTHING as ALL
 from headstart.spec import Prediction
+from headstart.spec.formatting import count
 from headstart.stats import (
     FEWEST_DATASETS,
     Comparisons,
@@ -128,8 +129,8 @@ def why_no_comparison(part: Matrix) -> str:
         return ""
     if n_datasets < FEWEST_DATASETS:
         return (
-            f"{n_datasets} datasets; at least {FEWEST_DATASETS} are needed: the variance of fewer "
-            "differences is too uncertain"
+            f"{count(n_datasets, 'dataset')}; at least {FEWEST_DATASETS} are needed: the variance "
+            "of fewer differences is too uncertain"
         )
     there = np.isfinite(part.scores)
     best = additive_fit(part.scores, part.weight).mean.argmax()

@@ -11,7 +11,7 @@ from headstart.analysis.prediction import FEWEST_FOR_PREDICTION
 from headstart.analysis.tables.joined_tables import ResultsTable
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import setting_label
-from headstart.spec.formatting import first_few
+from headstart.spec.formatting import count, first_few
 
 __all__ = ["notes_on", "remarks_on"]
 
@@ -237,18 +237,17 @@ def _on_setting(setting: str, one: Matrix, predictor: Predictor, any_value: bool
     if not len(known):
         return [*notes, (f"correlations ({setting})", f"{predictor.label} is unknown there")]
     if len(known) < FEWEST_MODELS:
-        why = (
-            f"{len(known)} models with known {predictor.label}; at least {FEWEST_MODELS} are needed"
-        )
+        models = count(len(known), "model")
+        why = f"{models} with known {predictor.label}; at least {FEWEST_MODELS} are needed"
         notes.append((f"correlations ({setting})", why))
     elif np.ptp(known) == 0:
         why = f"{predictor.label} is the same for all models"
         notes += [(f"{what} ({setting})", why) for what in ("correlations", "prediction")]
     elif len(known) < FEWEST_FOR_INTERVAL:
-        why = f"{len(known)} models; at least {FEWEST_FOR_INTERVAL} are needed"
+        why = f"{count(len(known), 'model')}; at least {FEWEST_FOR_INTERVAL} are needed"
         notes.append((f"intervals of correlations ({setting})", why))
     if len(known) < FEWEST_FOR_PREDICTION:
-        why = f"{len(known)} models; at least {FEWEST_FOR_PREDICTION} are needed"
+        why = f"{count(len(known), 'model')}; at least {FEWEST_FOR_PREDICTION} are needed"
         notes.append(("prediction", why))
     return notes + _on_families(setting, one) + _on_constant_scores(setting, one)
 

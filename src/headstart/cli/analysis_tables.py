@@ -104,7 +104,7 @@ def _source_line(source: dict[str, Any]) -> str:
 def _counts(counts: pd.DataFrame) -> Iterator[Text]:
     """Print first what everything rests on."""
     for row in counts.itertuples():
-        cells = f"{row.n_cells:,} cells"
+        cells = count(row.n_cells, "cell")
         if row.n_missing:
             cells = (
                 f"{row.n_cells:,} of {row.n_cells + row.n_missing:,} cells; means over datasets "

@@ -11,6 +11,7 @@ from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import JsonFlag
 from headstart.cli.output import console, echo
 from headstart.errors import CommandError, StorageError
+from headstart.spec.formatting import count
 
 if TYPE_CHECKING:
     from headstart.artifacts import ArtifactFolder
@@ -93,7 +94,7 @@ def prune(
                 code="command.order",
             )
         n_files, n_bytes = cache.prune_shared(_shared(), kinds, dry_run=dry_run)
-        echo(f"{what} {_count(n_files)}, {n_bytes / 1e6:,.1f} MB")
+        echo(f"{what} {count(n_files, 'file')}, {n_bytes / 1e6:,.1f} MB")
         return
     removed, busy = cache.prune(default_cache(), kinds, unused_days=unused_days, dry_run=dry_run)
     echo(f"{what} {_files(removed)}, {_size(removed)}")
@@ -191,12 +192,8 @@ def _show_cache(*, json: bool) -> None:
         console.print(column_table([kind, *sizes], rows))
 
 
-def _count(n: int) -> str:
-    return "1 file" if n == 1 else f"{n:,} files"
-
-
 def _files(entries: Sequence[Any]) -> str:
-    return _count(sum(entry.n_files for entry in entries))
+    return count(sum(entry.n_files for entry in entries), "file")
 
 
 def _size(entries: Sequence[Any]) -> str:

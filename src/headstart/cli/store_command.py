@@ -17,6 +17,7 @@ from headstart.cli.options import (
     refuse_password,
 )
 from headstart.cli.output import console, echo
+from headstart.spec.formatting import count
 
 if TYPE_CHECKING:
     from headstart.store.exchange import MergeReport
@@ -176,7 +177,9 @@ def _show_merged(report: "MergeReport", *, json: bool) -> None:
             "Supersede the results that are not to count: headstart store redo KEY --store STORE"
         )
     else:
-        failed = f", {report.failures:,} failures added" if report.failures else ""
-        console.print(f"{report.added:,} results added, {report.known:,} known before{failed}")
+        failed = f", {count(report.failures, 'failure')} added" if report.failures else ""
+        console.print(
+            f"{count(report.added, 'result')} added, {report.known:,} known before{failed}"
+        )
     if report.conflicts:
         sys.exit(BAD_INPUT)

@@ -33,7 +33,7 @@ from headstart.datasets.splits import ICLOUD, LOOSE, Split
 from headstart.errors import DatasetError
 from headstart.labels import kind_of
 from headstart.spec import Dataset, Decoding
-from headstart.spec.formatting import first_few
+from headstart.spec.formatting import count, first_few
 
 __all__ = [
     "AuditReport",
@@ -224,7 +224,7 @@ def _check_spans(audit: AuditReport, dataset_name: str) -> None:
     if len(audit.guessed) < 2:
         return
     counts = sorted(audit.guessed.items(), key=lambda pair: -pair[1])
-    spans = [f"{low:g}..{high:g} ({n:,} images)" for (low, high), n in counts]
+    spans = [f"{low:g}..{high:g} ({count(n, 'image')})" for (low, high), n in counts]
     widest = min(low for low, _ in audit.guessed), max(high for _, high in audit.guessed)
     raise DatasetError(
         f"images of dataset '{dataset_name}' have different ranges of values: "

@@ -9,7 +9,7 @@ from headstart.models import choice_text, licence_of
 from headstart.models.saved_networks import card_front_matter
 from headstart.shown_names import markdown
 from headstart.spec import Result, Trial
-from headstart.spec.formatting import first_few
+from headstart.spec.formatting import count, first_few
 from headstart.stats import wilson_interval
 
 __all__ = ["example", "model_card", "packages", "weights_licence"]
@@ -122,7 +122,7 @@ def _data(result: Result) -> list[str]:
     limited = f", at most {dataset.limit:,} images per split" if dataset.limit else ""
     rule = f" Splits: {markdown(dataset.split_rule.rstrip('.'))}." if dataset.split_rule else ""
     skipped = len(result.provenance.get("skipped_images", ()))
-    left_out = f" {skipped:,} images that could not be decoded were left out." if skipped else ""
+    left_out = f" Left out: {count(skipped, 'image')} that could not be decoded." if skipped else ""
     return [
         f"{markdown(dataset.name)}, revision `{dataset.revision[:16]}`: {used.train:,} training, "
         f"{used.validation:,} validation and {used.test:,} test images{limited}.{rule}{left_out}"

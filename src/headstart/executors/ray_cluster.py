@@ -34,6 +34,7 @@ from headstart.executors.base import (
     visible_gpus,
 )
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
+from headstart.spec.formatting import count
 from headstart.threads import THREAD_VARIABLES, available_cpus, configure_threads
 from headstart.versions import provenance
 
@@ -119,9 +120,8 @@ def open_ray(
                 code="executor.no_room",
                 share=str(share),
             )
-        count = f"{len(nodes)} node{'s' * (len(nodes) != 1)}"
-        each = f"{workers} worker{'s, each' * (workers != 1)}"
-        note(f"Ray cluster of {count}: {each} with {share}")
+        each = count(workers, "worker") + ", each" * (workers != 1)
+        note(f"Ray cluster of {count(len(nodes), 'node')}: {each} with {share}")
         with RayWorkers(ray, workers, share, least, note) as pool:
             yield pool
 

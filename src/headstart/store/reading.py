@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from headstart.errors import StoreError, UnknownNameError
 from headstart.spec import Failure, Measurement, Prediction, Result, Selection, Trial, digest
+from headstart.spec.formatting import count
 from headstart.store import schema
 from headstart.store.backend import open_backend
 from headstart.store.leases import Lease, Leases
@@ -480,7 +481,7 @@ class OrderedResults(Sequence[Result]):
             yield from self._store.of_numbers(self._numbers[first : first + VALUES])
 
     def __repr__(self) -> str:
-        return f"{len(self):,} results of {self._store.name}"
+        return f"{count(len(self), 'result')} of {self._store.name}"
 
 
 @cache

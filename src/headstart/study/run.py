@@ -434,7 +434,7 @@ def _settle_kept(stored: list[str], keep: ArtifactFolder, reporter: ProgressRepo
     """State that networks of trials that were stored before are not there, and how to have them."""
     if lacking := models.settle_all(stored, keep):
         reporter.note(
-            f"{len(lacking)} trials were stored before, and their networks are not in {keep}: "
+            f"{count(len(lacking), 'trial')} stored before, without networks in {keep}: "
             "another --store measures them again"
         )
 

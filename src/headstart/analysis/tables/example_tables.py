@@ -15,6 +15,7 @@ from headstart.analysis.tables.table_layout import ONE_SETTING
 from headstart.analysis.tables.text_tables import Grid, list_some
 from headstart.errors import TableError
 from headstart.spec import Prediction, digest, plain_name
+from headstart.spec.formatting import count
 
 __all__ = ["holds_examples", "read_examples"]
 
@@ -79,7 +80,7 @@ def read_examples(grid: Grid, mapping: Mapping[str, str], where: str, *, dataset
     columns = headings(grid.header)
     found = resolve(columns, mapping, where, known=(*NAMES, *EXAMPLES))
     frame = _names(grid, columns, found, where, dataset)
-    notes = [f"predictions on single examples: {len(frame)} rows"]
+    notes = [f"predictions on single examples: {count(len(frame), 'row')}"]
     notes += [
         f"no column {name}: all are one {name}, '{frame[name].iloc[0]}'"
         for name in ("dataset", "setting")

@@ -27,6 +27,7 @@ from headstart.analysis.tables.text_tables import (
 )
 from headstart.errors import TableError
 from headstart.spec.display_names import role
+from headstart.spec.formatting import count
 
 __all__ = ["read_grid"]
 
@@ -445,7 +446,7 @@ def _spread(rows: list[list[Span]], n_header: int | None, where: str, kind: str)
         out.append(cells + [""] * (width - len(cells)))
     kept = [(i + 1, row) for i, row in enumerate(out) if any(row)]
     before = sum(1 for row in out[:n_header] if any(row)) if n_header else None
-    notes = [f"{sections} rows that name groups of rows skipped"] if sections else []
+    notes = [f"skipped: {count(sections, 'row')} that name groups of rows"] if sections else []
     rows_ = TextRows([line for line, _ in kept], [row for _, row in kept], notes)
     return with_header(rows_, before or None, where, kind)
 

@@ -23,11 +23,11 @@ NUMBER = r"[+-]?(?:\d[\d.,' \u2009\u202f]*\d|\d|[.,]\d+)(?:[eE][+-]?\d+)?"
 PLUS_MINUS = r"(?:±|\+\s*/\s*-|\+-)"
 CELL = re.compile(
     rf"(?P<value>{NUMBER})\s*(?P<percent>%)?\s*"
-    rf"(?:{PLUS_MINUS}\s*(?P<spread>{NUMBER})\s*%?"
-    rf"|[(\[]\s*(?P<sign>{PLUS_MINUS})?\s*(?P<bracket>{NUMBER})\s*%?\s*[)\]])?\s*(?P<after>%)?"
+    rf"(?:{PLUS_MINUS}\s*(?P<spread>{NUMBER}\s*%?)"
+    rf"|[(\[]\s*(?P<sign>{PLUS_MINUS})?\s*(?P<bracket>{NUMBER}\s*%?)\s*[)\]])?\s*(?P<after>%)?"
 )
 SCRIPT = re.compile(
-    r"(?P<kind>[_^])\s*\{?\s*(?P<sign>±|\+\s*/\s*-|\+-)?\s*(?P<number>[+-]?[\d.,]+)\s*%?\s*\}?"
+    r"(?P<kind>[_^])\s*\{?\s*(?P<sign>±|\+\s*/\s*-|\+-)?\s*(?P<number>[+-]?[\d.,]+\s*%?)\s*\}?"
 )
 # What authors put beside a number: emphasis, footnotes, arrows.
 MARKS = re.compile(r"[*†‡§¶‖↑↓⇑⇓`#✓✝¹²³⁰⁴-⁹ᵃ-ᶻ]|<[^<>]*>")
@@ -122,10 +122,12 @@ def parse_numbers(
             spread[i] = style.number(part.spread) if part.spread is not None else np.nan
         except ValueError:
             part = part._replace(fault=True)
-        if part.fault or _is_no_spread(value[i], spread[i], part):
+        # 0.91 ± 0.4 % may be of proportions or of percent; 91 ± 0.4 % is of percent.
+        mixed = part.spread_percent and not part.percent and abs(value[i]) <= 1
+        if part.fault or mixed or _is_no_spread(value[i], spread[i], part):
             value[i] = spread[i] = np.nan
             bad.append(Bad(rows[i], column, " ".join(str(cells[i]).split())))
-    percent = np.array([part.percent for part in parts], dtype=bool)
+    percent = np.array([part.percent or part.spread_percent for part in parts], dtype=bool)
     return Numbers(value, spread, percent, bad, sum(part.difference for part in parts))
 
 
@@ -176,6 +178,7 @@ class _Parts(NamedTuple):
     spread: str | None = None
     percent: bool = False
     bracket: bool = False
+    spread_percent: bool = False
     difference: bool = False
     fault: bool = False
 
@@ -206,7 +209,8 @@ class _Parts(NamedTuple):
             else:
                 spread, bracket = found["bracket"], not found["sign"]
         percent = bool(found["percent"] or found["after"])
-        return cls(found["value"], spread, percent, bracket, difference)
+        number = spread and spread.rstrip("% ")
+        return cls(found["value"], number, percent, bracket, number != spread, difference)
 
 
 def _without_scripts(text: str) -> tuple[str, str | None, bool, bool]:
