@@ -43,7 +43,7 @@ def test_a_store_is_exported_and_imported(cli, two, tmp_path):
 def test_stores_are_merged_or_their_conflicts_listed(cli, two, tmp_path):
     a, b = two
     into = ("--into", tmp_path / "c.db")
-    assert cli("store", "merge", a.path, b.path).out == "1 results added, 1 known before\n"
+    assert cli("store", "merge", a.path, b.path).out == "1 result added, 1 known before\n"
     assert len(b.results()) == 2
     outcome = cli("store", "merge", a.path, b.path, *into, "--json")
     assert json.loads(outcome.out) == {"added": 2, "known": 2, "failures": 0, "conflicts": []}
@@ -56,7 +56,7 @@ def test_stores_are_merged_or_their_conflicts_listed(cli, two, tmp_path):
     outcome = cli("store", "merge", a.path, other.path)
     assert outcome.code == 2
     assert "net_a, digits, linear" in outcome.out
-    assert "1 trials have different numbers; nothing was written" in outcome.out
+    assert "Different numbers of 1 trial; nothing was written" in outcome.out
     assert len(other.results()) == 1
 
 

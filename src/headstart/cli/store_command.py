@@ -173,7 +173,7 @@ def _show_merged(report: "MergeReport", *, json: bool) -> None:
         ]  # fmt: skip
         console.print(column_table(columns, rows))
         console.print(
-            f"{len(report.conflicts):,} trials have different numbers; nothing was written. "
+            f"Different numbers of {count(len(report.conflicts), 'trial')}; nothing was written. "
             "Supersede the results that are not to count: headstart store redo KEY --store STORE"
         )
     else:
