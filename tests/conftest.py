@@ -26,6 +26,10 @@ hypothesis.settings.load_profile("headstart")
 
 pytest_plugins = ["reliability"]
 
+# Tests compare bits of two fits. Beside others, a fit has fewer threads, and another order of sums;
+# tests of that bring neighbours of their own.
+os.environ["HEADSTART_SHARE_CPUS"] = "off"
+
 # Tests press Ctrl-C, which what a shell runs in the background ignores, with all that it starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -235,7 +235,14 @@ def test_a_system_that_does_not_tell_has_no_neighbours(monkeypatch, failing):
         raise failing
 
     monkeypatch.setattr(threads, "_usage", fail)
+    monkeypatch.delenv(threads.SHARING)
     assert threads._neighbours.__wrapped__() is None
+
+
+def test_a_system_that_tells_has_neighbours(monkeypatch):
+    monkeypatch.setattr(threads, "_usage", lambda: (1.0, 0.5))
+    monkeypatch.delenv(threads.SHARING)
+    assert isinstance(threads._neighbours.__wrapped__(), Neighbours)
 
 
 def test_sharing_can_be_switched_off(monkeypatch):
