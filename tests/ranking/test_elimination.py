@@ -130,9 +130,10 @@ def test_what_remains_of_a_distance_to_the_line_is_its_own_part_of_the_variance(
     np.testing.assert_allclose(shrunken(steps, costs, level(60)), expected)
     # In any unit of the cost; of models that cost the same, to their mean.
     np.testing.assert_allclose(shrunken(steps, 7 * costs, level(60)), expected)
-    same = shrunken(steps, np.ones(9), level(60))
-    assert same.mean() == pytest.approx(raw.mean())
-    assert same.std() < raw.std()
+    for cost in (1.0, 3e8):  # the mean of seven logarithms of 3e8 is not their value
+        same = shrunken(steps[:7], np.full(7, cost), level(60))
+        assert same.mean() == pytest.approx(raw[:7].mean())
+        assert same.std() < raw[:7].std()
     np.testing.assert_array_equal(shrunken(steps[:3], costs[:3], level(60)), raw[:3])
 
 

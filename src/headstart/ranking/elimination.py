@@ -164,7 +164,8 @@ def shrunken(steps: Sequence[CrossValidated], costs: Sequence[float], level: Lev
     if len(steps) < FEWEST_ON_LINE:
         return accuracy
     x = np.log(costs) - np.log(costs).mean()
-    slope = x @ accuracy / (x @ x) if x.any() else 0.0
+    # Equal costs may differ from their mean by rounding: centred accuracies make nothing of it.
+    slope = x @ (accuracy - accuracy.mean()) / (x @ x) if x.any() else 0.0
     line = accuracy.mean() + slope * x
     # What all models have in common on an image changes no order.
     values = np.stack([one.right * level.weights for one in steps])
