@@ -11,7 +11,6 @@ from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import JsonFlag
 from headstart.cli.output import console, echo
 from headstart.errors import CommandError, StorageError
-from headstart.spec.formatting import count
 
 if TYPE_CHECKING:
     from headstart.artifacts import ArtifactFolder
@@ -84,6 +83,7 @@ def prune(
     """Remove files from the cache that a run computes or downloads again when needed."""
     from headstart import cache
     from headstart.context import default_cache
+    from headstart.spec.formatting import count
 
     kinds, what = cache.kinds_of(kind), "would remove" if dry_run else "removed"
     if remote:
@@ -193,6 +193,8 @@ def _show_cache(*, json: bool) -> None:
 
 
 def _files(entries: Sequence[Any]) -> str:
+    from headstart.spec.formatting import count
+
     return count(sum(entry.n_files for entry in entries), "file")
 
 

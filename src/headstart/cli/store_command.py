@@ -17,7 +17,6 @@ from headstart.cli.options import (
     refuse_password,
 )
 from headstart.cli.output import console, echo
-from headstart.spec.formatting import count
 
 if TYPE_CHECKING:
     from headstart.store.exchange import MergeReport
@@ -151,6 +150,8 @@ def redo(
 
 
 def _show_merged(report: "MergeReport", *, json: bool) -> None:
+    from headstart.spec.formatting import count
+
     if json:
         echo(json_module.dumps(asdict(report), indent=1))
     elif report.conflicts:
