@@ -54,6 +54,7 @@ from headstart.errors import HeadstartError
 from headstart.features import extract_together, penultimate_features
 from headstart.predictors import transfer_score
 from headstart.pretraining.jobs import pretrain_all
+from headstart.ranking.candidates import expected_accuracy
 from headstart.ranking.cross_validation import (
     FOLDS,
     REPEATS,
@@ -63,7 +64,6 @@ from headstart.ranking.cross_validation import (
     rank_images,
 )
 from headstart.ranking.elimination import CrossValidated, Level, critical_values
-from headstart.ranking.priors import expected_accuracy
 from headstart.ranking.race import Budget, Race, Racer, StepOutcome
 from headstart.registry import PREDICTORS
 from headstart.study.feature_scores import source_probabilities

@@ -48,8 +48,7 @@ from headstart.devices import resolve_device
 from headstart.executors import Processes, Send, visible_gpus
 from headstart.spec import SGD, TrainingConfig
 from headstart.training import InputSpec, cosine, train
-from headstart.training.augmentation import training_views
-from headstart.training.draws import rows_of_step
+from headstart.training.augmentation import rows_of_step, training_views
 from headstart.training.forward import exact_float32
 from headstart.training.optimization import decaying, make_optimizer
 from headstart.training.pixels import ResidentPixels

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import engines
-from headstart.datasets import fashion_mnist
+from headstart.datasets.sources import embedded
 
 # How long an example takes says more of the machine than of the code; and what CI finds, it finds
 # on every run.
@@ -78,7 +78,7 @@ def require(present: bool, what: str) -> None:
 
 @pytest.fixture
 def real_fashion_mnist() -> Path:
-    folder = fashion_mnist.SYSTEM_FOLDER
+    folder = embedded.SYSTEM_FOLDER
     require(folder.exists(), "Debian package dataset-fashion-mnist")
     return folder
 

@@ -14,8 +14,8 @@ from headstart import artifacts
 from headstart.artifacts import ArtifactFolder
 from headstart.cli.options import refuse_password
 from headstart.context import RunContext
-from headstart.credentials import url_without_credentials, without_credentials
 from headstart.local_cache import LocalCopies, default_cache
+from headstart.shown_text import url_without_credentials, without_credentials
 from refusals import refused
 
 SHA256_OF_ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2

@@ -46,7 +46,6 @@ def test_a_module_lists_its_public_names_once():
 TWICE = {
     "base": "the protocol of each seam",
     "candidates": "networks to choose from, and the migration of a store that brought its table",
-    "trial": "the noun, and what runs it",
 }
 
 

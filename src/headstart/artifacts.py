@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from headstart.credentials import url_without_credentials, without_credentials
 from headstart.errors import StorageError
 from headstart.files import (
     FULL,
@@ -33,6 +32,7 @@ from headstart.files import (
     writable_folder,
 )
 from headstart.local_cache import LocalCopies, default_cache, is_url
+from headstart.shown_text import url_without_credentials, without_credentials
 
 __all__ = ["ArtifactFolder", "remote_cache"]
 

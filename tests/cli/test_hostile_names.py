@@ -14,7 +14,7 @@ import pytest
 
 from headstart.cli.plan_tables import needs
 from headstart.cli.status_command import lines
-from headstart.shown_names import CONTROLS
+from headstart.shown_text import CONTROLS
 from headstart.spec import Failure, Trial
 from headstart.store import ResultStore
 from headstart.study import Study, estimate_study

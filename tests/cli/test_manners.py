@@ -22,7 +22,7 @@ from headstart.cli.output import console, echo
 from headstart.cli.progress import LiveReporter
 from headstart.cli.terminal_tables import column_table
 from headstart.report.page_model import named
-from headstart.shown_names import CONTROLS
+from headstart.shown_text import CONTROLS
 from headstart.store import ResultStore
 from refusals import ended
 from stores import add_result

@@ -8,10 +8,9 @@ import pytest
 from conftest import write_folder
 from headstart import datasets
 from headstart.context import ProgressReporter, default_cache
-from headstart.datasets import fashion_mnist
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.manifest import check_manifest
-from headstart.datasets.sources import SOURCES
+from headstart.datasets.sources import SOURCES, embedded
 from headstart.spec import Selection
 from refusals import refused
 
@@ -111,13 +110,13 @@ def test_a_manifest_says_what_differs(change, what, expected, found):
 @pytest.fixture
 def small_fashion_mnist(tmp_path, monkeypatch):
     """Give a writer of tiny files in the true format, where the Debian package would be."""
-    monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", tmp_path)
+    monkeypatch.setattr(embedded, "SYSTEM_FOLDER", tmp_path)
 
     def write(train_labels, test_labels=None) -> None:
         for part, labels in zip(
-            fashion_mnist.FILES, (train_labels, test_labels or train_labels), strict=True
+            embedded.FASHION_FILES, (train_labels, test_labels or train_labels), strict=True
         ):
-            images, names = fashion_mnist.FILES[part]
+            images, names = embedded.FASHION_FILES[part]
             n = len(labels)
             pixels = np.random.RandomState(0).randint(0, 255, (n, 28, 28)).astype(np.uint8)
             head = struct.pack(">HBBIII", 0, 8, 3, n, 28, 28)
@@ -158,7 +157,7 @@ def test_a_dataset_that_cannot_be_fetched_says_what_would_do(tmp_path, monkeypat
     def refuse(*arguments, **options):
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
 
-    monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(embedded, "SYSTEM_FOLDER", tmp_path / "none")
     monkeypatch.setattr(torchvision.datasets, "FashionMNIST", refuse)
     present, place = datasets.presence("fashion_mnist", own_cache)
     assert not present
@@ -172,7 +171,7 @@ def test_files_in_torchvisions_layout_are_found(
 ):
     folder = own_cache / "datasets" / "FashionMNIST" / "raw"
     shutil.copytree(real_fashion_mnist, folder)
-    monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(embedded, "SYSTEM_FOLDER", tmp_path / "none")
     assert datasets.presence("fashion_mnist", own_cache) == (True, str(folder))
     assert len(load("fashion_mnist").test) == 10000
 

@@ -16,14 +16,14 @@ from torchvision.transforms import v2
 from headstart import datasets, files
 from headstart.context import ProgressReporter
 from headstart.contrib.miniature.synthetic import read_anew
-from headstart.datasets import ArrayImages, FileImages, JoinedImages, fashion_mnist
+from headstart.datasets import ArrayImages, FileImages, JoinedImages
 from headstart.datasets.image_cache import (
     PreparedForm,
     bytes_needed,
     open_prepared,
     prepare_images,
 )
-from headstart.datasets.sources.embedded import read_digits
+from headstart.datasets.sources.embedded import read_digits, read_fashion_mnist
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
 from processes import Forked
@@ -89,7 +89,7 @@ def test_small_images_are_kept_exactly(tmp_path, name):
 
 
 def test_fashion_mnist_is_kept_exactly(tmp_path, real_fashion_mnist, own_cache):
-    images = fashion_mnist.read(own_cache)["test"].images.take(np.arange(0, 10_000, 5))
+    images = read_fashion_mnist(own_cache)["test"].images.take(np.arange(0, 10_000, 5))
     assert_same(prepare(images, tmp_path), images)
 
 

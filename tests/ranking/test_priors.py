@@ -10,8 +10,8 @@ from scipy.stats import linregress
 
 import headstart
 from headstart import models
-from headstart.ranking import priors
-from headstart.ranking.priors import expected_accuracy, prior_line
+from headstart.ranking import candidates
+from headstart.ranking.candidates import expected_accuracy, prior_line
 
 PUBLISHED = Path(headstart.__file__).parent / "analysis" / "published"
 
@@ -31,11 +31,11 @@ def test_weights_that_were_probed_have_their_published_mean():
 
 
 def test_other_weights_lie_on_the_line_through_the_published_probes():
-    places = priors._public()["measured"] | priors._public()["fitted"]
+    places = candidates._public()["measured"] | candidates._public()["fitted"]
     pairs = [
-        (logit(priors._imagenet()[weights]), clip_mean(place.removeprefix("clip2021:")))
+        (logit(candidates._imagenet()[weights]), clip_mean(place.removeprefix("clip2021:")))
         for weights, place in places.items()
-        if weights in priors._imagenet() and place.startswith("clip2021")
+        if weights in candidates._imagenet() and place.startswith("clip2021")
     ]
     x, y = np.array(pairs).T
     line = linregress(x, y)
@@ -72,7 +72,9 @@ def test_every_weights_of_the_table_is_in_timm_and_in_its_public_table():
     import timm
 
     known = set(timm.list_pretrained())
-    for weights, place in (priors._public()["measured"] | priors._public()["fitted"]).items():
+    for weights, place in (
+        candidates._public()["measured"] | candidates._public()["fitted"]
+    ).items():
         table, _, name = place.partition(":")
         assert weights in known
-        assert (table, name) in priors._probes()
+        assert (table, name) in candidates._probes()

@@ -23,7 +23,7 @@ from headstart.ranking import cross_validation, rank_backbones
 from headstart.ranking.answer import Cost, RankAnswer
 from headstart.ranking.cross_validation import LAMBDAS
 from headstart.ranking.recommendation import choose, recommendation_sentence
-from headstart.shown_names import CONTROLS
+from headstart.shown_text import CONTROLS
 from headstart.store import ResultStore
 from ranking.answers import ranked_model
 from refusals import ended, refused

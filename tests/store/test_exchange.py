@@ -12,8 +12,13 @@ import pytest
 
 from headstart.spec import Candidate, Failure, Measurement
 from headstart.store import ResultStore, schema
-from headstart.store.check import check_store
-from headstart.store.exchange import MergeReport, export_store, import_store, merge_stores
+from headstart.store.exchange import (
+    MergeReport,
+    check_store,
+    export_store,
+    import_store,
+    merge_stores,
+)
 from refusals import refused
 from stores import make_result
 

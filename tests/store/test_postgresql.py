@@ -22,8 +22,7 @@ from headstart.cli.analyze_command import write_reports
 from headstart.registry import REPORTERS
 from headstart.store import Page, ResultStore
 from headstart.store.backend import open_backend
-from headstart.store.check import check_store
-from headstart.store.exchange import MergeReport, merge_stores
+from headstart.store.exchange import MergeReport, check_store, merge_stores
 from postgres import postgres_server
 from processes import headstart_process
 from refusals import refused

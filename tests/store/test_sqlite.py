@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from headstart.store import ResultStore, results, sqlite
 from headstart.store.backend import open_backend
-from headstart.store.check import check_store
+from headstart.store.exchange import check_store
 from processes import Forked, limit_file_size
 from refusals import refused
 from stores import WRITER, make_result

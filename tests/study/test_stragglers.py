@@ -1,6 +1,6 @@
 import pytest
 
-from headstart.study.stragglers import Stragglers
+from headstart.study.workload import Stragglers
 from refusals import refused
 from stores import make_result
 

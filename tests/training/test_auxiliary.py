@@ -7,8 +7,7 @@ from torch import nn
 
 import training_runs
 from headstart.training import decision_values
-from headstart.training.augmentation import training_views
-from headstart.training.draws import rows_of_step
+from headstart.training.augmentation import rows_of_step, training_views
 from refusals import refused
 from training_runs import CPU, INPUT, LABELS, N_CLASSES, N_IMAGES, SIDE, SomePixels, configured
 

@@ -4,8 +4,7 @@ import torch
 from scipy import stats
 from torchvision.transforms import RandomResizedCrop
 
-from headstart.training.augmentation import DRAWS, central_boxes, full_boxes, random_boxes
-from headstart.training.draws import uniforms
+from headstart.training.augmentation import DRAWS, central_boxes, full_boxes, random_boxes, uniforms
 
 ASPECT = (3 / 4, 4 / 3)
 

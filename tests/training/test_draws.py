@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from headstart.training.draws import derived_seed, permutation, rows_of_step, uniforms
+from headstart.training.augmentation import derived_seed, permutation, rows_of_step, uniforms
 
 
 def test_the_draws_of_this_seed_stay_what_they_are():

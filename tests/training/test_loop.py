@@ -4,8 +4,7 @@ import torch
 from torch import nn
 
 from headstart.spec import TrainingConfig
-from headstart.training.augmentation import training_views
-from headstart.training.draws import rows_of_step
+from headstart.training.augmentation import rows_of_step, training_views
 from headstart.training.loop import Progress
 from headstart.training.pixels import MappedPixels, ResidentPixels
 from refusals import refused

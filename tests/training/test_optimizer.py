@@ -5,8 +5,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from headstart.spec import SGD, TrainingConfig
-from headstart.training.augmentation import training_views
-from headstart.training.draws import rows_of_step
+from headstart.training.augmentation import rows_of_step, training_views
 from headstart.training.optimization import decaying, make_optimizer, trainable
 from refusals import refused
 from training_runs import (

@@ -10,8 +10,8 @@ from headstart.training.augmentation import (
     evaluation_views,
     random_boxes,
     training_views,
+    uniforms,
 )  # fmt: skip
-from headstart.training.draws import uniforms
 from headstart.training.pixels import Batch
 
 INPUT = InputSpec(16, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic")

@@ -112,7 +112,7 @@ def verify(
     """Compare features, prepared images and copies with their digests; list what is damaged."""
     from headstart import cache
     from headstart.context import default_cache
-    from headstart.shown_names import one_line
+    from headstart.shown_text import one_line
 
     found = cache.verify_shared(_shared()) if remote else cache.verify(default_cache())
     n_checked, n_bytes, damaged, left = 0, 0, 0, 0

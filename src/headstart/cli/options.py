@@ -49,7 +49,7 @@ LogName = Literal["tensorboard", "mlflow", "wandb"]
 
 def refuse_password(given: Any) -> Any:
     """Return an argument, or a list of them; CommandError if one is a URL with a password."""
-    from headstart.credentials import url_without_credentials
+    from headstart.shown_text import url_without_credentials
 
     for text in given if isinstance(given, list) else [given or ""]:
         if "://" in text and (shown := url_without_credentials(text)) != text:

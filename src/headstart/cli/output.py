@@ -19,7 +19,7 @@ from headstart.__main__ import INTERRUPTED, interrupt_is_handled
 from headstart.cli.command_group import Verbosity, reset_verbosity, verbosity
 from headstart.cli.options import BAD_INPUT
 from headstart.errors import CommandError, HeadstartError, StorageError
-from headstart.shown_names import harmless, one_line
+from headstart.shown_text import harmless, one_line
 
 __all__ = [
     "Screen",
@@ -346,7 +346,7 @@ def _discard_output() -> None:
 
 def _without_credentials(text: str) -> str:
     # Imported here: most commands end well.
-    from headstart.credentials import without_credentials
+    from headstart.shown_text import without_credentials
 
     return without_credentials(text)
 

@@ -12,7 +12,7 @@ from headstart.cli.terminal_tables import column_table
 from headstart.context import default_cache
 from headstart.devices import Device
 from headstart.report.page_model import Column, named
-from headstart.shown_names import one_line
+from headstart.shown_text import one_line
 from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import (

@@ -29,7 +29,7 @@ from headstart.cli.output import (
     resumable,
 )
 from headstart.errors import CommandError
-from headstart.shown_names import one_line
+from headstart.shown_text import one_line
 
 if TYPE_CHECKING:
     from headstart.deploy.classifier import ClassifiedImages

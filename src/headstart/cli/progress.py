@@ -23,7 +23,7 @@ from rich.text import Text
 
 from headstart.cli.command_group import Verbosity, verbosity
 from headstart.context import ProgressReporter, TrainingProgress
-from headstart.shown_names import one_line
+from headstart.shown_text import one_line
 from headstart.spec import Measurement, SearchGrid, Trial, Value
 
 __all__ = ["LiveReporter", "Sweep", "candidate_line", "drawn"]

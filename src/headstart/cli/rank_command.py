@@ -33,7 +33,7 @@ from headstart.cli.output import (
     writable_file,
 )
 from headstart.errors import CommandError
-from headstart.shown_names import one_line
+from headstart.shown_text import one_line
 
 if TYPE_CHECKING:
     from headstart.ranking.answer import HeldOut, NotTried, RankAnswer

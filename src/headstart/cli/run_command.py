@@ -87,7 +87,7 @@ class _LogOptions:
         from headstart.logs import open_log
 
         if self.log_folder and "://" in self.log_folder:
-            from headstart.credentials import url_without_credentials
+            from headstart.shown_text import url_without_credentials
 
             shown = url_without_credentials(self.log_folder)
             raise LogError(
@@ -213,7 +213,7 @@ def run_and_show(
 def show_run(run: "StudyRun", seconds: float) -> None:
     """Show a study's table, and what could not be measured."""
     from headstart.cli import results_tables
-    from headstart.shown_names import one_line
+    from headstart.shown_text import one_line
 
     if run.results:
         console.print(results_tables.results(run.results))

@@ -95,7 +95,7 @@ def lines(found: "StudyStatus", price: float | None = None, *, absent: str = "")
     `absent` names the store if there is none.
     """
     from headstart.cli.progress import duration
-    from headstart.shown_names import one_line
+    from headstart.shown_text import one_line
 
     n_late = sum(one.is_late for one in found.running)
     said = [

@@ -46,7 +46,7 @@ def store() -> None:
 def check(store: StoreOption = DEFAULT_STORE, json: JsonFlag = False) -> None:
     """Check that all records and predictions are there and sound; list what is not."""
     from headstart.store import ResultStore
-    from headstart.store.check import check_store
+    from headstart.store.exchange import check_store
 
     opened = ResultStore(store)
     found = list(check_store(opened))

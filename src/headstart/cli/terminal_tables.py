@@ -15,7 +15,7 @@ from headstart.report.page_model import (
     Record,
     filled,
 )
-from headstart.shown_names import one_line
+from headstart.shown_text import one_line
 from headstart.spec.formatting import UNKNOWN
 
 __all__ = ["column_table", "table_parts"]

@@ -7,7 +7,7 @@ from headstart.deploy.final_network import FinalNetwork, validation_score
 from headstart.deploy.verify import Comparison
 from headstart.models import choice_text, licence_of
 from headstart.models.saved_networks import card_front_matter
-from headstart.shown_names import markdown
+from headstart.shown_text import markdown
 from headstart.spec import Result, Trial
 from headstart.spec.formatting import count, first_few
 from headstart.stats import wilson_interval

@@ -16,8 +16,7 @@ from headstart.context import RunContext
 from headstart.datasets import Decodable, JoinedImages, Splits
 from headstart.datasets.images import map_ahead
 from headstart.errors import FeatureError
-from headstart.features import remote_tables
-from headstart.features.feature_table import Features, FeatureTable
+from headstart.features.feature_table import Features, FeatureTable, pull, push
 from headstart.features.preprocess import NetworkInput, Pixels, decode_for
 from headstart.features.runtime import FeatureRuntime, Runtime, choose_runtime
 from headstart.spec import Dataset, Model, digest
@@ -377,7 +376,7 @@ def _extract(
     if remote:
         for one in wanted:
             rows, skip_broken = one.request.rows, one.request.skip_broken
-            remote_tables.pull(one.table, remote, rows, note, skip_broken=skip_broken)
+            pull(one.table, remote, rows, note, skip_broken=skip_broken)
     computed = [one for one in wanted if one.look(note)]
     left = list(computed)
     while left:
@@ -401,7 +400,7 @@ def _extract(
             del one.runtime
     if remote:
         for one in computed:
-            remote_tables.push(one.table, remote, note)
+            push(one.table, remote, note)
 
 
 def _remote(context: RunContext) -> ArtifactFolder | None:

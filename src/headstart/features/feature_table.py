@@ -10,6 +10,14 @@ digest of all that determines its content:
                 So an interrupted extraction resumes, and a trial with other rows adds its own.
 * ``KEY.proven`` what was hashed, and the size, times and inode that ``KEY.npy`` had then. While
                 these are the same, it is not hashed again; it may be deleted at any time.
+
+Machines share features through a folder that all of them reach, as object storage. It holds parts
+of each table, under the key of the table: rows that one machine computed. A part is two files, each
+named by the SHA-256 of its content, so that no machine ever writes to what another one has written:
+
+* ``SHA256.npy``   (m, d) float32;
+* ``SHA256.json``  which rows these are, in the order of the other file, the SHA-256 of that, and
+                   which images were broken. It is written last.
 """
 
 import hashlib
@@ -19,13 +27,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
+from headstart.artifacts import ArtifactFolder
 from headstart.errors import StorageError
 from headstart.files import (
     Appender,
@@ -33,12 +42,22 @@ from headstart.files import (
     check_free_space,
     locked,
     replaced,
+    sha256_file,
     sha256_start,
     storage_errors,
 )
 from headstart.spec import digest
 
-__all__ = ["CHUNK", "Block", "FeatureTable", "Features", "TableCard", "is_whole_table"]
+__all__ = [
+    "CHUNK",
+    "Block",
+    "FeatureTable",
+    "Features",
+    "TableCard",
+    "is_whole_table",
+    "pull",
+    "push",
+]
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -48,6 +67,10 @@ Block = tuple[Floats, dict[int, str]]
 CHUNK = 4096
 # Longer than the clock of any file system's times takes from tick to tick.
 TICK_NANOSECONDS = 100_000_000
+
+NONE = np.empty(0, np.int64)
+# What is wrong with one part only: it counts as missing.
+UNUSABLE = {"features.part", "storage.absent", "storage.damaged", "storage.name_invalid"}
 
 
 @dataclass(frozen=True)
@@ -407,3 +430,106 @@ def _digest(values: Floats) -> str:
     for first in range(0, len(values), rows):
         content.update(np.ascontiguousarray(values[first : first + rows]).data)
     return content.hexdigest()
+
+
+def pull(
+    table: FeatureTable,
+    remote: ArtifactFolder,
+    rows: Places,
+    note: Callable[[str], None],
+    *,
+    skip_broken: bool,
+) -> None:
+    """Append to a locked table what other machines have computed of these rows.
+
+    Raises
+    ------
+    StorageError
+        The folder cannot be read. A damaged part counts as missing, with a note.
+    """
+    wanted = rows[table.missing(rows, note, skip_broken=skip_broken)]
+    parts = _parts(table, remote, note) if len(wanted) else iter(())
+    # A row may be in several parts: better where it is not broken.
+    for card in sorted(parts, key=lambda card: len(card.broken)):
+        usable = card.rows if skip_broken else np.setdiff1d(card.rows, list(card.broken))
+        if np.isin(wanted, usable).any():
+            try:
+                _append(table, remote, card)
+            except StorageError as error:
+                if error.code not in UNUSABLE:
+                    raise
+                note(f"shared features are computed again: {error}")
+            wanted = rows[table.missing(rows, note, skip_broken=skip_broken)]
+
+
+def push(table: FeatureTable, remote: ArtifactFolder, note: Callable[[str], None]) -> None:
+    """Write what only this machine has of a locked table.
+
+    A failure is noted: the features stay on this machine.
+    """
+    try:
+        card, there = table.card(note), [NONE]
+        for part in _parts(table, remote, note):
+            worse = [row for row in part.broken if row not in card.broken]
+            there.append(np.setdiff1d(part.rows, worse))
+        rows = np.setdiff1d(card.rows, np.concatenate(there))
+        if len(rows):
+            _write(table, remote, card, rows)
+    except StorageError as error:
+        note(f"features stay on this machine: {error}")
+
+
+def _write(table: FeatureTable, remote: ArtifactFolder, card: TableCard, rows: Places) -> None:
+    part = TableCard(made_by=card.made_by)
+    part.add(rows, {row: card.broken[row] for row in rows.tolist() if row in card.broken})
+    with table.scratch() as file:
+        table.export(card, rows, file)
+        part.sha256 = sha256_file(file)
+        remote.put(f"{table.key}/{part.sha256}.npy", file)
+    with table.scratch() as file:
+        file.write_text(part.to_json(table.content))
+        remote.put(f"{table.key}/{sha256_file(file)}.json", file)
+
+
+def _parts(
+    table: FeatureTable, remote: ArtifactFolder, note: Callable[[str], None]
+) -> Iterator[TableCard]:
+    """Yield the cards of all parts that are there."""
+    for name in remote.names(f"{table.key}/"):
+        if not name.endswith(".json"):
+            continue
+        try:
+            file = remote.get(name, PurePosixPath(name).stem)
+        except StorageError as error:
+            if error.code not in UNUSABLE:
+                raise
+            note(f"shared features are left out: {error}")
+            continue
+        card = TableCard.of(file.read_bytes())
+        # Only of a program that names its files likewise.
+        if card and all(0 <= first < last <= table.shape[0] for first, last in card.runs):
+            yield card
+
+
+def _append(table: FeatureTable, remote: ArtifactFolder, card: TableCard) -> None:
+    """Append the rows of a part that the table does not hold."""
+    places = table.missing(card.rows, lambda _: None, skip_broken=True)
+    with table.scratch() as file:
+        remote.fetch(f"{table.key}/{card.sha256}.npy", file, card.sha256)
+        values = np.load(file, mmap_mode="r", allow_pickle=False)
+        if values.shape != (card.stored, table.shape[1]) or values.dtype != np.dtype("<f4"):
+            raise StorageError(
+                f"shared features {card.sha256}.npy in {remote} are not those of their card: "
+                "remove them",
+                code="features.part",
+                url=str(remote),
+            )
+        with table.extending(card.rows[places], card.made_by) as append:
+            for first in range(0, len(places), CHUNK):
+                some = places[first : first + CHUNK]
+                broken = {
+                    i: card.broken[row]
+                    for i, row in enumerate(card.rows[some].tolist())
+                    if row in card.broken
+                }
+                append((values[some], broken))

@@ -36,7 +36,7 @@ from headstart.figures.style import (
     in_print_colours,
 )
 from headstart.figures.text_fitting import elided, fitted, text_width, wrapped
-from headstart.shown_names import harmless
+from headstart.shown_text import harmless
 
 __all__ = ["PrintedFigure", "canonical_pdf", "print_figure"]
 

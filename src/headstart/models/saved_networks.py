@@ -9,7 +9,7 @@ from urllib.parse import quote
 from headstart.artifacts import ArtifactFolder
 from headstart.models.model_catalogue import FULL_NAME, ModelName
 from headstart.models.weight_files import WEIGHTS, write_weights
-from headstart.shown_names import markdown
+from headstart.shown_text import markdown
 from headstart.spec import Model, Result
 from headstart.spec.formatting import first_few
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from headstart.files import replaced, writable_folder
 from headstart.report.reporter import TextReporter
-from headstart.shown_names import harmless
+from headstart.shown_text import harmless
 
 if TYPE_CHECKING:
     from headstart.analysis import Analysis

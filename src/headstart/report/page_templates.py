@@ -27,7 +27,7 @@ from headstart.figures.style import CONFIG
 from headstart.files import replaced, writable_folder
 from headstart.local_cache import default_cache
 from headstart.report.page_model import NO_NAMES, Names, PageTable, filter_keys
-from headstart.shown_names import CONTROLS
+from headstart.shown_text import CONTROLS
 
 __all__ = ["bundle", "render_page", "without_direction", "write_html"]
 

@@ -17,7 +17,7 @@ from headstart.report.analysis_answer import answer_of, comes_first, study_name
 from headstart.report.latex import labels
 from headstart.report.leaderboard import leaderboard
 from headstart.report.page_model import Column, PageCell, PageTable, names_of
-from headstart.shown_names import harmless
+from headstart.shown_text import harmless
 from headstart.spec.formatting import count
 
 __all__ = ["ResultsCard"]

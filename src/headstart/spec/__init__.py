@@ -11,11 +11,11 @@ from headstart.spec.result import (
     Prediction,
     Result,
     Selection,
+    Trial,
     Value,
 )
 from headstart.spec.setting import SearchGrid, Setting
 from headstart.spec.training import SGD, SWITCHES, Crop, Recipe, TrainingConfig
-from headstart.spec.trial import Trial
 
 __all__ = [
     "SGD",

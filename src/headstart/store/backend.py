@@ -14,9 +14,9 @@ from typing import Any, ClassVar, TypeVar
 
 import sqlalchemy as sa
 
-from headstart.credentials import url_without_credentials
 from headstart.errors import StorageError, StoreError
 from headstart.local_cache import is_url
+from headstart.shown_text import url_without_credentials
 from headstart.store import schema
 
 __all__ = ["Backend", "is_store_url", "open_backend"]

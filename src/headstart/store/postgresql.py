@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from headstart.credentials import url_without_credentials, without_credentials
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
+from headstart.shown_text import url_without_credentials, without_credentials
 from headstart.store.backend import Backend
 
 __all__ = ["PostgreSQL", "open_url"]

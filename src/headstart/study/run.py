@@ -15,7 +15,6 @@ from types import MappingProxyType
 from headstart import datasets, features, methods, models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
-from headstart.credentials import without_credentials
 from headstart.errors import ExecutorError, HeadstartError, WorkersLostError
 from headstart.executors import Executor, Send
 from headstart.files import check_free_space, writable_folder
@@ -25,12 +24,12 @@ from headstart.methods.extraction_groups import (
     extract_group,
     plan_extractions,
 )
+from headstart.shown_text import without_credentials
 from headstart.spec import Failure, Result, Trial
 from headstart.spec.formatting import count, html_table, percent
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
-from headstart.study.stragglers import Stragglers
-from headstart.study.workload import expected_costs
+from headstart.study.workload import Stragglers, expected_costs
 from headstart.trial import run_trial
 
 __all__ = ["StudyRun", "check_context", "run_study"]

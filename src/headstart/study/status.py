@@ -7,8 +7,7 @@ from datetime import datetime
 
 from headstart.spec import Failure, Measurement, Trial
 from headstart.store import Lease, ResultStore
-from headstart.study.stragglers import is_late, least_seconds
-from headstart.study.workload import mean_seconds
+from headstart.study.workload import is_late, least_seconds, mean_seconds
 
 __all__ = ["RunningTrial", "StudyStatus", "study_status"]
 

@@ -1,6 +1,16 @@
-"""Network inputs: random views of images for training, fixed ones for evaluation."""
+"""Network inputs: random views of images for training, fixed ones for evaluation.
 
+Every random draw is a function of a seed and a purpose, without state. Random words come from
+Philox, a counter-based generator. Its key is a hash of seed and purpose. Only raw words are used:
+NumPy guarantees their stream, but not that of `Generator`. A seed therefore gives the same order
+and crops on every machine and with every NumPy release, and a run that resumes at step k needs
+nothing but k.
+"""
+
+import hashlib
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -9,7 +19,6 @@ import torch
 from torch.nn import functional
 
 from headstart.spec import Crop, TrainingConfig
-from headstart.training.draws import uniforms
 from headstart.training.pixels import Batch
 
 __all__ = [
@@ -19,16 +28,71 @@ __all__ = [
     "by_kernel",
     "by_products",
     "central_boxes",
+    "derived_seed",
     "evaluation_views",
     "full_boxes",
+    "permutation",
     "random_boxes",
     "resample",
+    "rows_of_step",
     "training_views",
+    "uniforms",
 ]
 
-ResizeFilter = Literal["bicubic", "bilinear"]
+Rows = npt.NDArray[np.int64]
 
+ResizeFilter = Literal["bicubic", "bilinear"]
 LEVELS = 255
+
+
+def derived_seed(seed: int, *what: int | str) -> int:
+    """Return a seed in [0, 2**63) for a purpose, named by words and numbers."""
+    return int.from_bytes(_hash(seed, *what)[:8], "little") >> 1
+
+
+@lru_cache(maxsize=4)
+def permutation(seed: int, epoch: int, n: int) -> Rows:
+    """Return the order of `n` images in an epoch (from 0): (n,) int64, read-only.
+
+    The last few are cached: every step of an epoch uses the same one.
+    """
+    # Two of n words are equal with probability n**2 / 2**65; a stable sort is deterministic even
+    # then.
+    order = np.argsort(_words(n, seed, "order", epoch), kind="stable").astype(np.int64)
+    order.setflags(write=False)
+    return order
+
+
+def rows_of_step(seed: int, step: int, batch_size: int, n: int) -> Rows:
+    """Return the image indices of a step (from 0): (batch_size,) int64 in [0, n).
+
+    The permutations of all epochs are concatenated and cut into batches. A batch may span two
+    epochs, or more if it is larger than the data. Every epoch sees every image once.
+    """
+    first, last = step * batch_size, (step + 1) * batch_size
+    epochs = range(first // n, (last - 1) // n + 1)
+    rows = np.concatenate([permutation(seed, epoch, n) for epoch in epochs])
+    start = first - epochs.start * n
+    return rows[start : start + batch_size]
+
+
+def uniforms(seed: int, step: int, stream: str, shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
+    """Return uniform numbers in [0, 1), multiples of 2**-53, for one step and purpose.
+
+    They fill `shape` in row-major order, so row i does not depend on the number of rows.
+    """
+    words = _words(int(np.prod(shape)), seed, stream, step)
+    high = (words >> np.uint64(11)).astype(np.float64)
+    return (high * 2.0**-53).reshape(shape)
+
+
+def _words(n: int, seed: int, *what: int | str) -> npt.NDArray[np.uint64]:
+    key = int.from_bytes(_hash(seed, *what)[:16], "little")
+    return np.random.Philox(key=key).random_raw(n)
+
+
+def _hash(seed: int, *what: int | str) -> bytes:
+    return hashlib.sha256(json.dumps([seed, *what]).encode()).digest()
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from headstart.devices import out_of_memory
 from headstart.errors import TrainingError
 from headstart.spec import TrainingConfig
 from headstart.threads import look_again, sharing_cpus
-from headstart.training.augmentation import InputSpec, training_views
+from headstart.training.augmentation import InputSpec, derived_seed, rows_of_step, training_views
 from headstart.training.checkpoint import Checkpoint, TrainState
-from headstart.training.draws import derived_seed, rows_of_step
 from headstart.training.forward import (
     MultiHeadLogits,
     exact_float32,

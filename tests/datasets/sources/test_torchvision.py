@@ -14,10 +14,10 @@ from torchvision.datasets.utils import verify_str_arg
 
 from conftest import write_folder
 from headstart.context import ProgressReporter
-from headstart.datasets import fashion_mnist
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.file_index import FileIndex, Fingerprint
 from headstart.datasets.images import IndexedImages
+from headstart.datasets.sources import embedded
 from headstart.datasets.sources.torchvision import TorchvisionSource
 from headstart.spec import Decoding
 from refusals import refused
@@ -93,7 +93,7 @@ def test_a_class_with_train_on_real_images(real_fashion_mnist, tmp_path):
             shutil.copyfileobj(packed, out)
     raw = read("FashionMNIST", root=tmp_path)
     assert raw.classes[0] == "T-shirt/top"
-    ours = fashion_mnist.read(tmp_path)
+    ours = embedded.read_fashion_mnist(tmp_path)
     test = raw.parts["test"]
     assert len(raw.parts["train"]) == 60_000
     np.testing.assert_array_equal(test.labels, ours["test"].labels)

@@ -29,10 +29,10 @@ from headstart.analysis.tables.numerals import Numbers, parse_numbers
 from headstart.analysis.tables.table_layout import arrange, check_bad
 from headstart.analysis.tables.text_tables import Grid, grid_of_frame
 from headstart.analysis.tables.tidy_table import ReadOptions, Unit, tidy
-from headstart.credentials import url_without_credentials
 from headstart.errors import TableError
 from headstart.files import storage_errors
 from headstart.predictors import Predictor
+from headstart.shown_text import url_without_credentials
 from headstart.spec import Prediction, Result, UpstreamAccuracy
 from headstart.spec.display_names import number_label
 from headstart.store import (

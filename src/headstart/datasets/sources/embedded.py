@@ -1,5 +1,8 @@
-"""Real datasets that come with headstart's dependencies or with the operating system."""
+"""Digits and Fashion-MNIST, which come with headstart's dependencies or the operating system."""
 
+import gzip
+import socket
+import urllib.error
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -7,18 +10,32 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from headstart.context import ProgressReporter
-from headstart.datasets import fashion_mnist
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import ArrayImages
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.splits import RawDataset, Split
+from headstart.errors import DatasetError, DatasetMissingError
+from headstart.files import storage_errors, writable_folder
 from headstart.labels import hold_out
 from headstart.spec import Sizes
 
-__all__ = ["EMBEDDED", "EmbeddedSource", "read_digits"]
+__all__ = ["EMBEDDED", "EmbeddedSource"]
+
+FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+# Where Debian's package dataset-fashion-mnist puts the four files.
+SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+FASHION_FILES = {
+    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
+    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
+}
+HOST_SECONDS = 10
 
 
 class Embedded(NamedTuple):
@@ -52,6 +69,102 @@ def read_digits() -> dict[str, Split]:
     }
 
 
+def find_fashion_mnist(cache: Path) -> Path | None:
+    """Find the folder that holds the four files, without touching the network."""
+    for folder in (SYSTEM_FOLDER, _download_folder(cache)):
+        if all((folder / name).exists() for pair in FASHION_FILES.values() for name in pair):
+            return folder
+    return None
+
+
+def fetch_fashion_mnist(cache: Path) -> None:
+    """Download through torchvision where the files are not on this machine.
+
+    Raises
+    ------
+    DatasetMissingError
+        The host does not answer; the message names the folder and the package that would do.
+    """
+    if find_fashion_mnist(cache) is not None:
+        return
+    from torchvision.datasets import FashionMNIST
+
+    root = writable_folder(_download_root(cache))
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(HOST_SECONDS)
+    with storage_errors(root):
+        try:
+            FashionMNIST(str(root), download=True)
+        # torchvision's own word for a failed download is RuntimeError.
+        except (urllib.error.URLError, RuntimeError, TimeoutError, ConnectionError) as error:
+            raise DatasetMissingError(
+                "dataset 'fashion_mnist' is not on this machine and its host does not answer: "
+                "install Debian's package dataset-fashion-mnist, or put the four .gz files into "
+                f"{_download_folder(cache)}"
+            ) from error
+        finally:
+            socket.setdefaulttimeout(patience)
+
+
+def read_fashion_mnist(cache: Path) -> dict[str, Split]:
+    """Read Fashion-MNIST: 70,000 pictures of clothes, 28 x 28 pixels (Xiao, Rasul, Vollgraf, 2017).
+
+    A sixth of the training images, stratified and fixed, validates.
+    """
+    folder = find_fashion_mnist(cache)
+    if folder is None:
+        raise DatasetMissingError(
+            f"dataset 'fashion_mnist' is in neither {SYSTEM_FOLDER} nor the cache"
+        )
+    pixels, train_labels = (_read_idx(folder / name) for name in FASHION_FILES["train"])
+    labels = train_labels.astype(np.int64)
+    kept, held = hold_out(labels, 1 / 6, seed=0)
+    images = ArrayImages(pixels)
+    test_pixels, test_labels = (_read_idx(folder / name) for name in FASHION_FILES["test"])
+    return {
+        "train": Split(images.take(kept), labels[kept], kept),
+        "validation": Split(images.take(held), labels[held], held),
+        "test": Split(
+            ArrayImages(test_pixels), test_labels.astype(np.int64), np.arange(len(test_labels))
+        ),
+    }
+
+
+def _download_root(cache: Path) -> Path:
+    return cache / "datasets"
+
+
+def _download_folder(cache: Path) -> Path:
+    # The layout is torchvision's.
+    return _download_root(cache) / "FashionMNIST" / "raw"
+
+
+def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
+    """Read the IDX format: two zero bytes, 8 for uint8, how many dimensions, the dimensions."""
+    try:
+        content = gzip.decompress(path.read_bytes())
+    except (OSError, EOFError) as error:
+        raise DatasetError(
+            f"{path} is not a whole gzip file ({error}); fetch a fresh copy",
+            code="dataset.archive_invalid",
+            file=path.name,
+        ) from error
+    n_dims = content[3] if len(content) > 3 else 0
+    shape = (
+        np.frombuffer(content, ">u4", count=n_dims, offset=4)
+        if len(content) >= 4 + 4 * n_dims
+        else ()
+    )
+    values = np.frombuffer(content, np.uint8, offset=min(len(content), 4 + 4 * n_dims))
+    if content[:3] != b"\0\0\x08" or values.size != np.prod(shape):
+        raise DatasetError(
+            f"{path} is not an IDX file of bytes; fetch a fresh copy",
+            code="dataset.archive_invalid",
+            file=path.name,
+        )
+    return values.reshape(shape)
+
+
 EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
     {
         "digits": Embedded(
@@ -61,8 +174,8 @@ EMBEDDED: Mapping[str, Embedded] = MappingProxyType(
             drawn=("train", "validation", "test"),
         ),
         "fashion_mnist": Embedded(
-            fashion_mnist.CLASSES,
-            fashion_mnist.read,
+            FASHION_CLASSES,
+            read_fashion_mnist,
             "The creators' train and test; a sixth of train validates, stratified by class.",
             drawn=("validation",),
         ),
@@ -95,13 +208,13 @@ class EmbeddedSource(Source):
     def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:
         if dataset_ref.stem != "fashion_mnist":
             return Presence(True, "comes with headstart's dependencies")
-        if place := fashion_mnist.find(cache):
+        if place := find_fashion_mnist(cache):
             return Presence(True, str(place))
         return Presence(False, "Debian package dataset-fashion-mnist, or downloaded on first use")
 
     def fetch(self, dataset_ref: DatasetName, cache: Path, reporter: ProgressReporter) -> None:
         if dataset_ref.stem == "fashion_mnist":
-            fashion_mnist.fetch(cache)
+            fetch_fashion_mnist(cache)
         else:
             super().fetch(dataset_ref, cache, reporter)
 
