@@ -15,8 +15,8 @@ import pandas as pd
 from headstart import models
 from headstart.context import RunContext
 from headstart.datasets import Split
+from headstart.datasets.images import small_picture
 from headstart.datasets.labelled import labelled_test
-from headstart.datasets.thumbnails import small_picture
 from headstart.errors import StudyError, UnknownNameError
 from headstart.features import FeatureRequest, extract_together, penultimate_features
 from headstart.labels import kind_of

@@ -19,7 +19,7 @@ from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError, FeatureError, ModelError, StudyError
 from headstart.features.preprocess import Decoder
 from headstart.files import storage_errors
-from headstart.metrics.classification import beats_chance
+from headstart.metrics import beats_chance
 from headstart.spec import Model
 
 if TYPE_CHECKING:

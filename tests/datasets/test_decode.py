@@ -9,8 +9,7 @@ from PIL import Image, ImageOps
 from torchvision.datasets.folder import pil_loader
 
 import awkward
-from headstart.datasets.decode import decode, open_image
-from headstart.datasets.image_info import inspect_image
+from headstart.datasets.decode import decode, inspect_image, open_image
 from headstart.spec import Decoding
 from refusals import refused
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 import awkward
 from headstart.datasets import file_index as module
+from headstart.datasets.decode import inspect_image
 from headstart.datasets.file_index import FileIndex
-from headstart.datasets.image_info import inspect_image
 from headstart.errors import StorageError
 
 LONG_AGO = 1_000_000_000_000_000_000  # ns since 1970: a September of 2001

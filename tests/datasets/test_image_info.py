@@ -6,8 +6,7 @@ import pytest
 from PIL import Image
 
 import awkward
-from headstart.datasets.decode import decode
-from headstart.datasets.image_info import inspect_image
+from headstart.datasets.decode import decode, inspect_image
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
 

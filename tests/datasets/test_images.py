@@ -8,8 +8,8 @@ from PIL import Image
 
 import awkward
 from headstart.datasets import ArrayImages, FileImages
+from headstart.datasets.decode import inspect_image
 from headstart.datasets.file_index import FileIndex
-from headstart.datasets.image_info import inspect_image
 from headstart.datasets.sources.embedded import read_digits
 from headstart.errors import StorageError
 from headstart.spec import Decoding

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from headstart.datasets import parquet_dataset
+from headstart.datasets.decode import inspect_image
 from headstart.datasets.file_index import FileIndex
-from headstart.datasets.image_info import inspect_image
 from headstart.datasets.parquet_dataset import ParquetImages
 from headstart.errors import StorageError
 from headstart.spec import Decoding

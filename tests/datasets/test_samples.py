@@ -12,10 +12,9 @@ from headstart import datasets
 from headstart.context import ProgressReporter
 from headstart.datasets.audit import audit_images, check_audit, check_images
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.decode import decode
+from headstart.datasets.decode import decode, inspect_image
 from headstart.datasets.file_index import FileIndex, Fingerprint
 from headstart.datasets.image_cache import PreparedForm
-from headstart.datasets.image_info import inspect_image
 from headstart.datasets.images import FileImages, IndexedImages
 from headstart.datasets.splits import Split
 from headstart.errors import BrokenImageError, StudyError

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
 from headstart.datasets import ArrayImages, Split
-from headstart.datasets.splits import RawDataset
-from headstart.datasets.splitting import draw_splits, hold_out_groups
+from headstart.datasets.splits import RawDataset, draw_splits, hold_out_groups
 from headstart.errors import DatasetError
 from headstart.labels import hold_out, kind_of
 from refusals import refused

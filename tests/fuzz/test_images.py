@@ -13,8 +13,7 @@ import tifffile
 from PIL import Image
 
 import awkward
-from headstart.datasets.decode import decode
-from headstart.datasets.image_info import inspect_image
+from headstart.datasets.decode import decode, inspect_image
 from headstart.datasets.samples import UnsupportedSamplesError
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
@@ -169,7 +168,7 @@ def bombs() -> dict[str, bytes]:
 PROGRAM = """
 import io, resource, sys
 from headstart.datasets.decode import decode
-from headstart.datasets.image_info import inspect_image
+from headstart.datasets.decode import inspect_image
 from headstart.errors import BrokenImageError
 from headstart.spec import Decoding
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -10,7 +10,7 @@ from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import WebDriverWait
 
-from headstart.datasets.thumbnails import thumbnail
+from headstart.datasets.images import thumbnail
 from headstart.report.embedding_page import embedding_html
 from headstart.report.page_templates import write_html
 from report.browser import complaints, count, emulate, visit

@@ -286,7 +286,7 @@ def _mistakes(
     for copies gets the error.
     """
     from headstart.context import RunContext
-    from headstart.datasets.thumbnails import small_picture
+    from headstart.datasets.images import small_picture
     from headstart.deploy.verify import tested_images
     from headstart.errors import HeadstartError
     from headstart.report.cell_page import MistakePicture

@@ -13,9 +13,8 @@ import numpy.typing as npt
 
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.decode import over_limit
+from headstart.datasets.decode import ImageInfo, over_limit
 from headstart.datasets.file_index import Advance, FileIndex
-from headstart.datasets.image_info import ImageInfo
 from headstart.datasets.images import Images
 from headstart.datasets.loading import (
     LoadedDataset,

@@ -10,8 +10,7 @@ import jinja2
 import numpy as np
 
 from headstart.datasets.audit import VerifiedDataset, decoding_notes
-from headstart.datasets.images import Images
-from headstart.datasets.thumbnails import small_picture
+from headstart.datasets.images import Images, small_picture
 from headstart.errors import BrokenImageError
 from headstart.labels import kind_of
 from headstart.spec.formatting import SmallPicture

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import PIL
 
-from headstart.datasets.image_info import ImageInfo, inspect_image
+from headstart.datasets.decode import ImageInfo, inspect_image
 from headstart.errors import StorageError
 from headstart.files import locked, md5_file, sha256_file, storage_error, storage_errors, unusable
 from headstart.threads import available_cpus

@@ -1,8 +1,10 @@
 """Collections of images: arrays in memory, files, a user's indexable object; several joined.
 
-Each is a sequence that can be decoded, named, subset, and distinguished by its content.
+Each is a sequence that can be decoded, named, subset, and distinguished by its content. Pages embed
+small copies.
 """
 
+import base64
 import copy
 import hashlib
 import io
@@ -18,13 +20,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from headstart.datasets.decode import decode, grey_or_rgb
+from headstart.datasets.decode import ImageInfo, decode, grey_or_rgb
 from headstart.datasets.file_index import Advance, FileIndex, Fingerprint
-from headstart.datasets.image_info import ImageInfo
 from headstart.datasets.samples import UnsupportedSamplesError, is_deep, samples_of
 from headstart.errors import BrokenImageError
 from headstart.files import name_in_text, storage_error, storage_errors, unusable
 from headstart.spec import Decoding
+from headstart.spec.formatting import SmallPicture
 from headstart.threads import available_cpus
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "fingerprint_of",
     "first_line",
     "map_ahead",
+    "small_picture",
 ]
 
 # Follows the SHA-256 of an image whose samples are scaled by what its file says.
@@ -45,6 +48,11 @@ SCALED = b"samples 2"
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
+
+# Pixels of a picture's longer side: screens have more than one dot per pixel.
+SIDE = 72
+# Images of no more pixels per side are enlarged with their pixels to be seen.
+TINY = 32
 
 
 class Decodable(Protocol):
@@ -382,3 +390,27 @@ def map_ahead(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def small_picture(images: Images, place: int) -> SmallPicture:
+    """Decode an image and shrink it.
+
+    Raises
+    ------
+    BrokenImageError
+        It cannot be decoded.
+    """
+    image = images.decode(place)
+    tiny = max(image.size) <= TINY
+    return SmallPicture(Path(images.where(place)).name, thumbnail(image), tiny)
+
+
+def thumbnail(image: Image.Image) -> str:
+    """Shrink an image, in place, and return its content as a data URI."""
+    image.thumbnail((SIDE, SIDE))
+    content = io.BytesIO()
+    # Small images are shown as they are: JPEG would smear 8 x 8 pixels.
+    small = max(image.size) < SIDE
+    image.save(content, format="PNG" if small else "JPEG", quality=80)
+    kind = "png" if small else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.datasets.catalogue import load
+from headstart.datasets.images import small_picture
 from headstart.datasets.loading import loaded_dataset
 from headstart.datasets.splits import Split
-from headstart.datasets.thumbnails import small_picture
 from headstart.errors import BrokenImageError
 from headstart.spec import Dataset
 from headstart.spec.formatting import SmallPicture

@@ -21,10 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from headstart.datasets.archives.published import Facts
-from headstart.datasets.decode import kind_of_file
+from headstart.datasets.decode import ImageInfo, kind_of_file
 from headstart.datasets.file_index import Advance, FileIndex
 from headstart.datasets.hub_splits import README, Choice, parquet_names, parts_of
-from headstart.datasets.image_info import ImageInfo
 from headstart.datasets.images import EncodedImages, FileImages, Images
 from headstart.datasets.naming import check_single, check_texts, merged_spellings
 from headstart.datasets.splits import RawDataset, Split, encode_labels, number_groups

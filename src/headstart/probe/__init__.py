@@ -26,9 +26,8 @@ This package depends on NumPy, SciPy, scikit-learn and torch, and within headsta
 numbers).
 """
 
-from headstart.probe.certificate import Certificate, certify
+from headstart.probe.certificate import Certificate, Fit, certify
 from headstart.probe.estimator import LogisticRegressionPath
-from headstart.probe.fits import Fit
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.path import fit_path
 

@@ -20,7 +20,7 @@ from headstart.devices import resolve_device
 from headstart.errors import ProbeError
 from headstart.metrics import SCORERS, voc_map_11point
 from headstart.probe.axes import Source
-from headstart.probe.fits import Fit, Weights, decision_values
+from headstart.probe.certificate import Fit, Weights, decision_values
 from headstart.probe.inputs import array, classes, features, path_of, targets
 from headstart.probe.lbfgs import lbfgs_path
 from headstart.probe.losses import Binary, Softmax

@@ -13,8 +13,7 @@ from scipy.optimize import minimize
 from threadpoolctl import ThreadpoolController
 
 from headstart.probe.axes import Source, blocks, feature_mean
-from headstart.probe.certificate import certify
-from headstart.probe.fits import Fit, sum_up
+from headstart.probe.certificate import Fit, certify, sum_up
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
 

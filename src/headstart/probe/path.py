@@ -16,8 +16,7 @@ from torch import Tensor
 from headstart.devices import fast_bfloat16
 from headstart.errors import ProbeError
 from headstart.probe.axes import Axes, Exact, Source, is_double
-from headstart.probe.certificate import Certificate, certify
-from headstart.probe.fits import Fit, Weights, columns, sum_up
+from headstart.probe.certificate import Certificate, Fit, Weights, certify, columns, sum_up
 from headstart.probe.hessian import Curvature, Factors
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax

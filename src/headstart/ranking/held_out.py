@@ -10,7 +10,7 @@ import numpy.typing as npt
 from headstart import datasets
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
-from headstart.datasets.thumbnails import small_picture
+from headstart.datasets.images import small_picture
 from headstart.errors import StudyError
 from headstart.executors import Executor
 from headstart.metrics import confusion_matrix

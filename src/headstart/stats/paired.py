@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from headstart.metrics.average_precision import interpolated_precision
+from headstart.metrics import interpolated_precision
 
 __all__ = [
     "PairedTest",

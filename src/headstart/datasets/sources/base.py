@@ -10,8 +10,7 @@ from typing import ClassVar, NamedTuple
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.manifest import Manifest, PublishedFile
-from headstart.datasets.splits import RawDataset, Split
-from headstart.datasets.splitting import AS_GIVEN, draw_splits
+from headstart.datasets.splits import AS_GIVEN, RawDataset, Split, draw_splits
 from headstart.errors import DatasetMissingError
 from headstart.labels import kind_of
 from headstart.spec import Metric, Sizes
