@@ -207,13 +207,28 @@ def test_names_are_shown_as_they_are(title):
     assert display(False, title) == f"[1/2] {title}\n"
 
 
-@pytest.mark.parametrize(("done", "shown"), [(10, None), (4, "  looking (images): 4/10, 0:00:00")])
+@pytest.mark.parametrize(
+    ("done", "shown"), [(10, None), (4, "  looking (images): 4/10, 0:00:00 so far")]
+)
 def test_a_stage_that_is_complete_is_over_when_a_trial_begins(done, shown):
     with LiveReporter(Console(file=io.StringIO()), now=lambda: 1.0) as whole:
         whole.stage("looking", 10, "images")
         whole.advance(done)
         whole.trial_started("net, digits", 1, 1)
         assert whole.how_far() == shown
+
+
+def test_a_stage_says_the_time_left_once_its_speed_is_known():
+    seconds = [0.0]
+    with LiveReporter(Console(file=io.StringIO()), now=lambda: seconds[0]) as whole:
+        whole.stage("loading")
+        seconds[0] = 3.0
+        assert whole.how_far() == "  loading: 0:00:03 so far"
+        whole.stage("looking", 100, "images")
+        for _ in range(2):
+            seconds[0] += 5.0
+            whole.advance(20)
+        assert whole.how_far() == "  looking (images): 40/100, 4/s, 0:00:15 left"
 
 
 def test_where_nothing_is_drawn_nothing_is_printed():

@@ -177,8 +177,13 @@ class Display(ProgressReporter):
         if not tasks:
             return None
         done = RateColumn().render(tasks[0]).plain
-        since = duration(now - self._stage_began)
-        return f"{tasks[0].description}: {f'{done}, ' if done else ''}{since}"
+        left = tasks[0].time_remaining
+        time = (
+            duration(now - self._stage_began) + " so far"
+            if left is None
+            else f"{duration(left)} left"
+        )
+        return f"{tasks[0].description}: {f'{done}, ' if done else ''}{time}"
 
     def drawn(self) -> RenderableType | None:
         """Return the grid of its search, or a line of it where several trials are under way."""
@@ -230,6 +235,7 @@ class ProgressScreen:
             TimeRemainingColumn(),
             TextColumn("left"),
             console=console,
+            get_time=now,
         )
         # Drawn by a thread of its own; trials are in threads of theirs.
         self.lock = RLock()
