@@ -229,6 +229,9 @@ def test_a_stage_says_the_time_left_once_its_speed_is_known():
             seconds[0] += 5.0
             whole.advance(20)
         assert whole.how_far() == "  looking (images): 40/100, 4/s, 0:00:15 left"
+        whole.advance(60)
+        seconds[0] += 1.0
+        assert whole.how_far() == "  looking (images): 100/100, 16/s, 0:00:11 so far"
 
 
 def test_where_nothing_is_drawn_nothing_is_printed():

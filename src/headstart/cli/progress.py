@@ -177,12 +177,9 @@ class Display(ProgressReporter):
         if not tasks:
             return None
         done = RateColumn().render(tasks[0]).plain
+        # Of a stage that is complete the bar stays while something else is done.
         left = tasks[0].time_remaining
-        time = (
-            duration(now - self._stage_began) + " so far"
-            if left is None
-            else f"{duration(left)} left"
-        )
+        time = f"{duration(left)} left" if left else f"{duration(now - self._stage_began)} so far"
         return f"{tasks[0].description}: {f'{done}, ' if done else ''}{time}"
 
     def drawn(self) -> RenderableType | None:
