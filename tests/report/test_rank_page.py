@@ -60,6 +60,15 @@ def test_the_page_leads_with_the_answer_and_escapes_names():
         assert part in html
 
 
+def test_an_answer_is_shown_in_python_by_its_sentence_and_in_a_notebook_by_a_table():
+    answer = made_answer()
+    assert repr(answer) == "RankAnswer(<i>photos</i>, 3 models): Take fast: it is."
+    assert "base64" not in repr(answer.held_out)
+    html = answer._repr_html_()
+    assert html.count("<tr>") == 1 + len(answer.models)
+    assert "Take fast: it is." in html
+
+
 def test_columns_of_which_nothing_is_known_are_left_out():
     table = rank_table(made_answer())
     labels = [column.label for column in table.columns]

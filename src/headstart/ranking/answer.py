@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from headstart.spec.formatting import SmallPicture
+from headstart.spec.formatting import SmallPicture, count, html_table, percent
 
 __all__ = [
     "ClassAccuracy",
@@ -203,7 +203,7 @@ class FineTuned:
         return "hurts" if self.high < 0 else "not significantly different"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RankAnswer:
     """Which model to take, and all that it rests on.
 
@@ -248,6 +248,21 @@ class RankAnswer:
     held_out: HeldOut | None = None
     finetuned: tuple[FineTuned, ...] = ()
     notes: tuple[str, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        """Return which model to take, and why."""
+        return f"RankAnswer({self.dataset}, {count(len(self.models), 'model')}): {self.sentence}"
+
+    def _repr_html_(self) -> str:
+        """Return a row per measured model, for a notebook."""
+        rows = [
+            (model.name, percent(model.accuracy, 1), f"{percent(model.low, 1)} to "
+             f"{percent(model.high, 1)}", f"{model.images:,}", f"{model.cost.latency * 1e3:.1f}",
+             "tied" if model.tied else "worse")
+            for model in self.models
+        ]  # fmt: skip
+        headings = ("Model", "Accuracy %", "95 % interval", "Images", "Latency ms", "Verdict")
+        return html_table(self.sentence, headings, rows)
 
     @property
     def winner(self) -> RankedModel:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
@@ -177,7 +177,7 @@ class SmallPicture:
     """
 
     where: str
-    picture: str = ""
+    picture: str = field(default="", repr=False)
     tiny: bool = False
 
 
