@@ -20,7 +20,7 @@ def test_the_list_has_every_network_on_a_line_that_is_not_broken(cli):
     # What other weights of the architecture reached is not said of these.
     assert models.find("nasnet_a_mobile").upstream
     assert rows["nasnet_a_mobile"][6] == "-"
-    assert last == "headstart models show NAME says more"
+    assert last == "details: headstart models show NAME"
 
 
 def test_the_list_as_json(cli):

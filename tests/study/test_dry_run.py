@@ -5,6 +5,7 @@ import pytest
 
 from conftest import write_folder
 from headstart import datasets, methods, models
+from headstart.cli import plan_tables
 from headstart.context import default_cache
 from headstart.datasets.archives import READERS
 from headstart.datasets.sources.study_datasets import Place, adopt
@@ -40,7 +41,7 @@ def test_the_study_is_told_before_anything_is_fetched(cli, tmp_path, monkeypatch
     ]
     assert "576 trials: 0 stored, 0 can be measured now, 576 blocked" in outcome.out
     assert "headstart datasets prepare birdsnap [--from FOLDER]" in outcome.out
-    assert "GB of weights, and the datasets; disk for features: 40.9 GB" in outcome.out
+    assert "GB of weights and the missing datasets; disk for features: 40.9 GB" in outcome.out
     assert " hours of forward passes for features on this processor" in outcome.out
     assert "of unknown size" not in outcome.out
     # Nothing is made, not even the cache.
@@ -111,7 +112,7 @@ def test_a_network_of_unknown_arithmetic_has_unknown_hours(cli, tmp_path, monkey
     assert found.feature_hours(1e9) is None
     arguments = ("--models", "efficientnet_lite0", "--datasets", "digits", "--limit", 100)
     outcome = cli("run", *arguments, "--dry-run", "--store", tmp_path / "r.db")
-    assert "hours: unknown" in outcome.out
+    assert "time: unknown" in outcome.out
 
 
 def test_hours_follow_the_input_size_that_is_asked_for(tmp_path):
@@ -226,3 +227,25 @@ def test_no_function_is_called(tmp_path, cli):
     arguments = ("--models", "efficientnet_lite0", "--datasets", name, "--dry-run")
     assert cli("run", *arguments, "--store", tmp_path / "r.db").code == 0
     assert not proof.exists()
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "size", "hours", "time"),
+    [
+        (4e4, "0.0 MB", 1e-4, "a minute or less"),
+        (12.3e6, "12.3 MB", 0.5, "30 minutes"),
+        (40.91e9, "40.9 GB", 2.34, "2.34 hours"),
+        (2.5e12, "2,500.0 GB", 76_000, "76,000 hours"),
+    ],
+)
+def test_sizes_and_times_have_the_unit_that_shows_them(n_bytes, size, hours, time):
+    assert plan_tables._size(n_bytes) == size
+    assert plan_tables._time(hours) == time
+
+
+def test_where_all_is_here_nothing_is_to_download_and_training_is_left_to_the_plan(cli, own_cache):
+    asked = ("run", "--models", "efficientnet_lite0", "--datasets", "digits", "--dry-run")
+    linear = cli(*asked).out
+    assert "to download: nothing; disk for features: 9.2 MB" in linear
+    assert "headstart plan" not in linear
+    assert "headstart plan" in cli(*asked, "--settings", "finetune:quick").out

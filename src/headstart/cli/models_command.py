@@ -140,7 +140,7 @@ def _table(rows: Sequence[dict[str, Any]]) -> Group:
         named("present", lambda row: "yes" if row["present"] else "no"),
         named("how to get it", lambda row: None if row["present"] else row["origin"], detail=1),
     ]
-    more = Text("headstart models show NAME says more", style="dim")
+    more = Text("details: headstart models show NAME", style="dim")
     return Group(column_table(columns, rows), more)
 
 

@@ -137,15 +137,13 @@ def totals(
     """Disk, hours and cost, one line each; then what is not in them."""
     hours = found.hours(rates)
     lines = [
-        f"disk: {found.weight_bytes / 1e9:,.1f} GB of weights to download, "
-        f"{found.feature_bytes / 1e9:,.1f} GB of features, {found.image_bytes / 1e9:,.1f} GB of "
-        "decoded images",
+        f"disk: {_size(found.weight_bytes)} of weights to download, "
+        f"{_size(found.feature_bytes)} of features, {_size(found.image_bytes)} of decoded images",
         f"time: about {_number(hours)} {unit}, without downloads, decoding and regressions",
     ]
     if found.n_trials > 1 and (longest := found.longest(rates)):
         title, longest_hours = longest
-        minutes = _number(60 * longest_hours)
-        lines.append(f"longest trial: about {minutes} minutes: {one_line(title)}")
+        lines.append(f"longest trial: about {_time(longest_hours)}: {one_line(title)}")
     if price is not None:
         lines.append(f"cost: about {price * hours:,.2f} at {price:,.2f} per hour")
     if unknown := found.unknown(rates):
@@ -157,14 +155,30 @@ def _number(hours: float) -> str:
     return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
 
 
+def _size(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:,.1f} MB"
+
+
+def _time(hours: float) -> str:
+    """Return hours in the unit that a reader would take; of what is nearly nothing a bound."""
+    if hours < 1 / 60:
+        return "a minute or less"
+    return f"{_number(60 * hours)} minutes" if hours < 2 else f"{_number(hours)} hours"
+
+
 def dry_run_lines(found: StudyEstimate, hours: float | None) -> list[str]:
     """What is here and what is missing, one line each; then how much it takes."""
+    kinds = [need.kind for need in found.needs if not need.present]
+    missing = [f"{_size(found.weight_bytes)} of weights"] if found.weight_bytes else []
+    missing += ["the missing datasets"] if "dataset" in kinds else []
     lines = [
         *needs(found),
-        f"to download: {found.weight_bytes / 1e9:,.1f} GB of weights, and the datasets; disk for "
-        f"features: {found.feature_bytes / 1e9:,.1f} GB",
+        f"to download: {' and '.join(missing) or 'nothing'}; disk for features: "
+        f"{_size(found.feature_bytes)}",
         _hours(hours),
     ]
+    if any(workload.steps for workload in found.workloads):
+        lines.append("training is not counted here: `headstart plan` estimates it")
     if found.unknown_sizes:
         lines.append(f"without {', '.join(found.unknown_sizes)}: of unknown size")
     return lines
@@ -193,8 +207,8 @@ def needs(found: StudyEstimate) -> list[str]:
 
 def _hours(hours: float | None) -> str:
     if hours is None:
-        return "hours: unknown (the multiply-adds of a network are unknown)"
+        return "time: unknown (the multiply-adds of a network are unknown)"
     return (
-        f"about {hours:,.1f} hours of forward passes for features on this processor, assuming 50 % "
-        "of its peak throughput"
+        f"about {_time(hours)} of forward passes for features on this processor, assuming 50 % of "
+        "its peak throughput"
     )

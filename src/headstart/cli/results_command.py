@@ -218,7 +218,9 @@ def _show_trials(named: Sequence[str], store: str, *, csv: bool, json: bool) -> 
         records = [{**results_tables.record(one), **more} for one in found]
         echo(json_module.dumps(records, indent=1))
     else:
-        for one in found:
+        for number, one in enumerate(found):
+            if number:
+                console.print()
             console.print(results_tables.shown(one))
             if one.result and (warning := tie_warning(one.result)):
                 console.print(warning)

@@ -230,7 +230,7 @@ def shown(one: Tried) -> Group:
     if one.result:
         warned = data_warnings([one.result]).get(one.result.trial.dataset.name, {})
         parts += [Text(f"data warning: {text}", style="yellow") for text in warned]
-    return Group(*parts, Text(""))
+    return Group(*parts)
 
 
 def _told(result: Result) -> str:
