@@ -31,10 +31,19 @@ def test_an_entry_has_meaning_messages_modules_and_page():
     found = explained("store.trial_unknown")
     assert (found.kind, found.modules) == ("StoreError", ("headstart.store.results_frame",))
     assert found.meaning == errors.StoreError.__doc__.partition("\n")[0]
-    assert found.messages[0].startswith("no trial of {name} is ")
+    assert found.messages[0].startswith("no trial of {name} matches ")
     assert found.page == "docs/store.md"
     # Of a class whose constructor writes the message.
     assert explained("image.broken").messages[0].startswith("image {where} does not decode")
+
+
+def test_one_code_is_explained_without_the_modules_that_do_not_make_it():
+    index = error_index()
+    # Codes of a class, which stand nowhere else, among them.
+    for code in [*list(index)[::20], "name.unknown", "image.broken", "weights.misfit"]:
+        assert explained(code) == index[code]
+    few = constructions(wanted="model.too_large")
+    assert len({one.path for one in few}) < 10 < len({one.path for one in constructions()})
 
 
 def test_an_unknown_code_suggests_the_nearest():

@@ -6,6 +6,7 @@ error. `headstart explain` prints an entry, docs/errors.md lists them all.
 
 import ast
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +19,8 @@ __all__ = ["PAGES", "CodedError", "Construction", "constructions", "error_index"
 
 SOURCE = Path(__file__).parent
 ROOT = HeadstartError.__name__
+# Where a class may be one of errors: its name or that of its base says so.
+ERROR_CLASS = re.compile(r"^ *class (\w*Error\b|\w+\(.*Error\b)", re.MULTILINE)
 # The page of the docs about each subject: the first part of a code.
 PAGES: Mapping[str, str] = {
     "ablation": "pretraining.md",
@@ -129,12 +132,12 @@ class _Class(NamedTuple):
     message: str
 
 
-def error_index(source: Path = SOURCE) -> dict[str, CodedError]:
-    """Return all codes in alphabetical order."""
+def error_index(source: Path = SOURCE, wanted: str | None = None) -> dict[str, CodedError]:
+    """Return all codes in alphabetical order, or the wanted one alone, which is far quicker."""
     classes = _error_classes(source)
     found: dict[str, list[Construction]] = {}
-    for one in constructions(source):
-        if one.code is not None:
+    for one in constructions(source, wanted):
+        if one.code is not None and wanted in (None, one.code):
             found.setdefault(one.code, []).append(one)
     return {
         code: CodedError(
@@ -156,22 +159,25 @@ def explained(code: str) -> CodedError:
     UnknownNameError
         There is none of this name; the nearest are named.
     """
-    index = error_index()
-    if code not in index:
-        raise UnknownNameError("error code", code, index)
+    if code not in (index := error_index(wanted=code)):
+        raise UnknownNameError("error code", code, error_index())
     return index[code]
 
 
 @cache
-def constructions(source: Path = SOURCE) -> Sequence[Construction]:
-    """Return all places that make an error, by path and line.
+def constructions(source: Path = SOURCE, wanted: str | None = None) -> Sequence[Construction]:
+    """Return all places that make an error, by path and line; with `wanted` at least those of it.
 
     A ``code=`` that passes on the code of another error (``code=error.code``) is none of its own.
     """
     classes = _error_classes(source)
+    # A code is a literal where an error is made, or that of the error's class.
+    marks = [f'"{wanted}"', *(name for name, of in classes.items() if of.code == wanted)]
     found = []
-    for path, tree in _parsed(source).items():
-        for node in ast.walk(tree):
+    for path, text in _texts(source).items():
+        if "Error" not in text or (wanted and not any(mark in text for mark in marks)):
+            continue
+        for node in ast.walk(_parsed(source, path)):
             if not isinstance(node, ast.Call) or (kind := _name(node.func)) not in classes:
                 continue
             given = next((word.value for word in node.keywords if word.arg == "code"), None)
@@ -187,14 +193,16 @@ def constructions(source: Path = SOURCE) -> Sequence[Construction]:
 
 
 @cache
-def _parsed(source: Path) -> Mapping[str, ast.Module]:
-    """Parse the modules in which an error's name stands."""
-    texts = {path: path.read_text(encoding="utf-8") for path in sorted(source.rglob("*.py"))}
+def _texts(source: Path) -> Mapping[str, str]:
     return {
-        path.relative_to(source).as_posix(): ast.parse(text)
-        for path, text in texts.items()
-        if "Error" in text
+        path.relative_to(source).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(source.rglob("*.py"))
     }
+
+
+@cache
+def _parsed(source: Path, path: str) -> ast.Module:
+    return ast.parse(_texts(source)[path])
 
 
 @cache
@@ -202,8 +210,9 @@ def _error_classes(source: Path) -> Mapping[str, _Class]:
     """Find the classes under `HeadstartError`, with the code of each or of its base."""
     all_ = {
         node.name: _class(node)
-        for tree in _parsed(source).values()
-        for node in ast.walk(tree)
+        for path, text in _texts(source).items()
+        if ERROR_CLASS.search(text)
+        for node in ast.walk(_parsed(source, path))
         if isinstance(node, ast.ClassDef)
     }
     found = {ROOT: all_[ROOT]._replace(code=None)} if ROOT in all_ else {ROOT: _root()}
