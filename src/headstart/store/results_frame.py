@@ -246,14 +246,15 @@ def tried(store: ResultStore, named: Sequence[str] = ()) -> list[Tried]:
         return found
     if not found:
         raise StoreError(
-            f"no trial of {store.name} matches '{asked}': give the beginning of a key, or words of a "
-            "title; `headstart results --csv` has the keys",
+            f"no trial of {store.name} matches '{asked}': give the beginning of a key, or words of "
+            "a title; `headstart results --csv` has the keys",
             code="store.trial_unknown",
             name=asked,
         )
     listed = first_few([f"{one.key[:DIGITS]} ({one.title})" for one in found], SHOWN)
     raise StoreError(
-        f"{len(found)} trials of {store.name} match '{asked}': give the beginning of a key: {listed}",
+        f"{len(found)} trials of {store.name} match '{asked}': give the beginning of a key: "
+        f"{listed}",
         code="store.trial_ambiguous",
         name=asked,
         found=[one.key for one in found],
