@@ -69,7 +69,7 @@ $(VENV)/bin/python:
 
 $(BASE_STAMP): pyproject.toml | $(VENV)/bin/python
 	@echo "installing headstart into $(VENV) (PyTorch is a few GB: some minutes the first time)"
-	$(PIP) install --editable '.[embedded]'
+	$(PIP) install --editable '.[embedded,export]'
 	@touch $@
 
 $(DEV_STAMP): pyproject.toml | $(VENV)/bin/python
