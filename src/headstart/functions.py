@@ -66,11 +66,22 @@ def call_function(file: Path, function: str) -> Any:
     UnknownNameError
         The file has no such function; the message suggests similar names.
     FunctionError
-        For any exception in the user's code: one line with its location.
+        For any exception in the user's code: one line with its location. For a network in place
+        of the function that returns it.
     """
     with _in_one_line(file), _beside(file):
         module = _imported(file)
         made = getattr(module, function, None)
+        if callable(getattr(made, "forward", None)) and not isinstance(made, type):
+            # A network: calling it would run it.
+            raise FunctionError(
+                f"{file}: {function} is a value of type {type(made).__name__}, not a function: "
+                f"name a function that returns it, for example get_{function} of 'def "
+                f"get_{function}(): return {function}'",
+                code="function.not_function",
+                file=str(file),
+                name=function,
+            )
         if callable(made):
             return made()
     known = [name for name, value in vars(module).items() if callable(value)]
@@ -111,6 +122,8 @@ def _in_one_line(file: Path) -> Iterator[None]:
     """Convert any exception of the user's code to one line with its location."""
     try:
         yield
+    except FunctionError:
+        raise
     except (Exception, SystemExit) as error:
         kind, number = type(error).__name__, _line(error, file)
         line = f", line {number}" if number else ""

@@ -101,6 +101,28 @@ def two_heads():
     return TwoHeads()
 
 
+class MeanOfHeads(TwoHeads):  # as distilled transformers have it
+    def __init__(self, weight=0.5):
+        super().__init__()
+        self.other, self.weight = nn.Linear(8, 5), weight
+
+    def forward(self, images):
+        features = self.layers(images)
+        return (self.head(features) + self.other(features.square())) * self.weight
+
+
+def mean_of_heads():
+    return MeanOfHeads()
+
+
+def residual():  # a sum, no mean: a backbone
+    return MeanOfHeads(1)
+
+
+def pyramid():
+    return timm.create_model("resnet10t", features_only=True)
+
+
 def temperature():
     return Ends(lambda logits: logits / 0.07)
 
@@ -207,6 +229,7 @@ def layers(network, x):
     ("softmax", layers), ("log_softmax", layers), ("in_place", layers), ("answers_twice", layers),
     ("unused_last", layers), ("temperature", layers), ("called_logits", layers),
     ("two_heads?head=head", layers), ("two_heads?head=other", layers),
+    ("mean_of_heads?head=head", layers), ("residual", whole),
     ("maps", lambda network, x: network(x).mean((2, 3))),
     ("mean_of_tokens", lambda network, x: network.layers(x).mean((1, 2))),
     ("in_parallel", lambda network, x: network.module.layers(x)),
@@ -233,6 +256,9 @@ def test_only_a_classifier_that_gives_the_output_counts_as_trained(file):
 
 @pytest.mark.parametrize(("name", "code", "values"), [
     (f"two_heads?size={SIZE}", "model.several_heads", {"heads": ["head", "other"]}),
+    (f"mean_of_heads?size={SIZE}", "model.several_heads", {"heads": ["head", "other"]}),
+    (f"pyramid?size={SIZE}", "model.answer",
+     {"found": "5 maps of 16 x 16, 8 x 8, 4 x 4, 2 x 2, 1 x 1 places"}),
     (f"tokens?size={SIZE}", "model.answer", {"found": "shape (2, 8, 841)"}),
     (f"named?size={SIZE}", "model.answer", {"found": "dict"}),
     (f"scripted?size={SIZE}", "model.scripted", {}),

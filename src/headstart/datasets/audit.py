@@ -551,7 +551,11 @@ def _suspicious_classes(classes: Sequence[str]) -> Iterator[str]:
     if alike := alike_classes(classes):
         said = first_few([join_names(names) for names in alike], NAMED, "; ")
         yield f"classes whose names are nearly the same, and count as different: {said}"
-    if missing := [name for name in classes if name.casefold() in NO_VALUE]:
+    missing = [name for name in classes if name.casefold() in NO_VALUE]
+    # -1 and 1 are two classes; below 0, 1, 2, ... it mostly means that nobody knows.
+    if "-1" in classes and len(classes) > 2 and all(c.isdigit() for c in classes if c != "-1"):
+        missing.append("-1")
+    if missing:
         yield f"classes whose names may stand for a missing label: {join_names(missing)}"
 
 

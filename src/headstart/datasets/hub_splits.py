@@ -14,7 +14,7 @@ from headstart.datasets.archives.published import HubCopy
 from headstart.datasets.naming import describe_parts, join_names, part_of_name, read_split_names
 from headstart.errors import DatasetError
 
-__all__ = ["README", "Choice", "HubParts", "parquet_names", "parts_of"]
+__all__ = ["README", "Choice", "HubParts", "name_no_split", "parquet_names", "parts_of"]
 
 SHARD = re.compile(r"(?P<split>.+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-\w+)?")
 # The number of a file, where it is not written as above.
@@ -82,20 +82,58 @@ def parts_of(
     ------
     DatasetError
         Several configurations and none chosen; a split that there is not, or of which a file is
-        lacking; splits whose names do not say what they are for. `title` names the dataset in it.
+        lacking; splits whose names do not say what they are for, or that `readme` declares to be
+        another part. `title` names the dataset in it.
     """
     names = list(names)
+    declared = _declared(readme, names) if readme else {}
     try:
-        return _parts(_splits(_of_config(names, choice.config, title), title), choice, title)
+        files = _of_config(names, choice.config, title)
+        found = _parts(_splits(files, title), choice, title)
     except DatasetError:
-        declared = _declared(readme, names) if readme else {}
         if not declared:
             raise
+    else:
+        if not (declared and name_no_split(files)):
+            _check_declared(files, declared, choice, title)
+            return found
     if not choice.config and len(declared) > 1:
         raise _several_configs(declared, title)
     if choice.config and choice.config not in declared:
         raise _no_config(declared, choice.config, title)
     return _parts(declared[choice.config or next(iter(declared))], choice, title)
+
+
+def name_no_split(names: Iterable[str]) -> bool:
+    """Whether several Parquet files have names that say nothing of splits, and are no numbers.
+
+    Examples
+    --------
+    >>> name_no_split(["old.parquet", "new.parquet"]), name_no_split(["0.parquet", "1.parquet"])
+    (True, False)
+    """
+    paths = [PurePosixPath(name) for name in names]
+    stems = {NUMBER.sub("", f"-{path.stem}") for path in paths}
+    return len(stems) > 1 and not any(_split(path, {path.parent.parent: set()}) for path in paths)
+
+
+def _check_declared(
+    files: Mapping[str, str], declared: Mapping[str, Mapping[str, Sequence[str]]], choice: Choice,
+    title: str,
+) -> None:
+    """Raise DatasetError where a file's name and the README say that it is of different parts."""
+    if choice.parts or len(declared) != 1:
+        return
+    for split, names in next(iter(declared.values())).items():
+        for name in names:
+            parts = {part_of_name(split), part_of_name(files.get(name, ""))} - {None}
+            if len(parts) > 1:
+                raise DatasetError(
+                    f"{title}: {name} is '{files[name]}' by its name and '{split}' in {README}: "
+                    "say which it is, as ?train=SPLIT&test=SPLIT (by the files' names)",
+                    code="dataset.split_unknown",
+                    found=(files[name], split),
+                )
 
 
 def _parts(splits: Mapping[str, Sequence[str]], choice: Choice, title: str) -> HubParts:
@@ -261,6 +299,8 @@ def _declared(readme: Path, names: Sequence[str]) -> dict[str, dict[str, list[st
 
     {} where it declares none, or more than lists of Parquet files by split.
     """
+    if not readme.is_file():
+        return {}
     from huggingface_hub import metadata_load
 
     # Not this program's file: whatever is wrong with it, it declares nothing.

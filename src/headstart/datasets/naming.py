@@ -15,6 +15,7 @@ __all__ = [
     "alike_classes",
     "are_divisions",
     "check_parts",
+    "check_lists",
     "check_single",
     "check_texts",
     "column_key",
@@ -380,6 +381,27 @@ def column_key(name: str) -> str:
     ('image_index', 'filename')
     """
     return "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split())
+
+
+def check_lists(where: str, cells: Sequence[Sequence[object] | None]) -> None:
+    """Raise DatasetError where lists are not of labels, but of 1 and 0 for each class.
+
+    [1, 0, 0] would be an image of the classes 0 and 1. Lists of labels have different lengths, and
+    seldom a label twice.
+    """
+    lists = [[str(value).lower() for value in cell or ()] for cell in cells]
+    if len({len(flags) for flags in lists}) != 1:
+        return
+    values = {value for flags in lists for value in flags}
+    twice = next((row for row, flags in enumerate(lists) if len(set(flags)) < len(flags)), None)
+    if twice is not None and values <= {"0", "1", "0.0", "1.0", "false", "true"}:
+        raise DatasetError(
+            f"{where} holds lists of 1 and 0 ([{', '.join(lists[twice][:SHOWN])}] in row {twice}), "
+            "one number per class: write lists of the labels that each image has, or a table with "
+            "a column of 1 and 0 per class",
+            code="dataset.labels_flags",
+            found=twice,
+        )
 
 
 def check_single(where: str, column: str, texts: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,14 @@ from headstart.datasets.decode import ImageInfo, kind_of_file
 from headstart.datasets.file_index import Advance, FileIndex
 from headstart.datasets.hub_splits import README, Choice, parquet_names, parts_of
 from headstart.datasets.images import EncodedImages, FileImages, Images
-from headstart.datasets.naming import check_single, check_texts, merged_spellings
+from headstart.datasets.naming import (
+    check_lists,
+    check_single,
+    check_texts,
+    join_names,
+    merged_spellings,
+    shorten,
+)
 from headstart.datasets.splits import RawDataset, Split, encode_labels, number_groups
 from headstart.errors import DatasetError, DatasetMissingError, StorageError
 from headstart.files import storage_errors
@@ -306,7 +313,8 @@ def has_several_classes(file: Path, choice: Choice, title: str) -> bool:
         schema = parquet.schema_arrow
     _, label = _columns(schema, choice, title)
     kind = schema.field(label).type
-    return bool(choice.sep or pa.types.is_list(kind) or pa.types.is_large_list(kind))
+    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return bool(choice.sep or any(is_list(kind) for is_list in lists))
 
 
 def _columns(schema: pa.Schema, choice: Choice, title: str) -> tuple[str, str]:
@@ -434,6 +442,8 @@ def _labels(
             f"{where} holds lists in one part, and single labels in another",
             code="dataset.labels_mixed",
         )
+    if several:
+        check_lists(where, everything)
     single = [label for value in everything for label in value] if several else everything
     if invalid := [label for label in single if type(label) not in (int, str, bool)]:
         kind = type(invalid[0]).__name__
@@ -448,6 +458,7 @@ def _labels(
         )
     check_texts(where, [label for label in single if isinstance(label, str)])
     if names is None:
+        _check_secret(parts, where)
         found = sorted(set(single))
         spelled = merged_spellings(map(str, found))
         names = tuple(dict.fromkeys(spelled[str(label)] for label in found))
@@ -465,6 +476,19 @@ def _labels(
         part: encode_labels(values, places, len(names), several=several)
         for part, values in parts.items()
     }
+
+
+def _check_secret(parts: Mapping[str, Values], where: str) -> None:
+    """Raise DatasetError where all labels of a part are -1: the hub keeps them secret."""
+    for part, values in parts.items():
+        if values and set(map(str, values)) == {"-1"}:
+            raise DatasetError(
+                f"{where}: all labels of {part} are -1, as the hub writes where they are kept "
+                "secret: leave this part out, naming the others with ?train=SPLIT&test=SPLIT, or "
+                "?all=SPLIT",
+                code="dataset.labels_secret",
+                found=part,
+            )
 
 
 def _apart(parts: dict[str, Values], choice: Choice, label: str, title: str) -> dict[str, Values]:

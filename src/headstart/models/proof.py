@@ -126,7 +126,9 @@ def _checked(answers: object, name: str) -> torch.Tensor:
     try:
         answer = main_answer(answers)
         found = f"shape {tuple(answer.shape)}"
-        if answer.ndim in (2, 4) and len(answer) == IMAGES:
+        if sizes := _pyramid(answers):
+            found = f"{len(sizes)} maps of {', '.join(sizes)} places"
+        elif answer.ndim in (2, 4) and len(answer) == IMAGES:
             return answer
     except TypeError:
         found = type(answers).__name__
@@ -137,6 +139,15 @@ def _checked(answers: object, name: str) -> torch.Tensor:
         model=name,
         found=found,
     )
+
+
+def _pyramid(answers: object) -> list[str]:
+    """Return the sizes of several maps, from fine to coarse, none of which is the main answer."""
+    if not isinstance(answers, list | tuple):
+        return []
+    maps = [one for one in answers if isinstance(one, torch.Tensor) and one.ndim == 4]
+    sizes = [f"{one.shape[2]} x {one.shape[3]}" for one in maps]
+    return sizes if len(maps) == len(answers) and len(set(sizes)) > 1 else []
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> bool:
@@ -163,7 +174,7 @@ def find_classifier(run: Forward, name: str) -> Head:
     Raises
     ------
     ModelError
-        Several classifiers are joined side by side (code ``model.several_heads``).
+        Several classifiers are joined side by side, or averaged (code ``model.several_heads``).
     """
     answer = run.answer
     for path, output in reversed(list(run.outputs.items())):
@@ -180,15 +191,16 @@ def find_classifier(run: Forward, name: str) -> Head:
             ends = (activate(found), one_vector(activate(output)))
             if any(same(one, answer.flatten(1)) for one in ends):
                 return Head.at(path, exact=False)
-    if joined := _joined(run, answer):
-        raise ModelError(
-            f"model '{name}' joins the outputs of {len(joined)} classifiers, "
-            f"{' and '.join(joined)}: choose the one whose input is the feature, for example "
-            f"?head={joined[0]}",
-            code="model.several_heads",
-            model=name,
-            heads=joined,
-        )
+    for does, heads in (("joins", _joined(run, answer)), ("averages", _mean_of(run, answer))):
+        if heads:
+            raise ModelError(
+                f"model '{name}' {does} the outputs of {len(heads)} classifiers, "
+                f"{' and '.join(heads)}: choose the one whose input is the feature, for example "
+                f"?head={heads[0]}",
+                code="model.several_heads",
+                model=name,
+                heads=heads,
+            )
     return Head()
 
 
@@ -228,6 +240,30 @@ def _joined(run: Forward, answer: torch.Tensor) -> list[str]:
         else:
             return []
     return paths if len(paths) > 1 else []
+
+
+def _mean_of(run: Forward, answer: torch.Tensor) -> list[str]:
+    """Find layers whose outputs have the answer as their mean; none if there are none.
+
+    Which layers these are, the least squares say; sums of other numbers are no mean of logits, but
+    what residual connections give.
+    """
+    answer = answer.flatten(1).double()
+    averaged = {path: _averaged(output) for path, output in run.outputs.items()}
+    found = {
+        path: output.double()
+        for path, output in averaged.items()
+        if output is not None and output.shape == answer.shape
+    }
+    if len(found) < 2 or answer.numel() < len(found) + LEAST_VALUES:
+        return []
+    columns = torch.stack([output.flatten() for output in found.values()], 1)
+    if not (columns.isfinite().all() and answer.isfinite().all()):
+        return []
+    shares = torch.linalg.lstsq(columns, answer.flatten()[:, None], driver="gelsd").solution[:, 0]
+    heads = [path for path, share in zip(found, shares, strict=True) if share.abs() > TOLERANCE]
+    mean = torch.stack([found[path] for path in heads]).mean(0) if len(heads) > 1 else None
+    return heads if mean is not None and same(mean, answer) else []
 
 
 def _channels_first(layer: nn.Module, values: torch.Tensor) -> torch.Tensor:

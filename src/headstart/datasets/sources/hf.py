@@ -8,7 +8,7 @@ the cache of the hub's own library.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.hub_splits import README, Choice, parquet_names, parts_of
+from headstart.datasets.hub_splits import README, Choice, name_no_split, parquet_names, parts_of
 from headstart.datasets.parquet_dataset import has_several_classes, read
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.own_files import (
@@ -93,6 +93,8 @@ def find_snapshot(
         if README in noted.files and not _is_whole(repository, noted, README):
             return None
         raise
+    if _lacks_readme(repository, noted, names):
+        return None
     if any(not _is_whole(repository, noted, name) for name in names):
         return None
     first = cached(repository, names[0], kind="dataset", commit=noted.commit)
@@ -323,13 +325,22 @@ def _chosen(repository: str, noted: Listing, choice: Choice) -> list[str]:
 def _chosen_or_declared(repository: str, noted: Listing, choice: Choice) -> list[str]:
     """Choose the files; where their names do not tell, the repository's README is fetched first."""
     try:
-        return _chosen(repository, noted, choice)
+        names = _chosen(repository, noted, choice)
     except DatasetError:
         if README not in noted.files or _is_whole(repository, noted, README):
             raise
-        check_reachable(repository, kind="dataset")
-        download(repository, README, kind="dataset", commit=noted.commit)
-        return _chosen(repository, noted, choice)
+    else:
+        if not _lacks_readme(repository, noted, names):
+            return names
+    check_reachable(repository, kind="dataset")
+    download(repository, README, kind="dataset", commit=noted.commit)
+    return _chosen(repository, noted, choice)
+
+
+def _lacks_readme(repository: str, noted: Listing, names: Sequence[str]) -> bool:
+    """Whether the README is not here that may say which splits these files are."""
+    missing = README in noted.files and not _is_whole(repository, noted, README)
+    return missing and name_no_split(names)
 
 
 def _is_whole(repository: str, noted: Listing, name: str) -> bool:

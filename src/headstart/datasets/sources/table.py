@@ -13,6 +13,7 @@ import numpy.typing as npt
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import FileImages, Images
 from headstart.datasets.naming import (
+    check_lists,
     check_single,
     check_texts,
     column_key,
@@ -25,6 +26,7 @@ from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.sources.own_files import (
     find_files,
     from_root,
+    is_image_name,
     is_there,
     not_there,
     require_files,
@@ -216,9 +218,13 @@ def _unknown_column(table: Table, named: str, use: str) -> DatasetError:
 
 
 def _no_column(table: Table, use: str, what: str, guesses: Sequence[str]) -> DatasetError:
+    if any(is_image_name(name) for name in table.header):
+        remedy = "its first line is of an image: write the names of the columns before it (path,label)"
+    else:
+        remedy = f"name it with ?{use}=COLUMN"
     return DatasetError(
-        f"{table.path} has no column of {what} ({', '.join(guesses[:6])}, ...): name it with "
-        f"?{use}=COLUMN; it has {table.listed()}",
+        f"{table.path} has no column of {what} ({', '.join(guesses[:6])}, ...): {remedy}; it has "
+        f"{table.listed()}",
         code="dataset.column_missing",
         found=tuple(table.header),
     )
@@ -290,6 +296,7 @@ def _names(columns: _Columns) -> tuple[list[tuple[str, ...]], list[str]]:
         cells = table.columns([column])[column]
         filled(table.path, column, ["" if cell is None else "list" for cell in cells], "label")
         lists = cells
+        check_lists(f"{table.path}: column '{column}'", cells)
     elif columns.separator:
         lists = [text.split(columns.separator) for text in table.texts(column)]
     else:

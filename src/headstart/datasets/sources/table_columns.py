@@ -15,6 +15,7 @@ from headstart.datasets.naming import (
     column_key,
     describe_parts,
     join_names,
+    part_of_name,
     read_split_names,
     shorten,
 )
@@ -190,11 +191,14 @@ def _split_column(
     keys = {column_key(name): name for name in reversed(free)}
     called = [keys[guess] for guess in SPLITS if guess in keys]
     called += [keys[key] for key in PERHAPS if key in keys and _mentions(table, keys[key])]
+    called += [name for name in free if _names_several(name)]
     if called and given:
         return called[0]
     meant = [name for name in free if _names_splits(table, name)]
     if not meant:
-        return called[0] if called else next((name for name in free if _flag_of(name)), None)
+        flags = [name for name in free if _flag_of(name)]
+        flags += [name for name in free if _is_flag_of_validation(table, name)]
+        return next(iter([*called, *flags]), None)
     first = next((name for name in called if name in meant), meant[0])
     if first not in called and len(meant) > 1:
         raise DatasetError(
@@ -204,6 +208,20 @@ def _split_column(
             found=tuple(meant),
         )
     return first
+
+
+def _names_several(name: str) -> bool:
+    """Whether a column is called by several parts: ``train_test``, ``train/val/test``."""
+    words = (part_of_name(word) for word in column_key(name).split("_"))
+    return len({part for part in words if part}) > 1
+
+
+def _is_flag_of_validation(table: Table, name: str) -> bool:
+    """Whether a column such as ``valid`` is of 1 and 0: validation, or that a row is in order?"""
+    if part_of_name(column_key(name)) != "validation":
+        return False
+    values = {str(cell).strip().lower() for cell in table.columns([name])[name]}
+    return len(values) > 1 and values <= FLAGS.keys()
 
 
 def _mentions(table: Table, name: str) -> bool:

@@ -216,6 +216,8 @@ class Table:
             ) from error
         except (ValueError, csv.Error, pa.ArrowException, RecursionError, OverflowError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            if not self.path.stat().st_size:
+                reason = "it is empty (0 bytes)"
             raise DatasetError(
                 f"{self.path} cannot be read as {kind}: {reason}", code="dataset.unreadable"
             ) from error
