@@ -3,17 +3,21 @@
 import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import NamedTuple
 
 from headstart.analysis.tables.canonical_names import IMAGENET, canonical, is_known_dataset
 from headstart.errors import TableError
 from headstart.spec import plain_name
+from headstart.spec.display_names import role
 
 __all__ = [
     "COUNTS",
+    "ERRORS",
     "EXAMPLES",
     "KNOWN",
     "LOSSES",
+    "MEASURES",
     "NUMBERS",
     "PREDICTOR",
     "REQUIRED",
@@ -26,6 +30,7 @@ __all__ = [
     "headings",
     "is_summary",
     "means_for_accuracies",
+    "other_measures",
     "parse_mapping",
     "resolve",
     "without_measure",
@@ -66,7 +71,7 @@ SYNONYMS = {
               "testerrorrate", "err1"),
     "log_odds": ("logodds", "logit"),
     "se": ("accuracyse", "accse", "stderr", "standarderror", "sem", "accuracystderr", "std", "sd",
-           "stdev", "accstd", "accuracystd", "accuracysd", "standarddeviation"),
+           "stdev", "accstd", "accstderr", "accuracystd", "accuracysd", "standarddeviation"),
     "upstream_error": ("imageneterror", "imagenettop1error", "imageneterr"),
     "n_test": ("ntest", "testimages", "testsize", "numtest"),
     "n_train": ("ntrain", "trainimages", "trainsize", "numtrain"),
@@ -81,8 +86,19 @@ SYNONYMS = {
     "scores": ("logits", "probabilities", "probs"),
     "throughput": ("imagespersecond", "imgspersec", "imgs", "ips", "imagess", "samplespersec"),
 }  # fmt: skip
-SPREADS = frozenset({"se", "sd", "std", "stderr", "sem", "stdev", "standarderror", "±", "error bar",
-                     "standarddeviation", "ste"})  # fmt: skip
+SPREADS = frozenset({"se", "±", "error bar", "ste", *SYNONYMS["se"]})
+# Measures that stand below the names of datasets, as they are called in a column `metric`.
+ACCURACIES = frozenset({"accuracy", "test", "accmean", *SYNONYMS["accuracy"]} - {"score"})
+ERRORS = frozenset({"error", *SYNONYMS["error"]})
+MEASURES = MappingProxyType({
+    **dict.fromkeys((*ACCURACIES, "mean", "value"), "accuracy"),
+    **dict.fromkeys(("map", "map11", "map11point"), "mAP"),
+    **dict.fromkeys(("meanperclass", "mpc", "meanperclassaccuracy", "mca"), "mean-per-class"),
+    **dict.fromkeys(("f1", "f1score", "macrof1", "f1macro"), "F1"),
+    **dict.fromkeys(("auc", "auroc", "rocauc"), "AUROC"),
+})  # fmt: skip
+# Numbers below a dataset's name that are no scores.
+NO_SCORES = frozenset({"n", "ntest", "count", "samples", "images", "support"})
 # What stands beside a dataset's name: pets_acc, "Pets Error", acc_pets.
 MEASURE = r"(acc|accuracy|top[ _-]?1|top1[ _-]acc|err|error|error[ _-]rate)"
 MEASURE_ENDING = re.compile(rf"(?<=\w)(?:[ _/:-]+|\s*[(\[]){MEASURE}\.?[)\]]?$", re.IGNORECASE)
@@ -330,6 +346,26 @@ def means_for_accuracies(columns: list[Heading], found: Resolved) -> Resolved:
         guessed["se"] = columns[spreads[0]].full
     rest = [j for j in found.rest if [j] not in (means, taken.get("se"))]
     return found._replace(columns=taken, guessed=guessed, rest=rest)
+
+
+def other_measures(columns: Sequence[Heading]) -> set[int]:
+    """Find the columns of a header of several rows that are beside accuracies and are none.
+
+    Below a dataset stand ``acc`` and ``n``, or ``accuracy`` and ``f1``: the others are no settings
+    that a result was measured in.
+    """
+    levels = list(zip(*(column.levels for column in columns), strict=True))
+    found: set[int] = set()
+    for texts in levels if len(levels) > 1 else []:
+        plain = [plain_name(text) for text in texts]
+        own = ACCURACIES.intersection(plain) or ERRORS.intersection(plain)
+        # Of accuracies by two rules, or two names for one, a person chooses.
+        kept = {*ACCURACIES, *MEANS, *SPREADS, "map", "map11", "map11point", "mpc", "mca"}
+        for j, text in enumerate(texts):
+            known = not text or plain[j] in own | kept or is_known_dataset(text) or role(text)
+            if plain[j] in NO_SCORES or (own and not known):
+                found.add(j)
+    return found
 
 
 def without_measure(names: dict[str, str]) -> tuple[dict[str, str], bool]:

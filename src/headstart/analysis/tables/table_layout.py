@@ -10,8 +10,10 @@ import pandas as pd
 from headstart.analysis.tables.canonical_names import IMAGENET, canonical, is_known_dataset
 from headstart.analysis.tables.column_names import (
     COUNTS,
+    ERRORS,
     KNOWN,
     LOSSES,
+    MEASURES,
     NO_ACCURACIES,
     NUMBERS,
     PREDICTOR,
@@ -19,13 +21,13 @@ from headstart.analysis.tables.column_names import (
     SIZES,
     SPREADS,
     SWEEPS,
-    SYNONYMS,
     Heading,
     Resolved,
     headings,
     is_summary,
     means_for_accuracies,
     multiple_of,
+    other_measures,
     resolve,
     without_measure,
 )
@@ -39,13 +41,6 @@ __all__ = ["ONE_SETTING", "arrange", "check_bad"]
 
 # What all results of a table without a column `setting` are called.
 ONE_SETTING = "transfer"
-# Measures that stand below the names of datasets, as they are called in a column `metric`.
-MEASURES = {
-    **dict.fromkeys(("accuracy", *SYNONYMS["accuracy"], "mean", "value", "accmean"), "accuracy"),
-    **dict.fromkeys(("map", "map11", "map11point"), "mAP"),
-    **dict.fromkeys(("meanperclass", "mpc", "meanperclassaccuracy", "mca"), "mean-per-class"),
-}
-del MEASURES["score"]
 # A number with something beside it that is not understood: no text.
 NEARLY = re.compile(r"\W*\d[\d.,]*\s*(?:[(\[±_^]|\+/-|\\pm)")
 LINK = re.compile(r"^!?\[([^\]]*)\]\([^()]*\)$")
@@ -298,6 +293,7 @@ def _numeric(
     parsed, texts, left_out = {}, [], []
     # Beside spreads, "mean" is what they are of.
     spreads = any(plain_name(text) in SPREADS for c in columns for text in c.levels[:-1])
+    others = other_measures(columns)
     for j in found.rest:
         cells, heading = grid.body[j].tolist(), columns[j]
         numbers = parse_numbers(cells, rows, heading.full)
@@ -309,7 +305,7 @@ def _numeric(
         named = "model" in found.columns and is_known_dataset(heading.full)
         if len(numbers.bad) - spoiled > known + spoiled and not named:
             texts.append(j)
-        elif (
+        elif j in others or (
             _is_no_accuracy(heading)
             and not (spreads and plain_name(heading.levels[0]) in MEASURES and heading.levels[1:])
         ) or (known and np.nanmin(numbers.value) > 100):
@@ -403,10 +399,12 @@ def _values(columns: list[Heading], places: list[int], across: str, where: str) 
     values: list[_Value] = []
     for j in places:
         names: dict[str, str] = {}
-        spread = False
+        spread, error = False, columns[j].lower
         for kind, text in zip(kinds, columns[j].levels, strict=True):
             if (kind == "metric" and plain_name(text) in SPREADS) or text == "±":
                 spread = True
+            elif kind == "metric" and plain_name(text) in ERRORS:
+                error = True
             elif kind == "metric" and text:
                 names["metric"] = MEASURES.get(plain_name(text), text)
             elif kind:
@@ -417,7 +415,6 @@ def _values(columns: list[Heading], places: list[int], across: str, where: str) 
         elif plain_name(columns[j].full) in SPREADS or columns[j].full == "±":
             # It belongs to the column before.
             names, spread = dict(values[-1].names) if values else {}, True
-        error = columns[j].lower
         if across == "dataset":
             names, wrong = without_measure(names)
             error |= wrong
@@ -466,7 +463,7 @@ def _kinds(columns: list[Heading], places: list[int], across: str) -> list[str |
         if not distinct:
             continue
         plain = {plain_name(text) or text for text in distinct}
-        if len(levels) > 1 and all(p in MEASURES or p in SPREADS for p in plain):
+        if len(levels) > 1 and plain <= {*MEASURES, *ERRORS, *SPREADS}:
             kinds[i] = "metric"
         elif across != "setting" and len(levels) > 1 and all(role(text) for text in distinct):
             kinds[i] = "setting"
