@@ -39,6 +39,12 @@ def test_what_fails_in_a_file_is_named_with_its_line(text, line, kind, tmp_path)
         call_function(tmp_path / "data.py", "load")
 
 
+def test_a_network_in_place_of_a_function(tmp_path):
+    (tmp_path / "net.py").write_text("from torch import nn\nnet = nn.Linear(3, 4)\n")
+    with refused("function.not_function", name="net"):
+        call_function(tmp_path / "net.py", "net")
+
+
 def test_a_function_that_the_file_lacks(tmp_path):
     (tmp_path / "data.py").write_text("def load(): pass\n")
     with refused("name.unknown", name="lod", near=["load"]):

@@ -84,6 +84,33 @@ def test_measures_and_spreads_in_the_header(tmp_path):
     assert read(tmp_path, text, spread="sd:4").frame.se.tolist() == pytest.approx([0.0075, 0.0125])
 
 
+@pytest.mark.parametrize(("below", "numbers", "left_out"), [
+    (("acc", "n"), "{0},3669", "n"), (("accuracy", "f1"), "{0},55.5", "f1"),
+    (("test_acc", "val_acc"), "{0},99", "val_acc"), (("train", "test"), "99,{0}", "train"),
+    (("mean", "std", "n"), "{0},0.3,5", "n"), (("error", "n"), "{1},100", "n"), (("err", "std"), "{1},0.3", None),
+    (("acc", "acc_stderr"), "{0},0.3", None), (("top1", "precision"), "{0},50", "precision"),
+])  # fmt: skip
+@pytest.mark.parametrize("first", ["model", "dataset", "measures above"])
+def test_other_measures_below_a_dataset_are_no_settings(tmp_path, below, numbers, left_out, first):
+    value = {("a", "pets"): 90, ("a", "cars"): 80, ("b", "pets"): 70, ("b", "cars"): 60}
+    rows, over = (("pets", "cars"), "ab") if first == "dataset" else ("ab", ("pets", "cars"))
+    pairs = [(one, measure) for one in over for measure in below]
+    table = [[""], [first.split()[0] if first != "measures above" else "model"]]
+    for one, measure in pairs:
+        table[0].append(one)
+        table[1].append(measure)
+    for row in rows:
+        ends = [value.get((row, one), value.get((one, row))) for one in over]
+        table.append([row, *",".join(numbers.format(v, 100 - v) for v in ends).split(",")])
+    if first == "measures above":
+        table[0][1:], table[1][1:] = table[1][1:], table[0][1:]
+    source = read(tmp_path, "".join(f"{','.join(map(str, row))}\n" for row in table))
+    assert cells(source) == value
+    assert set(source.frame.setting) == {"transfer"}
+    if left_out:
+        assert any("left out" in note and left_out in note for note in source.facts[0]["reading"])
+
+
 def test_a_data_frame_with_levels():
     columns = pd.MultiIndex.from_product([["linear", "finetune"], ["pets", "cars"]])
     for index in (pd.Index(["a"], name="model"), pd.Index(["a"], name="Backbone"), ["a"]):
