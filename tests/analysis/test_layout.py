@@ -87,7 +87,8 @@ def test_measures_and_spreads_in_the_header(tmp_path):
 @pytest.mark.parametrize(("below", "numbers", "left_out"), [
     (("acc", "n"), "{0},3669", "n"), (("accuracy", "f1"), "{0},55.5", "f1"),
     (("test_acc", "val_acc"), "{0},99", "val_acc"), (("train", "test"), "99,{0}", "train"),
-    (("mean", "std", "n"), "{0},0.3,5", "n"), (("error", "n"), "{1},100", "n"), (("err", "std"), "{1},0.3", None),
+    (("mean", "std", "n"), "{0},0.3,5", "n"), (("error", "n"), "{1},100", "n"),
+    (("err", "std"), "{1},0.3", None),
     (("acc", "acc_stderr"), "{0},0.3", None), (("top1", "precision"), "{0},50", "precision"),
 ])  # fmt: skip
 @pytest.mark.parametrize("first", ["model", "dataset", "measures above"])

@@ -149,6 +149,17 @@ def test_a_classifiers_checkpoint_as_a_backbone(vit):
     torch.testing.assert_close(features_of(f"hf:{vit}"), expected)
 
 
+@pytest.mark.parametrize("n_layers", [1, 3])
+def test_the_file_has_as_many_layers_as_the_configuration(own_cache, tmp_path, n_layers):
+    save_vit(tmp_path / "net", num_hidden_layers=2)
+    changed(tmp_path / "net", num_hidden_layers=n_layers)
+    with refused("weights.misfit", reshaped=[]) as error:
+        load(f"hf:{tmp_path / 'net'}")
+    odd = error.value.values["missing" if n_layers == 3 else "unexpected"]
+    number = "2" if n_layers == 3 else "1"
+    assert {name.partition("layers.")[2][0] for name in odd} == {number}
+
+
 def test_an_embedding_has_no_tokens_to_choose(own_cache, tmp_path):
     text = {**VIT, "vocab_size": 32, "max_position_embeddings": 8, "eos_token_id": 1}
     config = transformers.CLIPConfig(vision_config=VIT, text_config=text, projection_dim=8)

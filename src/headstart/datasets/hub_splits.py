@@ -118,7 +118,9 @@ def name_no_split(names: Iterable[str]) -> bool:
 
 
 def _check_declared(
-    files: Mapping[str, str], declared: Mapping[str, Mapping[str, Sequence[str]]], choice: Choice,
+    files: Mapping[str, str],
+    declared: Mapping[str, Mapping[str, Sequence[str]]],
+    choice: Choice,
     title: str,
 ) -> None:
     """Raise DatasetError where a file's name and the README say that it is of different parts."""

@@ -31,8 +31,9 @@ from headstart.datasets.naming import (
     check_texts,
     join_names,
     merged_spellings,
-    shorten,
+    read_split_names,
 )
+from headstart.datasets.sources.own_files import require_files
 from headstart.datasets.splits import RawDataset, Split, encode_labels, number_groups
 from headstart.errors import DatasetError, DatasetMissingError, StorageError
 from headstart.files import storage_errors
@@ -291,7 +292,31 @@ def read(
         for part, inside in parts.items()
     }
     groups = _groups(parts, choice.group, title) if choice.group else {}
-    return RawDataset(classes, splits, groups=groups, parts_note=found.parts_note)
+    notes = tuple(_notes(files[0], image, label, choice, alone=list(parts) == ["all"]))
+    return RawDataset(classes, splits, groups=groups, parts_note=found.parts_note, notes=notes)
+
+
+def _notes(file: Path, image: str, label: str, choice: Choice, *, alone: bool) -> list[str]:
+    """Return what is to be said of columns that may have been meant, and are not used."""
+    with opened(file) as parquet:
+        schema = parquet.schema_arrow
+    free = [name for name in schema.names if name not in (image, label, choice.group)]
+    features = _features(schema)
+    notes = []
+    others = [name for name in free if _names_in(features.get(name)) is not None]
+    if others and not choice.label:
+        notes.append(
+            f"labels: column '{label}'; not used: {join_names(others)} (choose with ?label=COLUMN)"
+        )
+    for name in free if alone and not choice.parts else []:
+        if pa.types.is_string(schema.field(name).type):
+            values = {value for value in _values([file], name) if value is not None}
+            if len(values) > 1 and read_split_names(values).complete:
+                notes.append(
+                    f"column '{name}' ({join_names(sorted(values))}) is not used: name the file "
+                    f"itself to split by it ({file.name})"
+                )
+    return notes
 
 
 def read_hub_copy(facts: Facts, folder: Path) -> RawDataset:
@@ -371,10 +396,11 @@ def _holds_images(column: pa.Field, features: dict[str, Any]) -> bool:
     if isinstance(feature, dict) and "_type" in feature:
         return bool(feature["_type"] == "Image")
     kind = column.type
-    return bool(
-        (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
-        or (_is_binary(kind) and column.name in IMAGES)
-    )
+    return _is_encoded(kind) or (_is_binary(kind) and column.name in IMAGES)
+
+
+def _is_encoded(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_struct(kind) and kind.get_field_index(BYTES) >= 0)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -513,8 +539,17 @@ def _images(files: Sequence[Path], column: str, title: str) -> Images:
     with opened(files[0]) as parquet:
         kind = parquet.schema_arrow.field(column).type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return FileImages(_paths(files, column))
-    if _is_binary(kind) or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0):
+        paths = _paths([(file, _values([file], column)) for file in files], column)
+        remedy = f"expected them from the folder of {files[0].name} on, or images as bytes"
+        require_files(paths, f"{title}, column '{column}'", remedy)
+        return FileImages(paths)
+    # One look: of many files, reading the first images of each would take long.
+    if _is_encoded(kind) and kept_paths(files[0], column) is not None:
+        paths = _paths([(file, kept_paths(file, column) or []) for file in files], column)
+        remedy = "the column holds their names and no image: store the images as bytes"
+        require_files(paths, f"{title}, column '{column}'", remedy)
+        return FileImages(paths)
+    if _is_binary(kind) or _is_encoded(kind):
         return ParquetImages(files, column)
     raise DatasetError(
         f"{title}: column '{column}' holds {kind}: expected images as bytes, or the paths of files",
@@ -523,11 +558,10 @@ def _images(files: Sequence[Path], column: str, title: str) -> Images:
     )
 
 
-def _paths(files: Sequence[Path], column: str) -> list[Path]:
-    """Read the paths of images, which count from the folder that the Parquet file is in."""
+def _paths(named: Sequence[tuple[Path, Values]], column: str) -> list[Path]:
+    """Return the paths of images, which count from the folder that each Parquet file is in."""
     paths = []
-    for file in files:
-        names = _values([file], column)
+    for file, names in named:
         if None in names:
             row = names.index(None)
             raise DatasetError(

@@ -27,6 +27,7 @@ __all__ = [
     "SWEEPS",
     "Heading",
     "Resolved",
+    "base_of_spread",
     "headings",
     "is_summary",
     "means_for_accuracies",
@@ -366,6 +367,18 @@ def other_measures(columns: Sequence[Heading]) -> set[int]:
             if plain[j] in NO_SCORES or (own and not known):
                 found.add(j)
     return found
+
+
+def base_of_spread(name: str, plain: set[str]) -> str | None:
+    """Return the column whose spread this one is: ``pets`` for ``pets_std`` or ``pets ±``."""
+    text = name.strip()
+    for ending in ("±", *sorted(SPREADS, key=len, reverse=True)):
+        stem = text[: -len(ending)]
+        if text.lower().endswith(ending) and stem and not stem[-1].isalpha():
+            stem = stem.strip(" _-.(")
+            if plain_name(stem) in plain:
+                return stem
+    return None
 
 
 def without_measure(names: dict[str, str]) -> tuple[dict[str, str], bool]:

@@ -23,6 +23,7 @@ from headstart.analysis.tables.column_names import (
     SWEEPS,
     Heading,
     Resolved,
+    base_of_spread,
     headings,
     is_summary,
     means_for_accuracies,
@@ -305,10 +306,16 @@ def _numeric(
         named = "model" in found.columns and is_known_dataset(heading.full)
         if len(numbers.bad) - spoiled > known + spoiled and not named:
             texts.append(j)
-        elif j in others or (
-            _is_no_accuracy(heading)
-            and not (spreads and plain_name(heading.levels[0]) in MEASURES and heading.levels[1:])
-        ) or (known and np.nanmin(numbers.value) > 100):
+        elif (
+            j in others
+            or (
+                _is_no_accuracy(heading)
+                and not (
+                    spreads and plain_name(heading.levels[0]) in MEASURES and heading.levels[1:]
+                )
+            )
+            or (known and np.nanmin(numbers.value) > 100)
+        ):
             left_out.append(heading.full)
         elif known or numbers.bad or heading.name:
             parsed[j] = numbers
@@ -398,18 +405,9 @@ def _values(columns: list[Heading], places: list[int], across: str, where: str) 
     plain = {plain_name(columns[j].full) for j in places}
     values: list[_Value] = []
     for j in places:
-        names: dict[str, str] = {}
-        spread, error = False, columns[j].lower
-        for kind, text in zip(kinds, columns[j].levels, strict=True):
-            if (kind == "metric" and plain_name(text) in SPREADS) or text == "±":
-                spread = True
-            elif kind == "metric" and plain_name(text) in ERRORS:
-                error = True
-            elif kind == "metric" and text:
-                names["metric"] = MEASURES.get(plain_name(text), text)
-            elif kind:
-                names[kind] = text
-        base = _base_of_spread(names.get(across, ""), plain)
+        names, spread, wrong = _names_of(columns[j], kinds)
+        error = columns[j].lower or wrong
+        base = base_of_spread(names.get(across, ""), plain)
         if base is not None and len([k for k in kinds if k]) == 1:
             names[across], spread = base, True
         elif plain_name(columns[j].full) in SPREADS or columns[j].full == "±":
@@ -427,6 +425,21 @@ def _values(columns: list[Heading], places: list[int], across: str, where: str) 
     return values
 
 
+def _names_of(heading: Heading, kinds: list[str | None]) -> tuple[dict[str, str], bool, bool]:
+    """Return what the texts of a heading name, and whether it is of spreads, or of error rates."""
+    names: dict[str, str] = {}
+    spread = error = False
+    for kind, text in zip(kinds, heading.levels, strict=True):
+        plain = plain_name(text) if kind == "metric" else ""
+        if plain in SPREADS or text == "±":
+            spread = True
+        elif plain in ERRORS:
+            error = True
+        elif kind and (text or kind != "metric"):
+            names[kind] = MEASURES.get(plain, text)
+    return names, spread, error
+
+
 def _check_once(values: list[_Value], columns: list[Heading], across: str, where: str) -> None:
     """Refuse two columns of one dataset (or model) and setting."""
     seen: dict[tuple[Any, ...], int] = {}
@@ -440,18 +453,6 @@ def _check_once(values: list[_Value], columns: list[Heading], across: str, where
                 code="table.column_twice", column=value.names.get(across), found=both,
             )  # fmt: skip
         seen[key] = value.place
-
-
-def _base_of_spread(name: str, plain: set[str]) -> str | None:
-    """Return the column whose spread this one is: ``pets`` for ``pets_std`` or ``pets ±``."""
-    text = name.strip()
-    for ending in ("±", *sorted(SPREADS, key=len, reverse=True)):
-        stem = text[: -len(ending)]
-        if text.lower().endswith(ending) and stem and not stem[-1].isalpha():
-            stem = stem.strip(" _-.(")
-            if plain_name(stem) in plain:
-                return stem
-    return None
 
 
 def _kinds(columns: list[Heading], places: list[int], across: str) -> list[str | None]:

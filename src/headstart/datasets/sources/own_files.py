@@ -55,6 +55,8 @@ CONVERTIBLE = frozenset({
     ".ndpi", ".pdf",
 })  # fmt: skip
 NO_ENDING = "without an ending"
+# In characters, of paths that are believed to be some.
+LONGEST_PATH = 512
 CONVERT = "convert images to a format that Pillow decodes (JPEG, PNG)"
 SAVE_AS_CSV = "save a table as CSV, with one row per image"
 # Made by unpacking on a Mac, by network drives and by systems, in small letters: copies, thumbnails
@@ -210,9 +212,13 @@ def require_files(paths: Sequence[Path], source: str, remedy: str) -> None:
     """Raise DatasetMissingError if images are not there: how many, and which is the first."""
     gone = [path for path in paths if not is_there(path)]
     if gone:
+        shown = shorten(str(gone[0]), 300)
+        if len(str(gone[0])) > LONGEST_PATH:
+            shown = shorten(str(gone[0]))
+            remedy = "no path is so long: store images that are text (base64) as bytes, or as files"
         raise DatasetMissingError(
             f"{source}: {len(gone):,} of {len(paths):,} images are missing, "
-            f"first {shorten(str(gone[0]), 300)}: {remedy}",
+            f"first {shown}: {remedy}",
             code="dataset.images_missing",
             found=len(gone),
         )

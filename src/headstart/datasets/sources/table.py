@@ -219,7 +219,9 @@ def _unknown_column(table: Table, named: str, use: str) -> DatasetError:
 
 def _no_column(table: Table, use: str, what: str, guesses: Sequence[str]) -> DatasetError:
     if any(is_image_name(name) for name in table.header):
-        remedy = "its first line is of an image: write the names of the columns before it (path,label)"
+        remedy = (
+            "its first line is of an image: write the names of the columns before it (path,label)"
+        )
     else:
         remedy = f"name it with ?{use}=COLUMN"
     return DatasetError(

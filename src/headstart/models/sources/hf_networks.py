@@ -5,6 +5,7 @@ What such a repository says is data, never code: ``trust_remote_code`` is not of
 
 import inspect
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -45,6 +46,8 @@ LOSS = "ForImageClassification"
 SHOWN = 12
 # How timm's networks begin inside transformers' wrapper of them.
 OF_WRAPPER = "timm_model."
+# The number of a layer in a stack.
+NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 # Options of timm that read files or change what comes out, not the architecture.
 NOT_OF_A_FILE = frozenset(
     ("pretrained", "checkpoint_path", "cache_dir", "features_only", "pretrained_cfg_overlay",
@@ -535,6 +538,10 @@ def _renamed(state: "Mapping[str, torch.Tensor]", module: Any) -> "dict[str, tor
     if not names:
         return dict(state)
     found = {name: loaded.state_dict()[name] for name in names}
+    # One more layer of a stack is of no other head: the file has more of them than the config.
+    stacks = {NUMBER.sub("#", name) for name in own if NUMBER.search(name)}
+    more = [name for name in info["unexpected_keys"] if NUMBER.sub("#", name) in stacks]
+    found |= {name: torch.zeros(0) for name in more if name not in own}
     return found | {name: torch.zeros(shape) for name, shape, *_ in info["mismatched_keys"]}
 
 
