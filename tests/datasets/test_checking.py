@@ -70,6 +70,8 @@ def test_what_is_warned_of(found, code, named):
     (("Cat", "cat", "dog"), "'Cat', 'cat'"), (("True", "TRUE", "False"), "'True', 'TRUE'"),
     (("hot dog", "hot_dog", "hot-dog"), "'hot dog', 'hot_dog', 'hot-dog'"),
     (("7", "07", "8"), "'7', '07'"), (("a", "nan"), "'nan'"), (("NA", "US"), "'NA'"),
+    (("-1", "0", "1", "2"), "'-1'"), (("cat ", "cat", "dog"), "'cat ', 'cat'"),
+    (("-1", "1"), ""), (("-1", "0"), ""),
     # Letters, numbers and signs that are others.
     (("a", "A", "b"), ""), (("1", "10", "-1"), ""), (("C++", "C#", "C"), ""), (("0", "00x"), ""),
     (("1.0", "10"), ""), (("+", "*"), ""),

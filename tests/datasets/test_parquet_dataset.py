@@ -1,5 +1,6 @@
 """Parquet files in the hub's layout: columns, labels, splits; copies of the study's datasets."""
 
+import base64
 import itertools
 import re
 from importlib.metadata import files as installed_files
@@ -140,6 +141,71 @@ def test_what_the_readme_declares_is_taken_where_names_do_not_tell(tmp_path):
         assert list(read(tmp_path, Choice(), "").parts) == ["all"]
 
 
+def test_lists_of_objects_are_no_flags(tmp_path):
+    """A class may be there twice in an image of several objects."""
+    columns = {
+        "image": pa.array([encoded(60 + row) for row in range(3)]),
+        "label": [[0, 0], [1], [0, 1]],
+    }
+    write_table(tmp_path / "train.parquet", columns)
+    labels = read(tmp_path, Choice(), "").parts["all"].labels
+    assert labels.tolist() == [[1, -1], [-1, 1], [1, 1]]
+
+
+def test_names_and_the_readme_disagree(tmp_path):
+    for seed, name in enumerate(("train", "test")):
+        write_images(tmp_path / f"data/{name}-00000-of-00001.parquet", [0, 1], NAMES, seed=seed)
+    declared = "---\nconfigs:\n- config_name: default\n  data_files:\n" + "".join(
+        f"  - split: {{}}\n    path: data/{name}-*\n" for name in ("train", "test")
+    )
+    (tmp_path / "README.md").write_text(declared.format("train", "validation") + "---\n")
+    refused_read(tmp_path, "dataset.split_unknown", found=("test", "validation"))
+    raw = read(tmp_path, Choice(parts={"train": "train", "test": "test"}), "")
+    assert raw.parts["test"].images.where(0).startswith("test-0")
+    (tmp_path / "README.md").write_text(declared.format("train", "test") + "---\n")
+    assert list(read(tmp_path, Choice(), "").parts) == ["train", "test"]
+
+
+def test_images_that_are_only_named(tmp_path):
+    """The hub's library writes such a file where images are not embedded."""
+    paths = ["shots/0.png", "shots/1.png"]
+    image = pa.array([{"bytes": None, "path": path} for path in paths])
+    write_table(tmp_path / "train.parquet", {"image": image, "label": pa.array([0, 1])})
+    refused_read(tmp_path, "dataset.images_missing", found=2)
+    (tmp_path / "shots").mkdir()
+    for path in paths:
+        (tmp_path / path).write_bytes(encoded(60))
+    images = read(tmp_path, Choice(), "").parts["all"].images
+    assert isinstance(images, FileImages)
+    assert images.decode(1).size
+
+
+def test_images_as_text(tmp_path):
+    text = base64.b64encode(encoded(60) * 9).decode()
+    write_table(
+        tmp_path / "train.parquet", {"image": pa.array([text] * 2), "label": pa.array([0, 1])}
+    )
+    with refused("dataset.images_missing") as error:
+        read(tmp_path, Choice(), "hf:a/b")
+    assert len(str(error.value)) < 400
+
+
+def test_columns_that_are_not_used_are_named(tmp_path):
+    images = pa.array([encoded(60 + row) for row in range(4)])
+    columns = {
+        "image": images,
+        "coarse": pa.array([0, 1, 0, 1]),
+        "fine_label": pa.array([0, 1, 2, 1]),
+        "split": pa.array(["train", "test"] * 2),
+    }
+    features = {"coarse": class_label("a", "b"), "fine_label": class_label(*NAMES)}
+    write_table(tmp_path / "data.parquet", columns, features)
+    notes = read(tmp_path, Choice(), "").notes
+    assert ["coarse" in note for note in notes] == [True, False]
+    assert "'split' ('test', 'train')" in notes[1]
+    assert read(tmp_path, Choice(label="coarse"), "").notes == notes[1:]
+
+
 @pytest.mark.parametrize(
     "parts", [{"train": "train", "test": "train"}, {"train": "train+test", "test": "test"},
               {"all": "train+train"}, {"train": "training", "test": "train"}],
@@ -248,6 +314,11 @@ def test_several_labels_an_image(tmp_path, kind):
     ([0, None], NAMES, "cell_empty", 1), ([0.5, 1.0], None, "cell_type", "float"),
     (["a", "", "b"], None, "cell_empty", None), (["1", "1.0", "2"], None, "labels_alike", None),
     ([["a", ""], ["b"], ["a"]], None, "cell_empty", None),
+    # One number per class, and no labels: which would be the classes 0 and 1 of each image.
+    ([[0, 1, 0], [1, 0, 0], [0, 0, 1]], None, "labels_flags", 0),
+    ([[0, 1, 0], [1, 0, 0], [0, 0, 1]], NAMES, "labels_flags", 0),
+    ([[False, True], [True, True]], None, "labels_flags", 1),
+    ([-1, -1], None, "labels_secret", "all"),
 ])  # fmt: skip
 def test_labels_that_are_none(tmp_path, labels, names, code, found):
     images = pa.array([encoded(60 + row) for row in range(len(labels))])

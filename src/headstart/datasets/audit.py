@@ -24,7 +24,7 @@ from headstart.datasets.loading import (
     read_dataset,
 )
 from headstart.datasets.manifest import PublishedFile, check_published_files
-from headstart.datasets.naming import alike_classes, join_names
+from headstart.datasets.naming import alike_classes, join_names, shorten
 from headstart.datasets.samples import Span, UnsupportedSamplesError, range_of
 from headstart.datasets.sources import SOURCES, Source, resolve_name
 from headstart.datasets.sources.own_files import CONVERTIBLE
@@ -549,11 +549,15 @@ def _skipped(left_out: Mapping[str, int]) -> Iterator[str]:
 def _suspicious_classes(classes: Sequence[str]) -> Iterator[str]:
     """Yield what in the names of classes may be a slip, one line each."""
     if alike := alike_classes(classes):
-        said = first_few([join_names(names) for names in alike], NAMED, "; ")
+        # Blanks at the end of a name show in quotation marks only, and if they are not taken off.
+        shown = [
+            first_few([f"'{shorten(name, blanks=True)}'" for name in names]) for names in alike
+        ]
+        said = first_few(shown, NAMED, "; ")
         yield f"classes whose names are nearly the same, and count as different: {said}"
     missing = [name for name in classes if name.casefold() in NO_VALUE]
-    # -1 and 1 are two classes; below 0, 1, 2, ... it mostly means that nobody knows.
-    if "-1" in classes and len(classes) > 2 and all(c.isdigit() for c in classes if c != "-1"):
+    # -1 and 1 are two classes; below 0, 1, 2, ... it mostly stands for no label.
+    if set(classes) == {"-1", *map(str, range(len(classes) - 1))} and len(classes) > 2:
         missing.append("-1")
     if missing:
         yield f"classes whose names may stand for a missing label: {join_names(missing)}"

@@ -230,15 +230,17 @@ def join_names(names: Sequence[str], *, quoted: bool = True, most: int = SHOWN) 
     return first_few([f"'{shorten(name)}'" if quoted else shorten(name) for name in names], most)
 
 
-def shorten(text: str, longest: int = LONGEST) -> str:
+def shorten(text: str, longest: int = LONGEST, *, blanks: bool = False) -> str:
     r"""Return what stands in somebody's file for a message of one line: cut, without line breaks.
+
+    Blanks at its ends are left out unless `blanks`.
 
     Examples
     --------
     >>> shorten("ice\ncream"), len(shorten("x" * 5000))
     ('ice cream', 80)
     """
-    line = " ".join(text.split())
+    line = " ".join(text.splitlines() if blanks else text.split())
     return line if len(line) <= longest else f"{line[: longest - 3]}..."
 
 

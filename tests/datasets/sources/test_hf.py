@@ -203,6 +203,22 @@ def test_only_what_is_chosen_is_fetched(hub, tmp_path):
     assert not SOURCE.presence(ask(config="large", train="train", test="test"), cache).present
 
 
+def test_a_readme_is_fetched_that_may_say_more_than_names(hub, tmp_path):
+    """Names without a split would be one dataset, split anew."""
+    cache = tmp_path / "cache"
+    for seed, name in enumerate(("old", "new")):
+        hub.add("main", f"{name}.parquet", [0, 1], seed=seed)
+    declared = "---\nconfigs:\n- config_name: default\n  data_files:\n" + "".join(
+        f"  - split: {split}\n    path: {name}.parquet\n"
+        for split, name in (("train", "old"), ("test", "new"))
+    )
+    (hub.tree(hub.commits["main"]) / "README.md").write_text(f"{declared}---\n")
+    fetch(cache)
+    raw = SOURCE.read(ask(), cache)
+    assert {part: len(split) for part, split in raw.parts.items()} == {"train": 2, "test": 2}
+    assert raw.parts["test"].images.where(0).startswith("new.parquet")
+
+
 def test_the_hubs_own_conversion_is_taken_where_there_is_no_parquet(hub, tmp_path):
     cache = tmp_path / "cache"
     (hub.tree("a" * 40)).mkdir(parents=True)

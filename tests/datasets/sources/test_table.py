@@ -248,6 +248,9 @@ def test_columns_of_splits_are_understood(folder, head, values, parts_note):
     ("split", ["train", "eval", "test"]), ("split", ["train", "train_noisy", "test"]),
     ("is_valid", ["True", "False"]), ("is_val", ["0", "1"]), ("is_train", ["1", "2"]),
     ("Usage", ["Training", "PublicTest"]), ("split", ["train", "other"]), ("split", ["train", ""]),
+    # Validation, or a row in order?
+    ("valid", ["True", "False"]), ("val", ["0", "1"]), ("train_test", ["tr", "te"]),
+    ("train/val/test", ["a", "b", "c"]),
 ])  # fmt: skip
 def test_columns_of_splits_that_cannot_be_told(folder, head, values):
     table = with_column(folder / "t.csv", head, values)
@@ -494,6 +497,7 @@ def test_parquet_with_lists_of_labels(folder):
     (["path,label", "0.png,a", "1.png,b", "./0.png,b"], "", "image_twice", None),
     (["path,label", "0.png,a", "0.png,a"], "", "image_twice", None),
     (["path,label"], "", "empty", None), ([], "", "unreadable", None),
+    (["0.png,a", "1.png,b"], "", "column_missing", ("0.png", "a")),
     (["path,label", "0.png,a,b,c"], "", "row_too_long", 1),
     (["path,label", "", "0.png,a", "1.png,b,c"], "", "row_too_long", 2),
     (["sep=;", "path;label", "0.png;a", "1.png;b;c"], "", "row_too_long", 2),
@@ -521,6 +525,14 @@ def test_json_tables(folder, name, text):
     raw = read(folder / name)
     assert raw.classes == ("7", "8")
     assert names(raw) == ["0.png", "1.png"]
+
+
+def test_json_lists_of_1_and_0_are_no_labels(folder):
+    table = folder / "t.jsonl"
+    rows = enumerate(([1, 0, 0], [0, 1, 1], [0, 0, 0]))
+    write(table, *(f'{{"path": "{i}.png", "labels": {flags}}}' for i, flags in rows))
+    with refused("dataset.labels_flags", found=0):
+        read(table)
 
 
 def test_json_lists_are_several_labels(folder):
