@@ -187,7 +187,7 @@ def weights(
 ) -> Tensor:
     """Train from the same start; return all weights and statistics, flat."""
     from finetune import labels_of
-    from headstart.training import Progress, train
+    from headstart.training import CheckpointOptions, Progress, train
 
     def watch(progress: Progress) -> None:
         if progress.step == stop_at:
@@ -195,7 +195,8 @@ def weights(
 
     torch.manual_seed(0)
     network, labels = case.make(), labels_of(len(pixels))
-    options = {"device": device, "checkpoint": file, "save_seconds": 0.0, "on_progress": watch}
+    checkpoint = CheckpointOptions(file, save_seconds=0.0) if file else None
+    options = {"device": device, "checkpoint": checkpoint, "on_progress": watch}
     trained = train(network, pixels, labels, case.input_spec, case.config, **options)
     if trained.resumed_at != resumed_at or trained.diverged_at is not None:
         raise AssertionError(f"resumed at {trained.resumed_at}, diverged at {trained.diverged_at}")

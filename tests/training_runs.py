@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from headstart.spec import SGD, TrainingConfig
-from headstart.training import InputSpec, train
+from headstart.training import CheckpointOptions, InputSpec, train
 from headstart.training.loop import Trained
 from headstart.training.pixels import Batch
 
@@ -72,6 +72,17 @@ def small_network(dropout: float = 0.3, norm: bool = True) -> nn.Sequential:
         )
 
 
-def run(network, config=CONFIG, labels=LABELS, pixels=None, **options) -> Trained:
-    """Train a network on the small images, on this processor."""
+def run(
+    network,
+    config=CONFIG,
+    labels=LABELS,
+    pixels=None,
+    checkpoint=None,
+    on_progress=None,
+    ranks=None,
+    **kept,
+) -> Trained:
+    """Train a network on the small images, on this processor; `kept` is how a file is kept."""
+    checkpoint = CheckpointOptions(checkpoint, **kept) if checkpoint else None
+    options = {"checkpoint": checkpoint, "on_progress": on_progress, "ranks": ranks}
     return train(network, pixels or SomePixels(), labels, INPUT, config, device=CPU, **options)

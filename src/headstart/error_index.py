@@ -5,7 +5,6 @@ error. `headstart explain` prints an entry, docs/errors.md lists them all.
 """
 
 import ast
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -132,11 +131,11 @@ class _Class(NamedTuple):
     message: str
 
 
-def error_index(source: Path = SOURCE, wanted: str | None = None) -> dict[str, CodedError]:
+def error_index(wanted: str | None = None) -> dict[str, CodedError]:
     """Return all codes in alphabetical order, or the wanted one alone, which is far quicker."""
-    classes = _error_classes(source)
+    classes = _error_classes()
     found: dict[str, list[Construction]] = {}
-    for one in constructions(source, wanted):
+    for one in constructions(wanted):
         if one.code is not None and wanted in (None, one.code):
             found.setdefault(one.code, []).append(one)
     return {
@@ -165,19 +164,19 @@ def explained(code: str) -> CodedError:
 
 
 @cache
-def constructions(source: Path = SOURCE, wanted: str | None = None) -> Sequence[Construction]:
+def constructions(wanted: str | None = None) -> Sequence[Construction]:
     """Return all places that make an error, by path and line; with `wanted` at least those of it.
 
     A ``code=`` that passes on the code of another error (``code=error.code``) is none of its own.
     """
-    classes = _error_classes(source)
+    classes = _error_classes()
     # A code is a literal where an error is made, or that of the error's class.
     marks = [f'"{wanted}"', *(name for name, of in classes.items() if of.code == wanted)]
     found = []
-    for path, text in _texts(source).items():
+    for path, text in _texts().items():
         if "Error" not in text or (wanted and not any(mark in text for mark in marks)):
             continue
-        for node in ast.walk(_parsed(source, path)):
+        for node in ast.walk(_parsed(path)):
             if not isinstance(node, ast.Call) or (kind := _name(node.func)) not in classes:
                 continue
             given = next((word.value for word in node.keywords if word.arg == "code"), None)
@@ -193,29 +192,29 @@ def constructions(source: Path = SOURCE, wanted: str | None = None) -> Sequence[
 
 
 @cache
-def _texts(source: Path) -> Mapping[str, str]:
+def _texts() -> Mapping[str, str]:
     return {
-        path.relative_to(source).as_posix(): path.read_text(encoding="utf-8")
-        for path in sorted(source.rglob("*.py"))
+        path.relative_to(SOURCE).as_posix(): path.read_text(encoding="utf-8")
+        for path in sorted(SOURCE.rglob("*.py"))
     }
 
 
 @cache
-def _parsed(source: Path, path: str) -> ast.Module:
-    return ast.parse(_texts(source)[path])
+def _parsed(path: str) -> ast.Module:
+    return ast.parse(_texts()[path])
 
 
 @cache
-def _error_classes(source: Path) -> Mapping[str, _Class]:
+def _error_classes() -> Mapping[str, _Class]:
     """Find the classes under `HeadstartError`, with the code of each or of its base."""
     all_ = {
         node.name: _class(node)
-        for path, text in _texts(source).items()
+        for path, text in _texts().items()
         if ERROR_CLASS.search(text)
-        for node in ast.walk(_parsed(source, path))
+        for node in ast.walk(_parsed(path))
         if isinstance(node, ast.ClassDef)
     }
-    found = {ROOT: all_[ROOT]._replace(code=None)} if ROOT in all_ else {ROOT: _root()}
+    found = {ROOT: all_[ROOT]._replace(code=None)}
     while new := {
         name: of for name, of in all_.items() if name not in found and found.keys() & set(of.bases)
     }:
@@ -224,11 +223,6 @@ def _error_classes(source: Path) -> Mapping[str, _Class]:
             code, message = of.code or parent.code, of.message or parent.message
             found[name] = of._replace(code=code, message=message)
     return found
-
-
-def _root() -> _Class:
-    meaning = (inspect.getdoc(HeadstartError) or "").partition("\n")[0]
-    return _Class((), None, meaning, "")
 
 
 def _class(node: ast.ClassDef) -> _Class:

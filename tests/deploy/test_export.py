@@ -21,7 +21,7 @@ from headstart import datasets, methods
 from headstart.context import RunContext
 from headstart.datasets.dataset_name import DatasetName
 from headstart.deploy import export, runners, verify
-from headstart.deploy.export import export_result
+from headstart.deploy.export import ExportTarget, export_result
 from headstart.deploy.final_network import best_result, final_network, find_result, kept_models_of
 from headstart.registry import METHODS
 from headstart.spec import Result
@@ -90,10 +90,8 @@ def write(run, setting: str, form: str, out: Path, **options):
         result,
         store.predictions(result.trial.key),
         lambda: final_network(result, CONTEXT, kept),
-        form,
-        out,
+        ExportTarget(out, form, **options),
         CONTEXT,
-        **options,
     )
 
 
@@ -279,8 +277,7 @@ def test_several_labels_per_image(tmp_path):
         result,
         opened.predictions(result.trial.key),
         lambda: final_network(result, CONTEXT, None),
-        "onnx",
-        tmp_path / "out",
+        ExportTarget(tmp_path / "out"),
         CONTEXT,
     )
     assert max(one.largest for one in done.measured) < 1e-3

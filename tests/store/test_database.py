@@ -16,6 +16,7 @@ from headstart.store.predictions import (
     read_predictions,
     write_predictions,
 )
+from headstart.store.schema import NEVER_EDITED
 from refusals import refused
 from stores import add_result, make_result
 
@@ -109,7 +110,7 @@ def test_a_failed_result_is_not_stored(store):
 def test_the_database_refuses_to_edit_a_result(store, place, statement):
     store.add(make_result())
     backend = open_backend(place, create=True)
-    never = pytest.raises(sa.exc.DBAPIError, match="never edited")
+    never = pytest.raises(sa.exc.DBAPIError, match=NEVER_EDITED)
     with backend.engine.connect() as connection, never:
         connection.exec_driver_sql(statement)
     assert store.results()[0].accuracy == 0.5

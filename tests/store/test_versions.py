@@ -127,7 +127,10 @@ def test_the_first_write_brings_it_up_and_keeps_all_rows(older, tmp_path):
     assert [result.trial.seed for result in store.results()] == [0, 0]
     assert store.results()[1] == make_result().model_copy(update={"predictions": None})
     for table in before:
-        with engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="never edited"):
+        with (
+            engine.connect() as connection,
+            pytest.raises(sa.exc.DBAPIError, match=schema.NEVER_EDITED),
+        ):
             connection.execute(sa.text(f"DELETE FROM {table}"))
 
 
@@ -191,7 +194,7 @@ def test_what_was_measured_and_chosen_is_never_edited(store, place):
     opened = backend.open_backend(place, create=True)
     for table in schema.GUARDED:
         for statement in (table.delete(), table.update().values(created_at="")):
-            never = pytest.raises(sa.exc.DBAPIError, match="never edited")
+            never = pytest.raises(sa.exc.DBAPIError, match=schema.NEVER_EDITED)
             with opened.engine.connect() as connection, never:
                 connection.execute(statement)
 

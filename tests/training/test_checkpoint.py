@@ -84,12 +84,12 @@ PROCESS = """
 import sys
 from pathlib import Path
 import torch
-from headstart.training.loop import train
+from headstart.training import CheckpointOptions, train
 from training_runs import CPU, INPUT, LABELS, CONFIG, SomePixels, small_network
 
 torch.set_num_threads(int(sys.argv[2]))
 train(small_network(), SomePixels(), LABELS, INPUT, CONFIG, device=CPU,
-      checkpoint=Path(sys.argv[1]), save_seconds=0, identity="trial, candidate")
+      checkpoint=CheckpointOptions(Path(sys.argv[1]), "trial, candidate", save_seconds=0))
 """
 
 

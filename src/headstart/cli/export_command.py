@@ -92,7 +92,7 @@ def export(
     """Write a result's network as a folder that classifies images; verify it on the test images."""
     from headstart.cli.progress import LiveReporter
     from headstart.context import RunContext
-    from headstart.deploy.export import export_result
+    from headstart.deploy.export import ExportTarget, export_result
     from headstart.deploy.final_network import final_network, kept_models_of
     from headstart.store import ResultStore
 
@@ -109,11 +109,8 @@ def export(
             result,
             predictions,
             lambda: final_network(result, context, kept),
-            options.to,
-            folder,
+            ExportTarget(folder, options.to, half=options.half, int8=options.int8),
             context,
-            half=options.half,
-            int8=options.int8,
             chosen_by=chosen_by,
         )
     _show(result, exported, json=json)

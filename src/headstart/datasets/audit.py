@@ -215,6 +215,7 @@ def check_audit(audit: AuditReport, dataset_name: str, skip_broken: bool) -> Non
         f"--skip-broken{limit if audit.too_large else ''}: {'; '.join(few)}",
         code="dataset.images_broken",
         found=len(problems),
+        images=[problem.where for problem in problems[:LISTED]],
     )
 
 

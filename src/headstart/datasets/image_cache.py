@@ -282,8 +282,6 @@ def open_prepared(
     recipe: PreparedForm,
     folder: Path,
     reporter: ProgressReporter,
-    *,
-    thorough: bool = False,
 ) -> PreparedImages | None:
     """Open a prepared form; None where it is not there, not complete, or damaged.
 
@@ -297,15 +295,13 @@ def open_prepared(
         Where prepared forms are kept.
     reporter
         Informed of damage.
-    thorough
-        Read it through to find damage even if size and time of the file are as they were.
 
     Raises
     ------
     StorageError
     """
     place = folder / recipe.key
-    state = read_state(place, reporter, thorough=thorough, whole=True)
+    state = read_state(place, reporter, whole=True)
     if state is None:
         return None
     if len(images) != state.card.n_images:
@@ -316,13 +312,10 @@ def open_prepared(
     return PreparedImages(_Mapped.of(place, names, state), np.arange(len(images), dtype=np.int64))
 
 
-def read_state(
-    place: Path, reporter: ProgressReporter, *, thorough: bool = False, whole: bool = False
-) -> State | None:
+def read_state(place: Path, reporter: ProgressReporter, *, whole: bool = False) -> State | None:
     """Read what is there if it is as its card says; else say so and drop the card.
 
-    `thorough` reads through even what looks untouched. With `whole`, what is not complete is None:
-    another process may be at it.
+    With `whole`, what is not complete is None: another process may be at it.
     """
     file = place / CARD
     with storage_errors(place):
@@ -331,7 +324,7 @@ def read_state(
         card = read_card(file)
         if card and whole and not card.complete:
             return None
-        state = _verified(place, card, thorough=thorough) if card else None
+        state = _verified(place, card) if card else None
         if state is None:
             reporter.note(f"prepared images {place} are damaged (checksum): preparing them again")
             file.unlink(missing_ok=True)
@@ -372,7 +365,7 @@ def read_card(file: Path) -> Card | None:
         return None
 
 
-def _verified(place: Path, card: Card, *, thorough: bool) -> State | None:
+def _verified(place: Path, card: Card, *, thorough: bool = False) -> State | None:
     """Hold the files against the card; None if they are not what it says."""
     shapes = _read_shapes(place / INDEX, card)
     if shapes is None or not (place / PIXELS).exists():

@@ -52,7 +52,7 @@ from headstart.versions import provenance
 if TYPE_CHECKING:
     from headstart.deploy.graph import DeployedNetwork
 
-__all__ = ["ExportForm", "Exported", "export_result"]
+__all__ = ["ExportForm", "ExportTarget", "Exported", "export_result"]
 
 ExportForm = Literal["onnx", "torch", "timm"]
 TEXTS = {CLASSES, "example.py", "README.md"}
@@ -65,6 +65,27 @@ TOLERANCES = {"fp32": 0.01, "bf16": 0.1}
 # Training images that int8 ranges are taken from.
 CALIBRATION_IMAGES = 100
 EXAMPLE_SIDE = 48
+
+
+@dataclass(frozen=True)
+class ExportTarget:
+    """What an export writes, and where.
+
+    Parameters
+    ----------
+    folder
+        Folder to write; it must not be there, or be empty.
+    form
+        ``"onnx"``: one file that takes pixels of any size; ``"torch"``: the same as a torch
+        program; ``"timm"``: a folder for ``timm.create_model``.
+    half, int8
+        Whether files of reduced precision come beside an ONNX file.
+    """
+
+    folder: Path
+    form: ExportForm = "onnx"
+    half: bool = False
+    int8: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,12 +118,10 @@ class _Job:
     result: Result
     predictions: Prediction
     final: FinalNetwork
-    form: ExportForm
+    target: ExportTarget
     context: RunContext
     place: Path
     chosen_by: str
-    half: bool
-    int8: bool
     runners: dict[str, Runner] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -112,12 +131,9 @@ def export_result(
     result: Result,
     predictions: Prediction,
     final: Callable[[], FinalNetwork],
-    form: ExportForm,
-    out: Path,
+    target: ExportTarget,
     context: RunContext,
     *,
-    half: bool = False,
-    int8: bool = False,
     chosen_by: str = "named by its key",
 ) -> Exported:
     """Write the network of a result to a folder, with all that its use needs; verify it there.
@@ -128,15 +144,10 @@ def export_result(
         The result, and its stored predictions on the test images.
     final
         Gives its network, after what can be checked early.
-    form
-        ``"onnx"``: one file that takes pixels of any size; ``"torch"``: the same as a torch
-        program; ``"timm"``: a folder for ``timm.create_model``.
-    out
-        Folder to write; it must not be there, or be empty.
+    target
+        What to write, and where.
     context
         Where to run, and who is informed.
-    half, int8
-        Whether files of reduced precision come beside an ONNX file.
     chosen_by
         How the result was chosen among others, for the card.
 
@@ -148,22 +159,23 @@ def export_result(
     HeadstartError
         The test images are not at hand.
     """
-    _check(result, form, out, reduced=half or int8)
+    _check(result, target)
     # Before the network is loaded: images that are gone are found at once.
     images = tested_images(result, predictions, context)
-    with _whole(out) as place:
-        job = _Job(result, predictions, final(), form, context, place, chosen_by, half, int8)
+    with _whole(target.folder) as place:
+        job = _Job(result, predictions, final(), target, context, place, chosen_by)
         context.reporter.stage("writing the network")
         write_weights(job.final.network.state_as_built(), place / WEIGHTS)
-        {"onnx": _write_onnx, "torch": _write_program, "timm": _write_timm}[form](job)
+        {"onnx": _write_onnx, "torch": _write_program, "timm": _write_timm}[target.form](job)
         measured = _verified(job, images)
         if warning := tie_warning(result):
             job.notes.append(warning)
         _write_rest(job, measured)
-    return Exported(out, form, job.final.origin, measured, job.notes)
+    return Exported(target.folder, target.form, job.final.origin, measured, job.notes)
 
 
-def _check(result: Result, form: ExportForm, out: Path, *, reduced: bool) -> None:
+def _check(result: Result, target: ExportTarget) -> None:
+    form, out = target.form, target.folder
     if form not in get_args(ExportForm):
         raise CommandError(
             f"invalid form '{form}': expected {', '.join(get_args(ExportForm))}",
@@ -171,7 +183,7 @@ def _check(result: Result, form: ExportForm, out: Path, *, reduced: bool) -> Non
             name="--to",
             value=form,
         )
-    if reduced and form != "onnx":
+    if (target.half or target.int8) and form != "onnx":
         raise CommandError(
             f"--half and --int8 are for onnxruntime: use them with --to onnx, not {form}",
             code="command.conflict",
@@ -280,12 +292,12 @@ def _write_onnx(job: _Job) -> None:
     _save_onnx(_deployed(job), job.place / ONNX)
     job.runners["onnxruntime"] = OnnxRunner(job.place / ONNX)
     job.files["onnxruntime"] = ONNX
-    if job.half:
+    if job.target.half:
         job.context.reporter.stage("exporting to ONNX, float16")
         _save_onnx(_deployed(job, half=True), job.place / HALF)
         job.runners["float16"] = OnnxRunner(job.place / HALF)
         job.files["float16"] = HALF
-    if job.int8:
+    if job.target.int8:
         job.context.reporter.stage("quantizing to int8")
         _quantize(job)
         job.runners["int8"] = OnnxRunner(job.place / INT8)
@@ -470,9 +482,9 @@ def _write_rest(job: _Job, measured: Sequence[Comparison]) -> None:
     result, final, place = job.result, job.final, job.place
     texts = {
         CLASSES: json.dumps(list(final.classes), ensure_ascii=False, indent=1),
-        "example.py": card.example(job.form, final),
+        "example.py": card.example(job.target.form, final),
         FACTS: json.dumps(_facts(job, measured), ensure_ascii=False, indent=1),
-        "README.md": card.model_card(result, final, job.form, measured, job.chosen_by),
+        "README.md": card.model_card(result, final, job.target.form, measured, job.chosen_by),
     }
     for name, text in texts.items():
         with replaced(place / name) as temporary:
@@ -483,7 +495,7 @@ def _facts(job: _Job, measured: Sequence[Comparison]) -> dict[str, Any]:
     trial, final = job.result.trial, job.final
     return {
         "format": FORMAT,
-        "form": job.form,
+        "form": job.target.form,
         "title": trial.title,
         "trial": trial.key,
         "n_classes": len(final.classes),
@@ -504,6 +516,6 @@ def _facts(job: _Job, measured: Sequence[Comparison]) -> dict[str, Any]:
         "metrics": job.result.metrics,
         "n_test": job.result.n_test,
         "measured": [asdict(one) for one in measured],
-        "made_by": {**provenance(), "packages": card.packages(job.form)},
+        "made_by": {**provenance(), "packages": card.packages(job.target.form)},
         "measured_by": job.result.provenance.get("versions", {}),
     }

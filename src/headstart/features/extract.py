@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import models
-from headstart.artifacts import ArtifactFolder
 from headstart.clock import Clock
 from headstart.context import RunContext
 from headstart.datasets import Decodable, JoinedImages, Splits
@@ -372,7 +371,8 @@ def _extract(
     from headstart.devices import memory_of, resolve_device
 
     device = resolve_device(context.device)
-    note, remote = context.reporter.note, _remote(context)
+    note = context.reporter.note
+    remote = context.remote.within("features") if context.remote else None
     if remote:
         for one in wanted:
             rows, skip_broken = one.request.rows, one.request.skip_broken
@@ -401,10 +401,6 @@ def _extract(
     if remote:
         for one in computed:
             push(one.table, remote, note)
-
-
-def _remote(context: RunContext) -> ArtifactFolder | None:
-    return context.remote.within("features") if context.remote else None
 
 
 def _decode_once(networks: list[Extraction], context: RunContext) -> None:

@@ -374,7 +374,7 @@ class PreparedTraining:
         self, values: dict[str, Value], rows: Rows, what: Literal["candidate", "refit"]
     ) -> "tuple[Trained, Network]":
         """Train a new network on some rows; resume from the checkpoint if there is one."""
-        from headstart.training import cosine
+        from headstart.training import CheckpointOptions, cosine
 
         trial = self.trial
         where = self.context
@@ -406,8 +406,7 @@ class PreparedTraining:
             trial.model,
             self.config_of(values),
             stage=f"{what}: rate {rate:.2g}, decay {decay:.2g}",
-            checkpoint=place,
-            identity=identity,
+            checkpoint=CheckpointOptions(place, identity),
             on_progress=on_progress,
         )
         for note in trained.notes:

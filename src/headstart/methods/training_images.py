@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
     from headstart.models.network import Network
     from headstart.spec.setting import Precision
-    from headstart.training import DevicePixels, InputSpec, Progress, Ranks, Trained
+    from headstart.training import (
+        CheckpointOptions,
+        DevicePixels,
+        InputSpec,
+        Progress,
+        Ranks,
+        Trained,
+    )
 
 __all__ = ["TrainingImages", "input_of", "remove_checkpoint"]
 
@@ -144,9 +151,7 @@ class TrainingImages:
         config: TrainingConfig,
         *,
         stage: str,
-        checkpoint: Path,
-        identity: str,
-        save_seconds: float = 60.0,
+        checkpoint: "CheckpointOptions",
         on_progress: "Callable[[Progress], None] | None" = None,
         ranks: "Ranks | None" = None,
     ) -> "Trained":
@@ -162,9 +167,11 @@ class TrainingImages:
             Description of the network, for its input size and normalization.
         stage
             Label of the progress.
-        checkpoint, identity, save_seconds, ranks
-            As in `headstart.training.train`; the caller removes the checkpoint by
+        checkpoint
+            What to resume from; copies go to the context's remote folder. The caller removes it by
             `remove_checkpoint`.
+        ranks
+            As in `headstart.training.train`.
         on_progress
             Receives the progress, in addition to the reporter.
         """
@@ -184,10 +191,7 @@ class TrainingImages:
             input_of(model),
             config,
             device=device,
-            checkpoint=checkpoint,
-            remote=_remote_checkpoints(self.context),
-            save_seconds=save_seconds,
-            identity=identity,
+            checkpoint=replace(checkpoint, remote=_remote_checkpoints(self.context)),
             on_progress=_advancing(reporter, on_progress),
             ranks=ranks,
         )

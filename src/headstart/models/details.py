@@ -49,7 +49,7 @@ def licence_of(model: Model) -> str | None:
     return getattr(known, "license", None) or None
 
 
-def model_details(model: Model, cache: Path | None = None) -> dict[str, Any]:
+def model_details(model: Model) -> dict[str, Any]:
     """Return the facts of a network, where its weights are, and what a run takes.
 
     Parameters
@@ -64,7 +64,7 @@ def model_details(model: Model, cache: Path | None = None) -> dict[str, Any]:
         use), ``present``, ``place``, ``origin``, ``weights_bytes`` (None where they are not here)
         and ``feature_bytes_per_1000_images``.
     """
-    cache = cache or default_cache()
+    cache = default_cache()
     present, place = weights.presence(model, cache)
     file = weights.locate(model, cache) if model.weights.random_seed is None else None
     return {

@@ -278,6 +278,8 @@ def _train(
     network: "Network", recipe: Recipe, context: RunContext, ranks: "Ranks | None"
 ) -> "tuple[Network, Trained, TrainingImages]":
     """Train on train + validation: nothing is selected, so nothing is held out."""
+    from headstart.training import CheckpointOptions
+
     context.reporter.stage("reading the dataset")
     splits = datasets.load(recipe.dataset, recipe.seed, context.cache, test_labels=True)
     examples = TrainingImages.read(recipe.dataset, splits, recipe.side, context)
@@ -291,9 +293,7 @@ def _train(
             seed=recipe.seed_of("training"),
         ),
         stage=f"pretraining on {recipe.dataset.name}",
-        checkpoint=_checkpoint(recipe, context.cache),
-        identity=recipe.key,
-        save_seconds=SAVE_SECONDS,
+        checkpoint=CheckpointOptions(_checkpoint(recipe, context.cache), recipe.key, SAVE_SECONDS),
         ranks=ranks,
     )
     return network, trained, examples

@@ -49,8 +49,6 @@ __all__ = [
     "prior_line",
 ]
 
-# The shipped study whose networks `paper` stands for: all of the catalogue but the embedded ones.
-GROUPS = ("default", "paper")
 PATTERN = frozenset("*[")
 LISTS = (".txt", ".list")
 TIMM = "timm"
@@ -91,8 +89,6 @@ class RankCandidate:
         Licence of the weights as their publisher names it, None where unknown.
     why
         Why it is a candidate, in a phrase.
-    prior_source
-        Where the prior comes from.
     """
 
     model: Model
@@ -100,7 +96,6 @@ class RankCandidate:
     params: int | None
     licence: str | None
     why: str
-    prior_source: str = ""
 
 
 class Unavailable(NamedTuple):
@@ -126,10 +121,8 @@ def default_models() -> dict[str, dict[str, Any]]:
     return dict(tomllib.loads(text))
 
 
-def find_candidates(
-    text: str, *, max_params: float | None = None, download: bool = False, cache: Path | None = None
-) -> Candidates:
-    """Find the networks that a list names.
+def find_candidates(text: str, *, max_params: float | None = None) -> Candidates:
+    """Find the networks that a list names; nothing asks the network.
 
     Parameters
     ----------
@@ -140,10 +133,6 @@ def find_candidates(
         comment), or any name of a model.
     max_params
         Largest number of parameters without the classifier.
-    download
-        Whether weights that are not here are downloaded; without it nothing asks the network.
-    cache
-        Where facts and pretrained networks are kept; the usual folder unless given.
 
     Raises
     ------
@@ -152,7 +141,7 @@ def find_candidates(
     StudyError
         A list that names nothing, a pattern that fits nothing, or a file that is not there.
     """
-    cache = cache or default_cache()
+    cache = default_cache()
     names = list(dict.fromkeys(name for part in split_names(text) for name in _expand(part, cache)))
     if not names:
         raise StudyError(
@@ -162,7 +151,7 @@ def find_candidates(
     found: dict[Any, RankCandidate] = {}
     left_out: list[Unavailable] = []
     for name in names:
-        one = _look(name, max_params, cache, download=download)
+        one = _look(name, max_params, cache)
         if isinstance(one, Unavailable):
             left_out.append(one)
         else:
@@ -229,23 +218,20 @@ def _read_list(file: Path, cache: Path) -> Iterator[str]:
             yield from _expand(name, cache)
 
 
-def _look(
-    name: str, most: float | None, cache: Path, *, download: bool
-) -> RankCandidate | Unavailable:
+def _look(name: str, most: float | None, cache: Path) -> RankCandidate | Unavailable:
     """Return a network with its facts, or why it cannot be measured here."""
     facts = default_models().get(name, {})
     try:
         # timm describes a network by building it: not for each of many that are not here.
-        if not download and (repository := _timm_repository(name)) is not None:
+        if (repository := _timm_repository(name)) is not None:
             if _too_large(facts.get("parameters"), most):
                 return _large(name, facts["parameters"], most)
             if cached_weights(repository) is None:
-                return _not_here(name, repository)
+                remedy = f"hf download {repository} {WEIGHT_FILES[0]}"
+                return Unavailable(name, "weights not on this machine", remedy)
         model = models.find(name, cache)
         if _too_large(model.parameters, most):
             return _large(name, model.parameters, most)
-        if download:
-            models.fetch(model, cache)
         present, remedy = models.presence(model, cache)
         if not present:
             # Nothing is downloaded here.
@@ -263,7 +249,6 @@ def _look(
     return RankCandidate(
         model, prior.accuracy if prior else None, model.parameters,
         licence, facts.get("why") or _why(name),
-        prior.source if prior else "",
     )  # fmt: skip
 
 
@@ -274,12 +259,6 @@ def _too_large(parameters: int | None, most: float | None) -> bool:
 def _large(name: str, parameters: int | None, most: float | None) -> Unavailable:
     size = f"{(parameters or 0) / MILLION:.1f} M parameters, over {(most or 0) / MILLION:g} M"
     return Unavailable(name, size, "raise --max-params")
-
-
-def _not_here(name: str, repository: str) -> Unavailable:
-    return Unavailable(
-        name, "weights not on this machine", f"hf download {repository} {WEIGHT_FILES[0]}"
-    )
 
 
 def _timm_repository(name: str) -> str | None:

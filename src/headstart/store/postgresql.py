@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql
 
 from headstart.errors import DiskFullError, NotWritableError, StorageError, StoreError
 from headstart.shown_text import url_without_credentials, without_credentials
+from headstart.store import schema
 from headstart.store.backend import Backend
 
 __all__ = ["PostgreSQL", "open_url"]
@@ -115,7 +116,7 @@ class PostgreSQL(Backend):
         connection.execute(
             sa.text(
                 "CREATE OR REPLACE FUNCTION headstart_never_edited() RETURNS trigger AS $$ BEGIN "
-                "RAISE EXCEPTION 'a stored result is never edited'; END $$ LANGUAGE plpgsql"
+                f"RAISE EXCEPTION '{schema.NEVER_EDITED}'; END $$ LANGUAGE plpgsql"
             )
         )
         for events, each in (("UPDATE OR DELETE", "ROW"), ("TRUNCATE", "STATEMENT")):

@@ -26,6 +26,8 @@ __all__ = [
 
 # Raised when a table changes, with a migration in migrations/versions.
 SCHEMA_VERSION = 4
+# What a database says that refuses to change a result.
+NEVER_EDITED = "a stored result is never edited"
 
 metadata = sa.MetaData()
 

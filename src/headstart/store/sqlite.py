@@ -140,8 +140,7 @@ class SQLite(Backend):
             connection.execute(
                 sa.text(
                     f"CREATE TRIGGER IF NOT EXISTS {table.name}_no_{verb} BEFORE {verb} ON "
-                    f"{table.name} "
-                    "BEGIN SELECT RAISE(ABORT, 'a stored result is never edited'); END"
+                    f"{table.name} BEGIN SELECT RAISE(ABORT, '{schema.NEVER_EDITED}'); END"
                 )
             )
 

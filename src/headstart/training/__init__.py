@@ -1,6 +1,7 @@
 """Training: a network and images in, a trained network out. Depends on tensors only."""
 
 from headstart.training.augmentation import InputSpec
+from headstart.training.checkpoint import CheckpointOptions
 from headstart.training.forward import decision_values
 from headstart.training.loop import Progress, Trained, train
 from headstart.training.optimization import cosine
@@ -8,6 +9,7 @@ from headstart.training.pixels import DevicePixels, load_pixels
 from headstart.training.ranks import Ranks
 
 __all__ = [
+    "CheckpointOptions",
     "DevicePixels",
     "InputSpec",
     "Progress",

@@ -21,12 +21,34 @@ from headstart.artifacts import ArtifactFolder
 from headstart.errors import StorageError, TrainingError
 from headstart.files import replaced, storage_errors
 
-__all__ = ["Checkpoint", "TrainState", "environment"]
+__all__ = ["Checkpoint", "CheckpointOptions", "TrainState", "environment"]
 
 PARAMETER, BUFFER, LOSSES = "parameter.", "buffer.", "losses"
 # Tensors of the optimizer: ``momentum.PARAMETER`` of SGD, ``optimizer.KEY.PARAMETER`` of others.
 MOMENTUM, OPTIMIZER = "momentum.", "optimizer."
 MOMENTUM_KEY = "momentum_buffer"
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """Where and how often the state of a run is kept. Who trains removes the files afterwards.
+
+    Parameters
+    ----------
+    file
+        What the run resumes from, and is written to at the end and every so often.
+    identity
+        Identifies trial and candidate. A checkpoint of another one is refused.
+    save_seconds
+        Pause between two checkpoints (0: one at every step); they take 1 % of the time at most.
+    remote
+        Folder for copies that other machines reach.
+    """
+
+    file: Path
+    identity: str = ""
+    save_seconds: float = 60.0
+    remote: ArtifactFolder | None = None
 
 
 @dataclass

@@ -4,21 +4,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from math import ceil, isfinite
-from pathlib import Path
+from math import ceil, inf, isfinite
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from headstart.artifacts import ArtifactFolder
 from headstart.devices import out_of_memory
 from headstart.errors import TrainingError
 from headstart.spec import TrainingConfig
 from headstart.threads import look_again, sharing_cpus
 from headstart.training.augmentation import InputSpec, derived_seed, rows_of_step, training_views
-from headstart.training.checkpoint import Checkpoint, TrainState
+from headstart.training.checkpoint import Checkpoint, CheckpointOptions, TrainState
 from headstart.training.forward import (
     MultiHeadLogits,
     exact_float32,
@@ -115,10 +113,7 @@ def train(
     config: TrainingConfig,
     *,
     device: torch.device,
-    checkpoint: Path | None = None,
-    remote: ArtifactFolder | None = None,
-    save_seconds: float = 60.0,
-    identity: str = "",
+    checkpoint: CheckpointOptions | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     ranks: Ranks | None = None,
 ) -> Trained:
@@ -136,11 +131,8 @@ def train(
         present, -1 absent, 0 ignored.
     input_spec
         Input size and normalization of the network.
-    checkpoint, remote, save_seconds
-        File to resume from; a folder for copies that other machines reach; written at the end and
-        every so often (0: at every step), in 1 % of the time at most. The caller removes them.
-    identity
-        Identifies trial and candidate. A checkpoint of another one is refused.
+    checkpoint
+        What to resume from, and how often to write it; None keeps nothing.
     on_progress
         Receives the progress a few times per second, on the first rank only.
     ranks
@@ -163,10 +155,12 @@ def train(
         n_outputs = _n_outputs(network, input_spec, device)
         check_labels(labels, config.loss, len(pixels), n_outputs)
         # Only after all ranks have joined: until then the first may still be writing it.
-        whole = _whole(identity, config, input_spec, len(pixels), ranks)
-        kept = Checkpoint(checkpoint, whole, device, remote) if checkpoint else None
+        kept = None
+        if checkpoint:
+            whole = _whole(checkpoint.identity, config, input_spec, len(pixels), ranks)
+            kept = Checkpoint(checkpoint.file, whole, device, checkpoint.remote)
         run = _Run(network, pixels, labels, input_spec, config, device, kept, ranks)
-        return run.go(save_seconds, on_progress)
+        return run.go(checkpoint.save_seconds if checkpoint else inf, on_progress)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from headstart.errors import TableError
 from headstart.files import storage_errors
 from headstart.predictors import Predictor
 from headstart.shown_text import url_without_credentials
-from headstart.spec import Prediction, Result, UpstreamAccuracy
+from headstart.spec import Prediction, Result
 from headstart.spec.display_names import number_label
 from headstart.store import (
     DATABASE_NAME,
@@ -380,20 +380,19 @@ def _row(result: Result) -> dict[str, Any]:
              "accuracy", "n_test", "seed", "limit", "precision", "key", "batch_size",
              *SWEEPS)  # fmt: skip
     model = result.trial.model
-    upstream = model.upstream
+    upstream_name = None
+    if model.upstream:
+        first = model.upstream[0]
+        upstream_name = f"{first.dataset.removesuffix(' validation')} {first.metric} accuracy"
     return {
         **{name: row[name] for name in names},
-        "upstream_name": _upstream_name(upstream[0]) if upstream else None,
+        "upstream_name": upstream_name,
         "family": model.tags.get("family"),
         "parameters": model.parameters,
         "multiply_adds": model.multiply_adds,
         "n_train": _n_train(result),
         "n_classes": len(result.trial.dataset.classes),
     }
-
-
-def _upstream_name(upstream: UpstreamAccuracy) -> str:
-    return f"{upstream.dataset.removesuffix(' validation')} {upstream.metric} accuracy"
 
 
 def _trial(result: Result) -> dict[str, Any]:

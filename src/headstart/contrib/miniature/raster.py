@@ -124,11 +124,11 @@ def polyline(points: npt.ArrayLike, *, closed: bool = False) -> "Outline":
     return Outline(np.concatenate([vertices, vertices[-1:]]), closed=True)
 
 
-def disc(place: tuple[int, int], radius: int, side: int = SIDE) -> Ints:
+def disc(place: tuple[int, int], radius: int) -> Ints:
     """State how much of each pixel a disc covers, as `coverage` does; in pixels / ONE."""
     degrees = np.arange(0, 360, 15)
     circle = polyline(np.stack([COSINES[degrees], COSINES[degrees - 90]], axis=1), closed=True)
-    return coverage(circle, turned(0, radius, radius), place, side=side)
+    return coverage(circle, turned(0, radius, radius), place)
 
 
 def mixed(below: Ints, colour: npt.ArrayLike, cover: Ints) -> Ints:
@@ -158,9 +158,8 @@ def background(
     random: np.random.RandomState,
     uneven: int = 60,
     channels: tuple[int, int] = (0, 256),
-    side: int = SIDE,
 ) -> Ints:
-    """Draw a colour that changes from one side to another, with clouds on it: (side, side, 3).
+    """Draw a colour that changes from one side to another, with clouds on it: (SIDE, SIDE, 3).
 
     Parameters
     ----------
@@ -171,9 +170,9 @@ def background(
     """
     start, change = random.randint(*channels, 3), random.randint(-uneven, uneven + 1, 3)
     cos, sin = turned(random.randint(360), ONE, ONE)[:2]
-    across = np.arange(side, dtype=np.int32) - side // 2
-    along = (cos * across + sin * across[:, None]) // (side // 2)
-    clouds = smooth_noise(random, 8, side) - 128
+    across = np.arange(SIDE, dtype=np.int32) - SIDE // 2
+    along = (cos * across + sin * across[:, None]) // (SIDE // 2)
+    clouds = smooth_noise(random, 8) - 128
     depth = random.randint(uneven + 1)
     slope = (along[..., None] * change.astype(np.int32)) >> 12
     return (slope + ((clouds * depth) >> 7)[..., None] + start.astype(np.int32)).clip(0, 255)

@@ -343,13 +343,10 @@ def folders_like(name: str) -> list[str]:
 def hidden_folders(folder: Path) -> list[str]:
     """Return the names of the hidden folders in a folder that hold an image, in them or below."""
     with storage_errors(folder, reading=True):
-        names = [path.name for path in folder.iterdir() if _may_be_a_class(path.name)]
-    places = (folder / name for name in sorted(names, key=os.fsencode))
+        names = [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    mine = [name for name in names if not name.lower().startswith(HIDDEN_SYSTEMS)]
+    places = (folder / name for name in sorted(mine, key=os.fsencode))
     return [place.name for place in places if place.is_dir() and next(images_in(place), None)]
-
-
-def _may_be_a_class(name: str) -> bool:
-    return name.startswith(".") and not name.lower().startswith(HIDDEN_SYSTEMS)
 
 
 def count_loose(folder: Path) -> int:
