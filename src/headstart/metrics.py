@@ -34,7 +34,7 @@ __all__ = [
 # The recalls of the development kit's ``for t=0:0.1:1``. A MATLAB loop computes start + k * step
 # (unlike a MATLAB vector, which is built from both ends). So three values are slightly above 0.3,
 # 0.6 and 0.7: the third of ten present images does not reach a recall of 0.3.
-# tests/metrics/test_average_precision.py has the evidence.
+# tests/test_metrics.py has the evidence.
 RECALLS = np.arange(11) * 0.1
 
 Labels = npt.NDArray[np.int64]

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["KeptModelsOption", "export"]
 
-
 KeptModelsOption = Annotated[
     str | None,
     typer.Option(
