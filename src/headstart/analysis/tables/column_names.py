@@ -181,13 +181,15 @@ class Heading(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """Which column is which.
+    """Which column of a table is which.
 
-    `columns` our name -> places of theirs (several are joined), `constants` our name -> a value for
-    all rows, `rest` places of all others, `guessed` our name -> their name where they differ,
-    `ignored` their names.
+    `where` is the table, for messages, `headings` are those of all its columns, `columns` our name
+    -> places of theirs (several are joined), `constants` our name -> a value for all rows, `rest`
+    places of all others, `guessed` our name -> their name where they differ, `ignored` their names.
     """
 
+    where: str
+    headings: Sequence[Heading]
     columns: dict[str, list[int]]
     constants: dict[str, str]
     rest: list[int]
@@ -325,10 +327,10 @@ def resolve(
         taken[PREDICTOR] = [place]
         used.add(place)
     rest = [j for j in range(len(columns)) if j not in used]
-    return Resolved(taken, constants, rest, guessed, ignored)
+    return Resolved(where, columns, taken, constants, rest, guessed, ignored)
 
 
-def means_for_accuracies(columns: list[Heading], found: Resolved) -> Resolved:
+def means_for_accuracies(found: Resolved) -> Resolved:
     """Take the one column of means for the accuracies, in a table with a row per result."""
     if any(name in (*found.columns, *found.constants) for name in SCORES) or not (
         {"model", "dataset"} <= {*found.columns, *found.constants}
@@ -336,15 +338,15 @@ def means_for_accuracies(columns: list[Heading], found: Resolved) -> Resolved:
         return found
     # Beside a column that says what was measured, a value is its value.
     names = MEANS | ({"value", "result"} if "metric" in found.columns else set())
-    means = [j for j in found.rest if plain_name(columns[j].full) in names]
-    spreads = [j for j in found.rest if columns[j].plain in SPREADS]
+    means = [j for j in found.rest if plain_name(found.headings[j].full) in names]
+    spreads = [j for j in found.rest if found.headings[j].plain in SPREADS]
     if len(means) != 1:
         return found
     taken = {**found.columns, "accuracy": means}
-    guessed = {**found.guessed, "accuracy": columns[means[0]].full}
+    guessed = {**found.guessed, "accuracy": found.headings[means[0]].full}
     if len(spreads) == 1 and "se" not in taken:
         taken["se"] = spreads
-        guessed["se"] = columns[spreads[0]].full
+        guessed["se"] = found.headings[spreads[0]].full
     rest = [j for j in found.rest if [j] not in (means, taken.get("se"))]
     return found._replace(columns=taken, guessed=guessed, rest=rest)
 

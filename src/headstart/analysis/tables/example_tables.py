@@ -77,16 +77,15 @@ def read_examples(grid: Grid, mapping: Mapping[str, str], where: str, *, dataset
         A column is missing, a cell is not understood, an example comes twice, or models disagree on
         the label of an example.
     """
-    columns = headings(grid.header)
-    found = resolve(columns, mapping, where, known=(*NAMES, *EXAMPLES))
-    frame = _names(grid, columns, found, where, dataset)
+    found = resolve(headings(grid.header), mapping, where, known=(*NAMES, *EXAMPLES))
+    frame = _names(grid, found, dataset)
     notes = [f"predictions on single examples: {count(len(frame), 'row')}"]
     notes += [
         f"no column {name}: all are one {name}, '{frame[name].iloc[0]}'"
         for name in ("dataset", "setting")
         if name not in (*found.columns, *found.constants)
     ]
-    label, given = _outcomes(grid, columns, found, where)
+    label, given = _outcomes(grid, found)
     frame = frame.assign(_label=label, _given=given)
     if "label" in found.columns:
         _check_labels(frame, where)
@@ -124,9 +123,7 @@ def _kept(made: Prediction) -> Callable[[], Prediction]:
     return lambda: made
 
 
-def _names(
-    grid: Grid, columns: list[Heading], found: Resolved, where: str, dataset: str
-) -> pd.DataFrame:
+def _names(grid: Grid, found: Resolved, dataset: str) -> pd.DataFrame:
     """Read which model, dataset and example each row is of; examples get numbers per dataset."""
     n = len(grid.body)
     taken: dict[str, Any] = {}
@@ -142,16 +139,16 @@ def _names(
     taken.setdefault("setting", [ONE_SETTING] * n)
     for name in ("model", "example"):
         if name not in taken:
-            names = [column.full for column in columns]
+            names = [column.full for column in found.headings]
             raise TableError(
-                f"{where}: no column '{name}' in a table of predictions; found: "
+                f"{found.where}: no column '{name}' in a table of predictions; found: "
                 f"{list_some(names, 20)}; name it with --columns {name}=COLUMN",
                 code="table.column_missing", column=name, found=names,
             )  # fmt: skip
         empty = [row for row, text in zip(grid.body.index, taken[name], strict=True) if not text]
         if empty:
             raise TableError(
-                f"{where}, row {empty[0]}: expected a name in column '{name}', found nothing",
+                f"{found.where}, row {empty[0]}: expected a name in column '{name}', found nothing",
                 code="table.name_missing", column=name, rows=empty,
             )  # fmt: skip
     frame = pd.DataFrame(taken, index=grid.body.index)
@@ -162,23 +159,22 @@ def _names(
     return frame.assign(_code=codes.astype(np.int64))
 
 
-def _outcomes(
-    grid: Grid, columns: list[Heading], found: Resolved, where: str
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _outcomes(grid: Grid, found: Resolved) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the true and the predicted class of each row, (n,) int64 each."""
     labels = _column(grid, found, "label")
     if "correct" in found.columns:
-        right = _yes_or_no(_column(grid, found, "correct") or [], list(grid.body.index), where)
+        cells = _column(grid, found, "correct") or []
+        right = _yes_or_no(cells, list(grid.body.index), found.where)
         classes = pd.factorize(pd.Series(labels or [""] * len(right), dtype=object))[0]
         # Which other class was predicted counts for nothing.
         return classes.astype(np.int64), np.where(right, classes, -1).astype(np.int64)
     if labels is None:
-        raise TableError(f"{where}: predictions need a column 'label', or one 'correct'",
+        raise TableError(f"{found.where}: predictions need a column 'label', or one 'correct'",
                          code="table.column_missing", column="label",
-                         found=[column.full for column in columns])  # fmt: skip
+                         found=[column.full for column in found.headings])  # fmt: skip
     predicted = _column(grid, found, "prediction")
     if predicted is None:
-        predicted = _highest(grid, columns, found, where)
+        predicted = _highest(grid, found)
         if predicted and all(label.lstrip("-").isdigit() for label in labels):
             labels = [str(int(label)) for label in labels]
     both = pd.factorize(pd.Series(_alike(labels) + _alike(predicted), dtype=object))[0]
@@ -219,7 +215,7 @@ def _scores(columns: Sequence[Heading]) -> dict[int, str]:
     return found if len(found) > 1 else {}
 
 
-def _highest(grid: Grid, columns: list[Heading], found: Resolved, where: str) -> list[str]:
+def _highest(grid: Grid, found: Resolved) -> list[str]:
     """Return the class of the highest score of each row."""
     rows = list(grid.body.index)
     if places := found.columns.get("scores"):
@@ -231,24 +227,25 @@ def _highest(grid: Grid, columns: list[Heading], found: Resolved, where: str) ->
                 lists.append(scores)
         if bad or len({len(scores) for scores in lists}) > 1:
             shown = bad or [(rows[0], "scores", "lists of different lengths")]
+            listed = list_some([f"row {row}: {text[:40]}" for row, _, text in shown])
             raise TableError(
-                f"{where}: column 'scores': expected one list of numbers per row, as [0.1, 0.9], "
-                f"found {list_some([f'row {row}: {text[:40]}' for row, _, text in shown])}",
+                f"{found.where}: column 'scores': expected one list of numbers per row, as "
+                f"[0.1, 0.9], found {listed}",
                 code="table.cells", count=len(shown), cells=shown,
             )  # fmt: skip
         return [str(int(np.argmax(scores))) for scores in lists]
-    classes = _scores(columns)
+    classes = _scores(found.headings)
     if not classes:
         raise TableError(
-            f"{where}: predictions need a column correct, prediction or scores",
+            f"{found.where}: predictions need a column correct, prediction or scores",
             code="table.column_missing", column="correct",
-            found=[column.full for column in columns],
+            found=[column.full for column in found.headings],
         )  # fmt: skip
-    parsed = [parse_numbers(grid.body[j].tolist(), rows, columns[j].full) for j in classes]
+    parsed = [parse_numbers(grid.body[j].tolist(), rows, found.headings[j].full) for j in classes]
     bad_cells = [one for numbers in parsed for one in numbers.bad]
     values = np.column_stack([numbers.value for numbers in parsed])
     if bad_cells or not np.isfinite(values).all():
-        raise TableError(f"{where}: scores that are not numbers", code="table.cells",
+        raise TableError(f"{found.where}: scores that are not numbers", code="table.cells",
                          count=int((~np.isfinite(values)).sum()),
                          cells=[tuple(one) for one in bad_cells])  # fmt: skip
     names = list(classes.values())

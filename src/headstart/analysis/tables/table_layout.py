@@ -102,24 +102,22 @@ def arrange(
     columns = headings(grid.header)
     found = resolve(columns, mapping, where, scores=not wide, predictor=predictor)
     if not wide:
-        found = means_for_accuracies(columns, found)
+        found = means_for_accuracies(found)
     if not wide and any(name in (*found.columns, *found.constants) for name in SCORES):
         across = [columns[j].full for j in found.rest if is_known_dataset(columns[j].name)]
         has_dataset = "dataset" in (*found.columns, *found.constants)
         if has_dataset or not across or any(name in mapping for name in SCORES):
-            return _long(grid, columns, found, where, dataset)
+            return _long(grid, found, dataset)
         found = resolve(columns, mapping, where, scores=False, predictor=predictor)
-    return _wide(grid, columns, found, mapping, where, wide)
+    return _wide(grid, found, fixed=wide or "model" in mapping)
 
 
-def _long(
-    grid: Grid, columns: list[Heading], found: Resolved, where: str, dataset: str
-) -> ResultRows:
-    frame, bad, notes = _attributes(grid, columns, found)
-    check_bad(bad, where)
+def _long(grid: Grid, found: Resolved, dataset: str) -> ResultRows:
+    frame, bad, notes = _attributes(grid, found)
+    check_bad(bad, found.where)
     notes = [*_guesses(found), *notes]
     if "model" not in frame:
-        raise _no_column("model", columns, where)
+        raise _no_column("model", found)
     defaults = []
     for name, value, what in (("dataset", dataset, "dataset"), ("setting", ONE_SETTING, "setting")):
         if name not in frame:
@@ -129,7 +127,7 @@ def _long(
     frame, said = _without_summaries(frame)
     notes += said
     if defaults and _contradicts_itself(frame) and _has_texts(grid, found.rest):
-        raise _no_column(defaults[0], columns, where)
+        raise _no_column(defaults[0], found)
     return ResultRows(_in_order(frame), notes)
 
 
@@ -176,9 +174,7 @@ def _has_texts(grid: Grid, places: list[int]) -> bool:
     )
 
 
-def _attributes(
-    grid: Grid, columns: list[Heading], found: Resolved
-) -> tuple[pd.DataFrame, list[Bad], list[str]]:
+def _attributes(grid: Grid, found: Resolved) -> tuple[pd.DataFrame, list[Bad], list[str]]:
     """Read our columns that are there, numbers as numbers."""
     rows = list(grid.body.index)
     taken: dict[str, Any] = {}
@@ -188,7 +184,7 @@ def _attributes(
         if name not in NUMBERS:
             taken[name] = _texts(grid, places)
             continue
-        heading = columns[places[0]]
+        heading = found.headings[places[0]]
         cells = grid.body[places[0]].tolist()
         numbers = parse_numbers(cells, rows, heading.full, _kind(name))
         if name in ("accuracy", "error"):
@@ -237,38 +233,33 @@ def _text(cell: Any) -> str:
     return "" if cell is None or (np.isscalar(cell) and pd.isna(cell)) else str(cell).strip()
 
 
-def _wide(
-    grid: Grid,
-    columns: list[Heading],
-    found: Resolved,
-    mapping: Mapping[str, str],
-    where: str,
-    forced: bool,
-) -> ResultRows:
-    """Find the columns of results, what stands across and what in rows; one row per result."""
-    parsed, texts, left_out = _numeric(grid, columns, found)
+def _wide(grid: Grid, found: Resolved, *, fixed: bool) -> ResultRows:
+    """Find the columns of results, what stands across and what in rows; one row per result.
+
+    With `fixed`, models stand in rows.
+    """
+    parsed, texts, left_out = _numeric(grid, found)
     if not parsed and "upstream_accuracy" in found.guessed:
         # Beside no other dataset, ImageNet is the dataset.
         taken = {name: p for name, p in found.columns.items() if name != "upstream_accuracy"}
         guessed = {n: theirs for n, theirs in found.guessed.items() if n != "upstream_accuracy"}
         rest = [*found.rest, *found.columns["upstream_accuracy"]]
         found = found._replace(columns=taken, guessed=guessed, rest=rest)
-        parsed, texts, left_out = _numeric(grid, columns, found)
+        parsed, texts, left_out = _numeric(grid, found)
     if not parsed:
-        raise _no_column("accuracy", columns, where)
-    fixed = forced or "model" in mapping
-    found, across, how = _orient(grid, columns, found, list(parsed), texts, where, fixed)
-    values = _values(columns, list(parsed), across, where)
+        raise _no_column("accuracy", found)
+    found, across, how = _orient(grid, found, list(parsed), texts, fixed=fixed)
+    values = _values(found, list(parsed), across)
     if all(value.spread for value in values):
-        raise _no_column("accuracy", columns, where)
-    _check_joined(grid, columns, found, texts, across, where)
-    frame, bad, said = _attributes(grid, columns, found)
+        raise _no_column("accuracy", found)
+    _check_joined(grid, found, texts, across)
+    frame, bad, said = _attributes(grid, found)
     bad += [one for value in values for one in parsed[value.place].bad]
     said += _said_of_differences(sum(parsed[value.place].differences for value in values))
-    check_bad(bad, where)
-    left_out += [columns[j].full for j in texts if j not in found.columns.get("model", ())
+    check_bad(bad, found.where)
+    left_out += [found.headings[j].full for j in texts if j not in found.columns.get("model", ())
                  and j not in found.columns.get("dataset", ())]  # fmt: skip
-    long = _melted(frame, columns, parsed, values)
+    long = _melted(frame, found, parsed, values)
     long, upstream = _with_imagenet(long)
     if upstream or "upstream_accuracy" in found.guessed:
         long["upstream_as_results"] = True
@@ -286,17 +277,15 @@ def _wide(
     return ResultRows(_in_order(long), notes)
 
 
-def _numeric(
-    grid: Grid, columns: list[Heading], found: Resolved
-) -> tuple[dict[int, Numbers], list[int], list[str]]:
+def _numeric(grid: Grid, found: Resolved) -> tuple[dict[int, Numbers], list[int], list[str]]:
     """Part the other columns: results (place -> numbers), texts, and what is left out."""
     rows = list(grid.body.index)
     parsed, texts, left_out = {}, [], []
     # Beside spreads, "mean" is what they are of.
-    spreads = any(plain_name(text) in SPREADS for c in columns for text in c.levels[:-1])
-    others = other_measures(columns)
+    spreads = any(plain_name(text) in SPREADS for c in found.headings for text in c.levels[:-1])
+    others = other_measures(found.headings)
     for j in found.rest:
-        cells, heading = grid.body[j].tolist(), columns[j]
+        cells, heading = grid.body[j].tolist(), found.headings[j]
         numbers = parse_numbers(cells, rows, heading.full)
         numbers = _without_signs(numbers, cells, rows, heading.full)
         known = int(np.isfinite(numbers.value).sum())
@@ -348,24 +337,18 @@ def _is_no_accuracy(heading: Heading) -> bool:
 
 
 def _orient(
-    grid: Grid,
-    columns: list[Heading],
-    found: Resolved,
-    values: list[int],
-    texts: list[int],
-    where: str,
-    fixed: bool,
+    grid: Grid, found: Resolved, values: list[int], texts: list[int], *, fixed: bool
 ) -> tuple[Resolved, str, str]:
     """State what stands across ("dataset", "model" or "setting"), and which column has the rest.
 
     With `fixed`, models stand in rows.
     """
     has = {name for name in ("model", "dataset") if name in (*found.columns, *found.constants)}
-    names = [text for j in values for text in columns[j].levels if text]
+    names = [text for j in values for text in found.headings[j].levels if text]
     if has == {"model", "dataset"}:
-        if all(any(role(text) for text in columns[j].levels) for j in values):
+        if all(any(role(text) for text in found.headings[j].levels) for j in values):
             return found, "setting", ", a column per setting"
-        raise _no_column("accuracy", columns, where)
+        raise _no_column("accuracy", found)
     if has == {"dataset"}:
         return found, "model", ", datasets in rows"
     if has == {"model"}:
@@ -376,20 +359,20 @@ def _orient(
             return found._replace(columns=swapped), "model", ", datasets in rows"
         return found, "dataset", ""
     if not texts:
-        raise _no_column("model", columns, where)
+        raise _no_column("model", found)
     corner = texts[0]
     rows_are = _mostly_datasets(_texts(grid, [corner]))
     if rows_are and not any(map(is_known_dataset, names)):
-        columns_ = {**found.columns, "dataset": [corner]}
-        return found._replace(columns=columns_), "model", ", datasets in rows"
+        columns = {**found.columns, "dataset": [corner]}
+        return found._replace(columns=columns), "model", ", datasets in rows"
     if (any(map(is_known_dataset, names)) and not rows_are) or fixed:
         return found._replace(columns={**found.columns, "model": [corner]}), "dataset", ""
-    name = columns[corner].full or f"#{corner + 1}"
+    name = found.headings[corner].full or f"#{corner + 1}"
     raise TableError(
-        f"{where}: models in rows or in columns? No column is called model or dataset, and no name "
-        f"is one of a known dataset: pass --columns \"model={name}\" or \"dataset={name}\"",
+        f"{found.where}: models in rows or in columns? No column is called model or dataset, and "
+        f"no name is one of a known dataset: pass --columns \"model={name}\" or \"dataset={name}\"",
         code="table.orientation", column=name,
-        found=[column.full for column in columns],
+        found=[column.full for column in found.headings],
     )  # fmt: skip
 
 
@@ -399,8 +382,9 @@ def _mostly_datasets(cells: Sequence[Any]) -> bool:
     return known >= 1 and known * 2 >= len(names)
 
 
-def _values(columns: list[Heading], places: list[int], across: str, where: str) -> list[_Value]:
+def _values(found: Resolved, places: list[int], across: str) -> list[_Value]:
     """State what the header texts of each column of results are: dataset, setting, measure."""
+    columns = found.headings
     kinds = _kinds(columns, places, across)
     plain = {plain_name(columns[j].full) for j in places}
     values: list[_Value] = []
@@ -421,7 +405,7 @@ def _values(columns: list[Heading], places: list[int], across: str, where: str) 
         # What all are need not be said in a column.
         values = [v._replace(names={k: t for k, t in v.names.items() if k != "metric"})
                   for v in values]  # fmt: skip
-    _check_once(values, columns, across, where)
+    _check_once(values, found, across)
     return values
 
 
@@ -440,22 +424,22 @@ def _names_of(heading: Heading, kinds: list[str | None]) -> tuple[dict[str, str]
     return names, spread, error
 
 
-def _check_once(values: list[_Value], columns: list[Heading], across: str, where: str) -> None:
+def _check_once(values: list[_Value], found: Resolved, across: str) -> None:
     """Refuse two columns of one dataset (or model) and setting."""
     seen: dict[tuple[Any, ...], int] = {}
     for value in values:
         key = (*(value.names.get(kind) for kind in ("model", "dataset", "setting")), value.spread)
         if key in seen:
-            both = [columns[seen[key]].full, columns[value.place].full]
+            both = [found.headings[place].full for place in (seen[key], value.place)]
             raise TableError(
-                f"{where}: columns '{both[0]}' and '{both[1]}' are of the same "
+                f"{found.where}: columns '{both[0]}' and '{both[1]}' are of the same "
                 f"{across}: leave one out with --columns \"ignore={both[1]}\"",
                 code="table.column_twice", column=value.names.get(across), found=both,
             )  # fmt: skip
         seen[key] = value.place
 
 
-def _kinds(columns: list[Heading], places: list[int], across: str) -> list[str | None]:
+def _kinds(columns: Sequence[Heading], places: list[int], across: str) -> list[str | None]:
     """State what each header row names; None for a row that groups what is below it."""
     levels = list(zip(*(columns[j].levels for j in places), strict=True))
     kinds: list[str | None] = [None] * len(levels)
@@ -483,9 +467,7 @@ def _kinds(columns: list[Heading], places: list[int], across: str) -> list[str |
     return kinds
 
 
-def _check_joined(
-    grid: Grid, columns: list[Heading], found: Resolved, texts: list[int], across: str, where: str
-) -> None:
+def _check_joined(grid: Grid, found: Resolved, texts: list[int], across: str) -> None:
     """Refuse models of one name in several rows which another column of text tells apart."""
     places = found.columns.get("model", [])
     others = [j for j in texts if j not in places]
@@ -499,18 +481,20 @@ def _check_joined(
     for j in others:
         rows[f"other {j}"] = list(map(_text, grid.body[j]))
         if not rows.duplicated().any():
-            joined = "+".join(columns[k].full for k in (*places, j))
+            joined = "+".join(found.headings[k].full for k in (*places, j))
+            column = found.headings[j].full
             raise TableError(
-                f"{where}: several rows per model, differing in column '{columns[j].full}': join "
+                f"{found.where}: several rows per model, differing in column '{column}': join "
                 f"the names with --columns \"model={joined}\", or say what it is",
-                code="table.rows_per_model", column=columns[j].full, suggestion=f"model={joined}",
+                code="table.rows_per_model", column=column, suggestion=f"model={joined}",
             )  # fmt: skip
 
 
 def _melted(
-    frame: pd.DataFrame, columns: list[Heading], parsed: dict[int, Numbers], values: list[_Value]
+    frame: pd.DataFrame, found: Resolved, parsed: dict[int, Numbers], values: list[_Value]
 ) -> pd.DataFrame:
     """Put columns of results below each other, row by row of the table."""
+    columns = found.headings
     spreads = {_key(v): parsed[v.place].value for v in values if v.spread}
     results = [value for value in values if not value.spread]
     n, d = len(frame), len(results)
@@ -588,10 +572,10 @@ def check_bad(bad: list[Bad], where: str) -> None:
     )  # fmt: skip
 
 
-def _no_column(name: str, columns: list[Heading], where: str) -> TableError:
-    found = [column.full for column in columns if column.full]
+def _no_column(name: str, found: Resolved) -> TableError:
+    names = [column.full for column in found.headings if column.full]
     return TableError(
-        f"{where}: no column '{name}'; found: {list_some(found, 20) or 'none'}; name it with "
+        f"{found.where}: no column '{name}'; found: {list_some(names, 20) or 'none'}; name it with "
         f"--columns {name}=COLUMN (or {name}:=VALUE for all rows)",
-        code="table.column_missing", column=name, found=found,
+        code="table.column_missing", column=name, found=names,
     )  # fmt: skip
