@@ -20,7 +20,7 @@ CALLS = {
 # Each with its reason; none of them reads a store, a table of results, or a cache.
 ALLOWED = {
     # Of nothing.
-    ("__main__.py", "exec"),
+    ("interrupts.py", "exec"),
     # Between a run and its own workers, by a pipe, by Ray, or in files that this user alone writes.
     ("executors/pool.py", "pickle.loads"),
     ("executors/ray_cluster.py", "pickle.loads"),

@@ -1,7 +1,9 @@
-"""The limits of CONTRIBUTING.md: functions of 60 lines, modules of 600."""
+"""The limits of CONTRIBUTING.md: functions of 60 lines, modules of 600, no cycles of imports."""
 
 import ast
 from pathlib import Path
+
+import grimp
 
 FUNCTION, MODULE = 60, 600
 SOURCE = Path(__file__).parents[1] / "src" / "headstart"
@@ -60,3 +62,22 @@ def test_no_module_and_no_public_class_stands_twice():
         classes += [node.name for node in found if not node.name.startswith("_")]
     assert {name for name in modules if modules.count(name) > 1} == TWICE.keys()
     assert {name for name in classes if classes.count(name) > 1} == set()
+
+
+# Modules that import each other -> why.
+CYCLES = {
+    frozenset({"headstart.figures.figure", "headstart.figures.printing"}): "a figure prints itself",
+}
+
+
+def test_modules_do_not_import_each_other():
+    graph = grimp.build_graph("headstart", cache_dir=None, exclude_type_checking_imports=True)
+    # What nothing else imports, or what imports nothing else, is in no cycle.
+    left = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    size = 0
+    while len(left) != size:
+        size = len(left)
+        imported = set().union(*left.values())
+        left = {one: some & left.keys() for one, some in left.items() if some & left.keys()}
+        left = {one: some for one, some in left.items() if one in imported}
+    assert frozenset(left) == frozenset().union(*CYCLES)

@@ -1,12 +1,45 @@
-"""Ctrl-C while native code runs Python: it would take that for an error of its own."""
+"""Ctrl-C: at any moment it ends a command in one line, also while native code runs Python."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 
-__all__ = ["interrupts_wait"]
+__all__ = ["INTERRUPTED", "interrupt", "interrupt_is_handled", "interrupts_wait"]
+
+# Exit code of a command that Ctrl-C ended.
+INTERRUPTED = 130
+# Seconds after which a Ctrl-C that came too early comes again.
+AGAIN = 0.05
+
+
+def interrupt_is_handled() -> None:
+    """Let a Ctrl-C that was caught end in our exit code.
+
+    One that came while a text was executed (as named tuples are made, in many imports) has Python
+    end itself by the signal, until the next text is executed.
+    """
+    exec("")  # noqa: S102
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; while a compiled module is being imported, as soon as that is over.
+
+    Some of these (torch, onnxruntime) abort the process otherwise, or take it for a failure.
+    """
+    place = frame
+    while place is not None:
+        of_import = place.f_code.co_name in ("create_module", "exec_module")
+        if of_import and isinstance(place.f_locals.get("self"), ExtensionFileLoader):
+            again = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return
+        place = place.f_back
+    signal.default_int_handler(number, frame)
 
 
 @contextmanager

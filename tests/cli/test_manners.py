@@ -15,12 +15,12 @@ from rich.console import Console
 
 import headstart as hs
 from conftest import MODEL
-from headstart.__main__ import interrupt
 from headstart.cli import progress
 from headstart.cli.command_group import PANELS, reset_verbosity, set_verbosity
 from headstart.cli.output import console, echo
 from headstart.cli.progress import LiveReporter
 from headstart.cli.terminal_tables import column_table
+from headstart.interrupts import interrupt
 from headstart.report.page_model import named
 from headstart.shown_text import CONTROLS
 from headstart.store import ResultStore

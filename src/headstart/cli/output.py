@@ -15,10 +15,10 @@ import typer
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from headstart.__main__ import INTERRUPTED, interrupt_is_handled
 from headstart.cli.command_group import Verbosity, reset_verbosity, verbosity
 from headstart.cli.options import BAD_INPUT
 from headstart.errors import CommandError, HeadstartError, StorageError
+from headstart.interrupts import INTERRUPTED, interrupt_is_handled
 from headstart.shown_text import harmless, one_line
 
 __all__ = [

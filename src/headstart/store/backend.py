@@ -162,7 +162,7 @@ class Backend(ABC):
                     self.begin(connection, "")
                     # Looked at again, so that two do not both find an empty database.
                     version = self.recognised(connection)
-                    schema.bring_up(self, connection, version)
+                    self.bring_up(connection, version)
                 if key:
                     self.begin(connection, key)
                 value = work(connection)
@@ -172,6 +172,26 @@ class Backend(ABC):
             return value
 
         return self._tried(once, tries or self.tries)
+
+    def bring_up(self, connection: sa.Connection, version: int) -> None:
+        """Lay the tables into an empty database (version 0), or migrate an older one.
+
+        All rows stay.
+        """
+        if version == schema.SCHEMA_VERSION:
+            return
+        if version:
+            # Here, since it is seldom due and slow to import.
+            from headstart.store.migrations import migrate
+
+            migrate(connection, version)
+        else:
+            schema.metadata.create_all(connection)
+            laid = schema.version_table.insert().values(version_num=str(schema.SCHEMA_VERSION))
+            connection.execute(laid)
+        for table in schema.GUARDED:
+            self.guard(connection, table)
+        self.mark(connection)
 
     def recognised(self, connection: sa.Connection) -> int:
         """Return the version of our tables, 0 of an empty database.

@@ -1,16 +1,10 @@
-"""The database's tables, one schema for every backend; the tables are laid, or brought up, here."""
-
-from typing import TYPE_CHECKING
+"""The database's tables, one schema for every backend."""
 
 import sqlalchemy as sa
-
-if TYPE_CHECKING:
-    from headstart.store.backend import Backend
 
 __all__ = [
     "GUARDED",
     "SCHEMA_VERSION",
-    "bring_up",
     "current",
     "failures",
     "leases",
@@ -167,20 +161,3 @@ def current(table: sa.Table, version: int) -> sa.ColumnElement[bool]:
         return sa.true()
     old = superseded.c
     return ~sa.exists().where(old.trial == trial_key(table), old.generation == table.c.generation)
-
-
-def bring_up(backend: "Backend", connection: sa.Connection, version: int) -> None:
-    """Lay the tables into an empty database (version 0), or migrate an older one; all rows stay."""
-    if version == SCHEMA_VERSION:
-        return
-    if version:
-        # Here, since it is seldom due and slow to import.
-        from headstart.store.migrations import migrate
-
-        migrate(connection, version)
-    else:
-        metadata.create_all(connection)
-        connection.execute(version_table.insert().values(version_num=str(SCHEMA_VERSION)))
-    for table in GUARDED:
-        backend.guard(connection, table)
-    backend.mark(connection)
