@@ -1,6 +1,6 @@
 """How long the whole analysis of a full table takes, and how it grows, printed as JSON.
 
-    python benchmarks/analysis.py [--out FILE] [--rounds 3]
+    python benchmarks/analysis.py [--out FILE] [--rounds 3] [--quick]
 
 * `analyze`: seconds of `hs.analyze("kornblith2019")`: 16 models x 12 datasets x 3 settings, all
   tables, 10,000 bootstrap resamples; the median of rounds in one process, the first (which imports)
@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -43,24 +43,6 @@ SETTING = "random_init"
 SIZES = ((50, 5), (100, 5), (200, 5), (400, 5), (800, 5), (1556, 5), (48, 21), (48, 84), (200, 40))
 SIZE_LIMITS = {(400, 5): 5.0, (1556, 5): 30.0}
 LIMIT_MB = 1024
-# Analyses one table in a process of its own: peak memory is of a process, and never falls.
-CHILD = """
-import json, resource, sys, time
-from pathlib import Path
-import pandas as pd
-start = time.perf_counter()
-import headstart as hs
-from headstart.report import write_report
-analysis = hs.analyze(pd.read_csv(sys.argv[1]))
-seconds = time.perf_counter() - start
-write_report(analysis, Path(sys.argv[2]), "json")
-used = resource.getrusage(resource.RUSAGE_SELF)
-processor = used.ru_utime + used.ru_stime
-# Not ru_maxrss, in which the process that started this one counts, too.
-status = Path("/proc/self/status").read_text()
-peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
-print(json.dumps([round(seconds, 2), round(processor, 2), round(peak)]))
-"""
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -94,7 +76,7 @@ def by_scipy(x: np.ndarray, Y: np.ndarray) -> np.ndarray:
     """(2, S) BCa intervals, one scope after the other."""
 
     def correlation(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
-        return stats.pearsonr(a, b, axis=axis)[0]
+        return np.asarray(stats.pearsonr(a, b, axis=axis)[0])
 
     intervals = []
     for y in Y.T:
@@ -119,14 +101,15 @@ def table(n_models: int, n_datasets: int) -> pd.DataFrame:
     })  # fmt: skip
 
 
-def growth() -> list[dict[str, object]]:
+def growth(sizes: Iterable[tuple[int, int]]) -> list[dict[str, object]]:
     """Seconds, peak memory and size of the JSON for each size of table."""
+    script = str(Path(__file__).with_name("analyze_in_process.py"))
     found: list[dict[str, object]] = []
-    for size in SIZES:
+    for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             source, out = Path(folder, "table.csv"), Path(folder, "out.json")
             table(*size).to_csv(source, index=False)
-            command = [sys.executable, "-c", CHILD, str(source), str(out)]
+            command = [sys.executable, script, str(source), str(out)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             seconds, processor_seconds, peak = json.loads(done.stdout.splitlines()[-1])
             row: dict[str, object] = {
@@ -148,7 +131,7 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def measure(rounds: int) -> dict[str, object]:
+def measure(rounds: int, sizes: Iterable[tuple[int, int]]) -> dict[str, object]:
     """Time everything."""
     first = timed(lambda: hs.analyze("kornblith2019", resamples=RESAMPLES))
     whole = [timed(lambda: hs.analyze("kornblith2019", resamples=RESAMPLES)) for _ in range(rounds)]
@@ -174,7 +157,7 @@ def measure(rounds: int) -> dict[str, object]:
                 float(np.abs(by_jackknife(x, Y) - by_scipy(x, Y)).max()), 3
             ),
         },
-        "growth": growth(),
+        "growth": growth(sizes),
         "command": {"seconds": round(process, 2)},
     }
 
@@ -184,13 +167,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="of growth the smallest table alone")
     arguments = parser.parse_args()
     report = {
         "benchmark": "analysis",
         "cells": "16 models x 12 datasets x 3 settings",
         "resamples": RESAMPLES,
         "machine": f"{processor()}, {os.cpu_count()} cores",
-        **measure(arguments.rounds),
+        **measure(arguments.rounds, SIZES[:1] if arguments.quick else SIZES),
     }
     text = json.dumps(report, indent=1)
     print(text)

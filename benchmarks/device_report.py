@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from headstart.devices import fast_bfloat16
+from headstart.devices import Device, fast_bfloat16
 from headstart.probe import LogisticRegressionPath
 from headstart.probe.axes import Axes
 from problems import TARGET, synthetic
@@ -71,7 +71,8 @@ def fit(
     X: np.ndarray | torch.Tensor, y: np.ndarray, device: torch.device
 ) -> LogisticRegressionPath:
     """Fit all lambdas on a device."""
-    return LogisticRegressionPath(tol=TARGET, device=device.type).fit(X, y)
+    where: Device = "cuda" if device.type == "cuda" else "cpu"
+    return LogisticRegressionPath(tol=TARGET, device=where).fit(X, y)
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:

@@ -33,6 +33,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -52,6 +53,7 @@ from headstart.metrics import top1
 from headstart.models.network import Network
 from headstart.probe import Softmax, fit_path
 from headstart.spec import Model, Selection
+from headstart.spec.setting import Precision
 from rival_runtimes import BATCH, MODELS, RIVALS, network_of
 
 MODEL = MODELS["efficientnet_lite0"]
@@ -209,7 +211,7 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
     return float(difference.max())
 
 
-def accuracy(precision: str, cache: Path) -> float:
+def accuracy(precision: Precision, cache: Path) -> float:
     """Compute the linear test accuracy on 10,000 Fashion-MNIST images, lambda chosen on 2,000."""
     splits = datasets.load(datasets.find("fashion_mnist", limit=10000), 0, default_cache())
     # Class-balanced enough: the subset of 10,000 is, and every fifth image of it is taken.
@@ -218,7 +220,8 @@ def accuracy(precision: str, cache: Path) -> float:
     )
     images = JoinedImages([train.images, validation.images, splits.test.images])
     context = RunContext(cache=cache)
-    request = FeatureRequest.all_of(images, "benchmark", precision=precision)
+    n, rows = len(images), np.arange(len(images))
+    request = FeatureRequest(images, rows, "benchmark", n, precision=precision)
     values = penultimate_features(MODEL, request, context).values
     n = len(train)
     loss = Softmax.of(torch.from_numpy(train.labels), 10)
@@ -234,23 +237,10 @@ def accuracy(precision: str, cache: Path) -> float:
 
 def peak_memory(n_images: int) -> float:
     """Extract `n_images` in a process of its own; give its peak resident memory in MB."""
-    code = (
-        "import tempfile, pathlib; import numpy as np\n"
-        "from headstart.datasets import ArrayImages\n"
-        "from headstart.features import FeatureRequest, penultimate_features\n"
-        "from headstart import models\n"
-        "from headstart.context import RunContext\n"
-        "pixels = np.random.RandomState(0).randint(0, 255, (8, 28, 28), dtype=np.uint8)\n"
-        f"images = ArrayImages(pixels, np.arange({n_images}) % 8)\n"
-        "with tempfile.TemporaryDirectory() as folder:\n"
-        "    penultimate_features(models.find('efficientnet_lite0'),\n"
-        "        FeatureRequest.all_of(images, 'x'), RunContext(cache=pathlib.Path(folder)))\n"
-        # Not getrusage: a child inherits its parent's peak there.
-        "status = pathlib.Path('/proc/self/status').read_text()\n"
-        "print(status.split('VmHWM:')[1].split()[0])\n"
-    )
+    # This one's imports would be in it.
+    script = Path(__file__).with_name("extract_in_process.py")
     output = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+        [sys.executable, script, str(n_images)], check=True, capture_output=True, text=True
     ).stdout
     return round(float(output) / 1024, 1)
 
@@ -286,7 +276,7 @@ def main() -> None:
         report["peak_memory_mb"] = {str(n): peak_memory(n) for n in (500, 4000)}
     if not arguments.quick and fast_bfloat16(device):
         with tempfile.TemporaryDirectory() as folder:
-            accuracies = {p: accuracy(p, Path(folder)) for p in ("fp32", "bf16")}
+            accuracies = {p: accuracy(p, Path(folder)) for p in get_args(Precision)}
         report["accuracy"] = accuracies
         report["bf16_accuracy_difference_points"] = round(
             100 * (accuracies["bf16"] - accuracies["fp32"]), 3

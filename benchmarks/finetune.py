@@ -47,6 +47,7 @@ from headstart.datasets.image_cache import PreparedForm as Form
 from headstart.datasets.image_cache import PreparedImages, prepare_images
 from headstart.devices import resolve_device
 from headstart.spec import SGD, TrainingConfig
+from headstart.spec.setting import Precision
 from headstart.training import InputSpec, train
 from headstart.training.augmentation import training_views
 from headstart.training.forward import exact_float32, multiplying
@@ -70,7 +71,7 @@ class Case:
     batch_size: int
     steps: int
     n_images: int
-    precision: str = "fp32"
+    precision: Precision = "fp32"
 
     @property
     def input_spec(self) -> InputSpec:
@@ -197,7 +198,8 @@ def stepped(
         optimizer.zero_grad(set_to_none=True)
         with multiplying(device, case.precision):
             logits = network(views)
-        nn.functional.cross_entropy(logits.float(), labels).backward()
+        loss = nn.functional.cross_entropy(logits.float(), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         done += 1
     wait(device)

@@ -37,7 +37,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -107,8 +107,12 @@ class Sizes:
         from networks import resnet8
 
         if self.network == "resnet50":
-            own = {"batch_size": self.batch_size, "steps": self.steps}
-            return replace(GPU_CASES["resnet50"], n_images=4 * self.batch_size, **own)
+            return replace(
+                GPU_CASES["resnet50"],
+                n_images=4 * self.batch_size,
+                batch_size=self.batch_size,
+                steps=self.steps,
+            )
         return Case(resnet8, self.side, self.batch_size, self.steps, 4 * self.batch_size)
 
 
@@ -196,8 +200,16 @@ def weights(
     torch.manual_seed(0)
     network, labels = case.make(), labels_of(len(pixels))
     checkpoint = CheckpointOptions(file, save_seconds=0.0) if file else None
-    options = {"device": device, "checkpoint": checkpoint, "on_progress": watch}
-    trained = train(network, pixels, labels, case.input_spec, case.config, **options)
+    trained = train(
+        network,
+        pixels,
+        labels,
+        case.input_spec,
+        case.config,
+        device=device,
+        checkpoint=checkpoint,
+        on_progress=watch,
+    )
     if trained.resumed_at != resumed_at or trained.diverged_at is not None:
         raise AssertionError(f"resumed at {trained.resumed_at}, diverged at {trained.diverged_at}")
     return torch.cat([value.double().flatten().cpu() for value in network.state_dict().values()])
@@ -208,13 +220,15 @@ class Greedy(nn.Module):
 
     def __init__(self, network: nn.Module, most: int) -> None:
         super().__init__()
-        self.network, self.most, self.sizes = network, most, []
+        self.network, self.most = network, most
+        self.sizes: list[int] = []
 
     def forward(self, views: Tensor) -> Tensor:
         if len(views) > self.most:
             torch.empty(PETABYTE, device=views.device)
         self.sizes.append(len(views))
-        return self.network(views)
+        logits: Tensor = self.network(views)
+        return logits
 
 
 def memory(sizes: Sizes) -> Found:
@@ -245,9 +259,18 @@ def memory(sizes: Sizes) -> Found:
         raise AssertionError("features are others afterwards")
     case, pixels = sizes.case, noise(sizes, sizes.batch_size)
     greedy = Greedy(case.make(), few)
-    arguments = (pixels, np.arange(n), case.input_spec, "full")
-    split = decision_values(greedy, *arguments, device=sizes.device, batch_size=n)
-    straight = decision_values(greedy.network, *arguments, device=sizes.device, batch_size=few)
+    split, straight = (
+        decision_values(
+            network,
+            pixels,
+            np.arange(n),
+            case.input_spec,
+            "full",
+            device=sizes.device,
+            batch_size=batch_size,
+        )
+        for network, batch_size in ((greedy, n), (greedy.network, few))
+    )
     difference = float(np.abs(split - straight).max())
     yield "prediction", {"parts": greedy.sizes, "difference_max": difference}
     if sum(greedy.sizes) != n or difference > CLOSE:
@@ -275,7 +298,7 @@ def limited(
     def counted(pixels: np.ndarray) -> np.ndarray:
         if device.type == "cpu" and len(pixels) > few:
             torch.empty(PETABYTE)
-        values = forward(pixels)
+        values: np.ndarray = forward(pixels)
         done.append(len(pixels))
         return values
 
@@ -355,12 +378,10 @@ class Extraction:
 
     def __init__(self, name: str, precision: Any, device: torch.device) -> None:
         from headstart import models
-        from headstart.features.extract import make_runtime
+        from headstart.features.inference import Extractor
 
         self.model, self.device = models.find(name), device
-        self.run = make_runtime(
-            "torch", models.load(self.model), self.model, precision, device, print
-        )
+        self.run = Extractor(models.load(self.model), self.model, precision, device)
         self.network = models.load(self.model).to(device, self.run.dtype)
         self.network.to(memory_format=torch.channels_last)
 
@@ -396,7 +417,7 @@ class Extraction:
         return times * self.run.batch_size / seconds(lambda: [function() for _ in range(times)])
 
 
-def compared(ways: dict[str, Callable[[], float]], limit: str, rounds: int) -> Found:
+def compared(ways: Mapping[str, Callable[[], float]], limit: str, rounds: int) -> Found:
     """Call all ways in each round, which return images per second."""
     measured = [{name: way() for name, way in ways.items()} for _ in range(rounds)]
     for name in ways:
@@ -479,7 +500,7 @@ class Noise:
         return self.n
 
     def pixels(self, row: int) -> np.ndarray:
-        return self.images[row % 8]
+        return np.asarray(self.images[row % 8])
 
 
 def noise(sizes: Sizes, n: int) -> Any:
@@ -567,7 +588,8 @@ def main() -> int:
     arguments = parser.parse_args()
     sizes = DRY if arguments.dry else FULL
     if arguments.part_file:
-        run_part(*arguments.parts, sizes, arguments.part_file)
+        (part,) = arguments.parts
+        run_part(part, sizes, arguments.part_file)
         return 0
     began = time.perf_counter()
     if sizes.device.type == "cuda" and resolve_device("auto").type != "cuda":

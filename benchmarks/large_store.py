@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from itertools import islice, product
 from pathlib import Path
@@ -38,15 +39,10 @@ MODELS, DATASETS, SETTINGS = 1000, 500, ("linear", "knn")
 # Models and datasets of the selection that is analyzed.
 SELECTED = 200, 30
 BATCH = 5000
-# What is measured: options of `headstart results`, or a function below with its argument.
+# What is measured: options of `headstart results`, or one of `CALLS`.
 COMMANDS = {
     "results, one model and dataset": ("--model", "model-0000", "--dataset", "dataset-000"),
     "results, best 50": ("--sort", "accuracy:desc", "--limit", "50"),
-}
-CALLS = {
-    "status, 30 trials": "status(1)",
-    "status, 6,000 trials": "status(200)",
-    "analyze, 200 x 30": "analyze()",
 }
 LIMITS = {
     "results, one model and dataset": 1,
@@ -95,7 +91,7 @@ def rows(n: int) -> Iterator[dict[str, Any]]:
             trial = trial_of(0, dataset, setting)
             text = result_of(trial).model_dump_json().replace('"top-1":0.5', '"top-1":ACCURACY')
             text = text.replace(trial.model.name, "MODEL")
-            text = text.replace(trial.model.weights.sha256, "SHA256")
+            text = text.replace(trial.model.weights.sha256 or "", "SHA256")
         name = f"model-{model:04}"
         accuracy = round(0.3 + 0.6 * (7919 * number % 10007) / 10007, 6)
         weights = sha256(name.encode()).hexdigest()
@@ -122,21 +118,28 @@ def fill(store: ResultStore, n: int) -> None:
     store.load(results, batch)
 
 
-def status(n_models: int) -> None:
+def status(place: str, n_models: int) -> None:
     """Look at the status of a study of the trials of some models."""
     from headstart.study import study_status
 
     trials = [trial_of(model, n) for model in range(n_models) for n in range(SELECTED[1])]
-    found = study_status(trials, ResultStore(sys.argv[1]))
+    found = study_status(trials, ResultStore(place))
     assert found.n_done == len(trials), found
 
 
-def analyze() -> None:
+def analyze(place: str) -> None:
     """Analyze a part of the store."""
     import headstart as hs
 
     part = "setting=linear,model=model-00*+model-01*,dataset=dataset-00*+dataset-01*+dataset-02*"
-    print(hs.analyze(f"{sys.argv[1]}?{part}"))
+    print(hs.analyze(f"{place}?{part}"))
+
+
+CALLS: dict[str, Callable[[str], None]] = {
+    "status, 30 trials": partial(status, n_models=1),
+    "status, 6,000 trials": partial(status, n_models=200),
+    "analyze, 200 x 30": analyze,
+}
 
 
 def measured(name: str, place: str) -> dict[str, float]:
@@ -150,8 +153,7 @@ def run_once(name: str, place: str) -> dict[str, float]:
     if name in COMMANDS:
         arguments = ["-m", "headstart", "results", "--store", place, *COMMANDS[name]]
     else:
-        code = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        arguments = ["-c", f"{code}from large_store import analyze, status\n{CALLS[name]}", place]
+        arguments = [__file__, "--store", place, "--call", name]
     # With bytecode, as an installed package has it.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     began = time.perf_counter()
@@ -176,7 +178,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the SQLite file lies meanwhile")
     parser.add_argument("--busy", action="store_true", help="note that other programs run")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    parser.add_argument("--call", choices=CALLS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.call:
+        CALLS[arguments.call](arguments.store)
+        return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         small = str(Path(folder) / "small.db")
         fill(ResultStore(small, create=True), 1)

@@ -65,7 +65,7 @@ class Workload:
         photographs(folder, n_images)
         self.images = FileImages(sorted((folder / "pillow").iterdir()))
         self.n_images = n_images
-        self.request = FeatureRequest.all_of(self.images, "benchmark")
+        self.request = FeatureRequest(self.images, np.arange(n_images), "benchmark", n_images)
         self.networks = [models.find(name) for name in NETWORKS]
         self.forms = [NetworkInput.of(model, "whole") for model in self.networks]
         some = range(min(IN_MEMORY, n_images))

@@ -96,13 +96,14 @@ def training(case: str) -> Callable[[], object]:
             return len(self.images)
 
         def pixels(self, row: int) -> np.ndarray:
-            return self.images[row]
+            return np.asarray(self.images[row])
 
-    make, side, batch, steps = {
+    cases: dict[str, tuple[Callable[[], torch.nn.Module], int, int, int]] = {
         "training": (partial(timm.create_model, "efficientnet_lite0", num_classes=N_CLASSES),
                      224, 16, 6),
         "small": (resnet8, 16, 32, 60),
-    }[case]  # fmt: skip
+    }  # fmt: skip
+    make, side, batch, steps = cases[case]
     noise = Noise()
     noise.images = noise.images[:, : side + 16, : side + 16]
     device = torch.device("cpu")

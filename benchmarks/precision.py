@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from headstart.devices import require_fast, resolve_device
 from headstart.files import replaced
 from headstart.methods.training_images import TrainingImages, input_of
 from headstart.spec import SGD, Model, TrainingConfig, Weights
+from headstart.spec.setting import Precision
 from headstart.training import decision_values, load_pixels, train
 from headstart.training.pixels import ResidentPixels
 from replay import interval
@@ -45,7 +46,7 @@ from search import opened
 
 RESULTS = Path(__file__).parent / "results"
 RESNET = f"{Path(__file__).parent / 'networks.py'}:resnet8?mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # The shorter side that images are kept at: none of these datasets' is larger.
 KEPT = 256
 # Each runs both precisions, every other one in the other order.
@@ -105,7 +106,7 @@ def accuracies(
     model, rows = problem.model(seed), examples.train_rows
     pixels = load_pixels(examples.prepared.take(rows), device)
     of_test = load_pixels(examples.prepared.take(examples.test_rows), device)
-    found = {}
+    found: dict[str, float] = {}
     for precision in PRECISIONS:
         network = models.load(model, folder).with_head(examples.splits.n_classes, seed)
         config = TrainingConfig(

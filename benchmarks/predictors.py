@@ -13,6 +13,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ def compare(problem: Problem) -> dict[str, Any]:
     probe = seconds(lambda: LogisticRegressionPath(device="cpu").fit(problem.X, y))
     scores = {}
     for name in PREDICTORS:
-        seen = seconds(lambda n=name: transfer_score(n, X[rows], y[rows], source[rows]))
-        every = seconds(lambda n=name: transfer_score(n, X, y, source))
+        seen = seconds(partial(transfer_score, name, X[rows], y[rows], source[rows]))
+        every = seconds(partial(transfer_score, name, X, y, source))
         scores[name] = {
             "seconds": round(seen, 4),
             "ratio": round(seen / probe, 4),

@@ -121,11 +121,9 @@ def image_features(name: str) -> tuple[np.ndarray, np.ndarray]:
     dataset_name, limit = IMAGES[name]
     dataset = datasets.find(dataset_name, limit=limit)
     splits = datasets.load(dataset, 0, default_cache())
-    values = penultimate_features(
-        models.find("efficientnet_lite0"),
-        FeatureRequest.all_of(splits.train.images, splits.revision),
-        RunContext(),
-    ).values
+    images = splits.train.images
+    request = FeatureRequest(images, np.arange(len(images)), splits.revision, len(images))
+    values = penultimate_features(models.find("efficientnet_lite0"), request, RunContext()).values
     return np.array(values, np.float32), np.asarray(splits.train.labels)
 
 

@@ -37,7 +37,7 @@ taking the most accurate one. What a way loses against that, in points:
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ from headstart.ranking.race import Budget, Race, Racer, StepOutcome
 from headstart.registry import PREDICTORS
 from headstart.study.feature_scores import source_probabilities
 
-CANDIDATES = (
+NETWORKS = (
     "efficientnet_lite0?size=96", "efficientnet_lite0?size=128", "efficientnet_lite0?size=160",
     "efficientnet_lite0", "efficientnet_lite1?size=128", "efficientnet_lite1",
     "efficientnet_lite2?size=160", "efficientnet_lite2",
@@ -79,7 +79,7 @@ NAME = "rank-benchmark"
 SMALL = tuple(f"pretrained:{NAME}-{short(arch)}" for arch in FULL.networks)
 AGAIN = ("small:resnet10_w16", "small:mobilenet_w16", "small:densenet22_g16", "small:inception_w16")
 SMALL_AGAIN = tuple(f"pretrained:{NAME}-{short(arch)}-seed1" for arch in AGAIN)
-CANDIDATES += SMALL + SMALL_AGAIN
+CANDIDATES = NETWORKS + SMALL + SMALL_AGAIN
 TARGETS = (
     "digits", "glyphs", "patches", "shapes", "textures", "charts", "fashion_mnist",
     "/usr/share/tuxpaint/stamps", "/usr/share/openclipart/png",
@@ -158,7 +158,7 @@ class Target:
         if file:
             bits = {f"{i}-{n}": np.packbits(of.right, axis=1) for (i, n), of in self.seen.items()}
             new = np.array([self.new[i] for i in range(len(self.new))])
-            np.savez_compressed(file, **bits, new=new)
+            np.savez_compressed(file, allow_pickle=False, **bits, new=new)
 
     def right(
         self, candidate: int, rows: Ints, outs: Sequence[npt.NDArray[np.bool_]]
@@ -170,6 +170,7 @@ class Target:
         """
         y, X = self.labels[rows], self.features[candidate]
         Y = (y[:, None] == np.unique(y)).astype(np.float32)
+        fit: Callable[[Floats, Floats, Floats, npt.NDArray[np.bool_]], Floats]
         if len(rows) <= X.shape[1]:
             if candidate not in self.products:
                 centred = (X - X.mean(axis=0)).astype(np.float32)
@@ -183,7 +184,7 @@ class Target:
 
 
 def _ridge(trace: float, n: int) -> float:
-    return PENALTY * trace / n * n**0.5
+    return float(PENALTY * trace / n * n**0.5)
 
 
 def _by_images(_: Floats, kernel: Floats, Y: Floats, out: npt.NDArray[np.bool_]) -> Floats:
@@ -274,7 +275,7 @@ def race(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]
     levels = [Level(np.ones(size), np.arange(size), FOLDS, float(z))
               for size, z in zip(sizes, critical, strict=True)]  # fmt: skip
 
-    def measure(racer: Racer, level: int, allowed: float, _: float) -> StepOutcome:
+    def measure(racer: Racer, level: int, allowed: float, limit: float) -> StepOutcome:  # noqa: ARG001
         per_image = target.cost[racer.position]
         seconds = (sizes[level] - (sizes[level - 1] if level else 0)) * per_image
         if seconds > allowed:

@@ -8,6 +8,7 @@ every candidate, which no trial ever sees.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.special import stdtrit
 
 from headstart import methods
 from headstart.methods.finetune import TrainingSetting, next_candidates, select_best
-from headstart.spec import Candidate, Measurement, Selection
+from headstart.spec import Candidate, Crop, Measurement, Selection
 
 __all__ = [
     "BATCH_SIZE",
@@ -38,7 +39,7 @@ SEARCHES = ("grid", "halving", "short", "quick")
 STEPS, BATCH_SIZE = 768, 32
 # Of the protocol's eight; a decay is a share a step, so that fewer steps have larger ones.
 DECAYS = (0.0, 1e-5, 1e-4, 1e-3)
-CROPS = ("full", "central")
+CROPS: tuple[Crop, ...] = ("full", "central")
 LEVEL = 0.95
 
 
@@ -104,7 +105,8 @@ class Record:
     def accuracy(self, selection: Selection) -> float:
         """Test accuracy of a choice trained at full length, in percent; 0 where that diverges."""
         chosen = selection.chosen
-        test = self.runs[chosen["learning_rate"], chosen["weight_decay"], STEPS].test
+        rate, decay = float(chosen["learning_rate"]), float(chosen["weight_decay"])
+        test = self.runs[rate, decay, STEPS].test
         return 100 * test[CROPS.index(chosen["crop"])] / self.n_test if test else 0.0
 
 
@@ -133,7 +135,7 @@ def scaled(kind: str, search: str) -> TrainingSetting:
     longest = _protocol("halving")
     stretch, share = longest.training.steps / STEPS, len(DECAYS) / len(longest.weight_decays)
     weight_decays = protocol.weight_decays if search == "quick" else DECAYS
-    return methods.find(
+    found = methods.find(
         kind,
         steps=STEPS,
         batch_size=BATCH_SIZE,
@@ -142,6 +144,8 @@ def scaled(kind: str, search: str) -> TrainingSetting:
         search=protocol.search,
         rungs=[(round(n * share), round(steps / stretch)) for n, steps in protocol.rungs],
     )
+    assert isinstance(found, TrainingSetting)
+    return found
 
 
 def _protocol(name: str) -> TrainingSetting:
@@ -185,8 +189,8 @@ def summary(records: Mapping[Cell, Record]) -> dict[str, Any]:
     other = {c: [accuracy(c, "grid", o) for o in near] for c, near in siblings.items() if near}
     every = {cell: _all_accuracies(cell, record) for cell, record in records.items()}
     if other:
-        found["grid, another seed"] = _lost({c: best[c] - np.mean(x) for c, x in other.items()})
-    found["random candidate"] = _lost({c: best[c] - np.mean(x) for c, x in every.items()})
+        found["grid, another seed"] = _lost({c: best[c] - fmean(x) for c, x in other.items()})
+    found["random candidate"] = _lost({c: best[c] - fmean(x) for c, x in every.items()})
     found["best on test"] = _lost({c: best[c] - max(x) for c, x in every.items()})
     edges = [replays[cell, "grid"][0].on_edge for cell in records]
     found["grid"] = {

@@ -84,7 +84,8 @@ class Sklearn:
         self._estimator = import_module(module).LogisticRegression
 
     def start(self, X: np.ndarray, y: np.ndarray) -> None:
-        self._X, self._y = X.astype(self._dtype), y
+        self._X: np.ndarray = X.astype(self._dtype)
+        self._y = y
         self._pace = Pace(MOST_ITERATIONS if self._solver == "lbfgs" else 5)
         self._model = self._estimator(solver=self._solver, warm_start=True)
 
@@ -110,9 +111,9 @@ class TorchLBFGS:
     def start(self, X: np.ndarray | torch.Tensor, y: np.ndarray) -> None:
         self._X = torch.as_tensor(X)
         self._y, n_classes = torch.from_numpy(y).to(self._X.device), int(y.max()) + 1
-        of_device = {"device": self._X.device, "requires_grad": True}
-        self._W = torch.zeros(n_classes, X.shape[1], **of_device)
-        self._bias = torch.zeros(n_classes, **of_device)
+        device = self._X.device
+        self._W = torch.zeros(n_classes, X.shape[1], device=device, requires_grad=True)
+        self._bias = torch.zeros(n_classes, device=device, requires_grad=True)
         self._pace, self._lam = Pace(MOST_ITERATIONS), 0.0
 
     def step(self, lam: float, tolerance: float, iterations: int) -> int:
@@ -122,7 +123,7 @@ class TorchLBFGS:
         group["tolerance_grad"] = tolerance
         group["max_iter"], group["max_eval"] = iterations, 10 * iterations
         before = state.get("n_iter", 0)
-        self._optimizer.step(self._closure)
+        self._optimizer.step(self._closure)  # type: ignore[no-untyped-call]
         return int(state["n_iter"] - before)
 
     def run(self, lam: float, tolerance: float, seconds: float) -> bool:
@@ -145,14 +146,14 @@ class TorchLBFGS:
         )
 
     def _stuck(self, tolerance: float) -> bool:
-        largest = max(float(part.grad.abs().max()) for part in (self._W, self._bias))
-        return largest > tolerance
+        gradients = [part.grad for part in (self._W, self._bias) if part.grad is not None]
+        return max(float(gradient.abs().max()) for gradient in gradients) > tolerance
 
     def _closure(self) -> torch.Tensor:
         self._optimizer.zero_grad()
-        loss = cross_entropy(torch.addmm(self._bias, self._X, self._W.T), self._y)
-        loss = loss + self._lam / (2 * len(self._X)) * self._W.square().sum()
-        loss.backward()
+        losses = cross_entropy(torch.addmm(self._bias, self._X, self._W.T), self._y)
+        loss: torch.Tensor = losses + self._lam / (2 * len(self._X)) * self._W.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
 
@@ -239,8 +240,8 @@ class ScipyLBFGS:
 # Makers by name; one whose library is absent raises ImportError.
 RIVALS: dict[str, Callable[[], Rival]] = {
     **{
-        f"{package} {solver} {dtype.__name__}": lambda p=package, m=module, s=solver, t=dtype: (
-            Sklearn(f"{p} {s} {t.__name__}", m, s, t)
+        (name := f"{package} {solver} {dtype.__name__}"): partial(
+            Sklearn, name, module, solver, dtype
         )
         for package, module, solver in (
             ("sklearn", "sklearn.linear_model", "lbfgs"),

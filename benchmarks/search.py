@@ -42,7 +42,7 @@ EXAMPLES = {"digits": 10, "glyphs": 5}
 KINDS = ("scratch", "finetune")
 OTHER = {"digits": "glyphs", "glyphs": "digits"}
 # Of the network that fine-tuning begins with, on all images of the other dataset.
-PRETRAINING = {"learning_rate": 0.3, "weight_decay": 1e-4, "steps": 768.0}
+PRETRAINING: dict[str, float | str] = {"learning_rate": 0.3, "weight_decay": 1e-4, "steps": 768.0}
 
 
 class OutOfTimeError(Exception):
@@ -66,7 +66,7 @@ class Measuring:
         model = network(cell.dataset, weights)
         grid = scaled(cell.kind, "grid")
         trial = Trial(model=model, dataset=dataset, setting=grid, seed=cell.seed)
-        return methods.open_trial(trial, self.context)
+        return opened_training(trial, self.context)
 
     @cached_property
     def test_labels(self) -> np.ndarray:
@@ -97,6 +97,13 @@ class Measuring:
         return Run(right(rows, examples.labels[rows]), test)
 
 
+def opened_training(trial: Trial, context: RunContext) -> PreparedTraining:
+    """Open a trial that trains its network."""
+    training = methods.open_trial(trial, context)
+    assert isinstance(training, PreparedTraining)
+    return training
+
+
 def opened(dataset: Dataset, seed: int, context: RunContext) -> np.ndarray:
     """(n,) int64 test labels, which no trial has before its choice: regret is made of them."""
     splits = datasets.load(dataset, seed, context.cache, test_labels=True)
@@ -118,8 +125,8 @@ def pretrained(dataset: str, context: RunContext) -> Path:
             dataset=datasets.find(dataset),
             setting=scaled("scratch", "grid"),
         )
-        training = methods.open_trial(trial, context)
-        _, trained = training.train(PRETRAINING, training.images.train_rows, "pretraining")
+        training = opened_training(trial, context)
+        _, trained = training.train(PRETRAINING, training.images.train_rows, "candidate")
         # With the classifier's shape as the function builds it.
         state = trained.with_head(models.load(trial.model).classifier.out_features, 0)
         save_file({n: t.contiguous() for n, t in state.state_as_built().items()}, file)
@@ -171,7 +178,7 @@ def shape(setting: TrainingSetting) -> str:
     rates, weight_decays = (
         map(str, each) for each in (setting.learning_rates, setting.weight_decays)
     )
-    rungs = setting.rungs or ((setting.n_candidates, setting.steps),)
+    rungs = setting.rungs or ((setting.n_candidates, setting.training.steps),)
     return f"learning rates {', '.join(rates)}; decays {', '.join(weight_decays)}; " + ", ".join(
         f"{n} x {steps} steps" for n, steps in rungs
     )

@@ -87,12 +87,14 @@ def main() -> None:
         fill(Path(folder) / "many.db")
         enlarge(Path(folder) / "many.db", arguments.results)
         many = ["--store", folder + "/many.db"]
+        # 20 results of each model; with few results the last one.
+        some_model = f"net{min(77, arguments.results // 20 - 1)}"
         headstart = [sys.executable, "-m", "headstart"]
         commands = {
             "python": [sys.executable, "-c", "pass"],
             "help": [*headstart, "--help"],
             "results": [*headstart, "results", "--store", folder + "/results.db"],
-            "results_of_one_model": [*headstart, "results", "--model", "net77", *many],
+            "results_of_one_model": [*headstart, "results", "--model", some_model, *many],
             "best_ten": [
                 *headstart,
                 "results",

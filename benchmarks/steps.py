@@ -116,7 +116,7 @@ class RandomImages:
         return N_IMAGES
 
     def pixels(self, row: int) -> np.ndarray:
-        return self.images[row]
+        return np.asarray(self.images[row])
 
 
 def labels_of_all() -> np.ndarray:
@@ -172,7 +172,7 @@ def plain(
             group["lr"] = share * config.learning_rate
         optimizer.zero_grad(set_to_none=True)
         loss = cross_entropy((forward or network)(views).float(), labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return loss.detach()
 
@@ -213,7 +213,8 @@ class Stacked:
         """Take a step at the rates as they are. Nesterov's, as torch's SGD takes it."""
 
         def logits(parameters: Any, buffers: Any) -> Tensor:
-            return functional_call(self.network, (parameters, buffers), (views,))
+            found: Tensor = functional_call(self.network, (parameters, buffers), (views,))
+            return found
 
         views = views.contiguous()
         every = torch.vmap(logits)(self.parameters, self.buffers)
@@ -243,7 +244,7 @@ class Captured:
         self.views = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
         self.labels = torch.zeros(case.batch_size, dtype=torch.int64, device=device)
         stacked.rates.zero_()  # so that what warms up trains nothing
-        aside = torch.cuda.Stream()
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(BEFORE_CAPTURE):
@@ -271,13 +272,13 @@ class Compiled:
         self.network = CASES[name].network(device)
         self.start = deepcopy(self.network.state_dict())
         self.forward = torch.compile(self.network, mode=mode)
-        step = self.step(CANDIDATES[0])
+        step = self.step_of(0)
         self.seconds = timed(lambda: [looped(name, step, device, steps=1)], device)[0]
 
-    def step(self, candidate: tuple[float, float]) -> Step:
-        """Begin anew."""
+    def step_of(self, number: int) -> Step:
+        """Begin a candidate anew."""
         self.network.load_state_dict(self.start)
-        return plain(self.network, candidate, CASES[self.name], self.forward)
+        return plain(self.network, CANDIDATES[number], CASES[self.name], self.forward)
 
 
 def timed(
@@ -318,7 +319,7 @@ def ways_of(
         "two processes": beside,
     }
     for way, network in compiled.items():
-        ways[way] = looping(lambda i, network=network: network.step(CANDIDATES[i]))
+        ways[way] = looping(network.step_of)
     if device.type == "cuda":
         ways["captured"] = looping(lambda i: Captured(stacked(1, i), case, device))
         ways["captured stacked"] = lambda: [
@@ -372,7 +373,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=list(CASES), default=list(CASES))
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)
-    gpus = visible_gpus(device.type)
+    gpus = visible_gpus(arguments.device)
     with tempfile.TemporaryDirectory() as folder, Processes(WORKERS, gpus) as processes:
         # What was compiled before would not be compiled again.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder

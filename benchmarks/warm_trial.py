@@ -40,8 +40,8 @@ def fill(trial: Trial, context: RunContext) -> None:
     # Labels of test images are behind a door; a probe need not get them right here.
     classes = np.resize(labels, total)
     values = 0.3 * random.randn(len(dataset.classes), dim)[classes] + random.randn(total, dim)
-    revision, resize = dataset.images_revision, "whole"
-    table = table_of(trial.model, revision, total, resize, "fp32", context)
+    revision = dataset.images_revision
+    table = table_of(trial.model, revision, total, "whole", "fp32", context)
     with (
         table.locked(lambda: None),
         table.extending(np.arange(total), {"device": "none"}) as append,

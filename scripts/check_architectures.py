@@ -57,8 +57,10 @@ def smallest(library: str) -> Iterator[tuple[str, str]]:
     """Give the smallest network of each family and kind of classifier."""
     found: dict[tuple[str, str, str], list[tuple[int, str]]] = defaultdict(list)
     for name in names(library):
+        # What a source reads to build a network.
+        fields: dict[str, Any] = {"architecture": name, "tags": {}, "pool": None}
         try:
-            model = Model.model_construct(architecture=name, tags={}, pool=None)
+            model = Model.model_construct(**fields)
             with torch.device("meta"):
                 module = SOURCES[library].build(model)
         except Exception as error:
@@ -147,7 +149,8 @@ def wrong(network: Network, model: Model, images: Tensor, expected: Tensor | Non
     answers = fresh(images)
     if answers.shape != (len(images), N_CLASSES):
         return f"wrong shape: {tuple(answers.shape)} logits of {N_CLASSES} classes"
-    nn.functional.cross_entropy(answers, torch.tensor([0, 1])).backward()
+    loss = nn.functional.cross_entropy(answers, torch.tensor([0, 1]))
+    loss.backward()  # type: ignore[no-untyped-call]
     torch.optim.SGD(fresh.parameters(), 0.1).step()
     after = list(fresh.backbone.parameters())
     if not any(not torch.equal(a, b) for a, b in zip(before, after, strict=True)):
@@ -175,7 +178,9 @@ def randomised(module: nn.Module) -> nn.Module:
         for parameter in module.parameters():
             parameter.add_(0.02 * torch.randn(parameter.shape, generator=generator))
         for part in module.modules():
-            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is not None:
+            if not isinstance(part, nn.modules.batchnorm._BatchNorm):
+                continue
+            if part.running_mean is not None and part.running_var is not None:
                 part.running_mean.normal_(0, 0.1, generator=generator)
                 part.running_var.uniform_(0.8, 1.2, generator=generator)
     return module
