@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from headstart.errors import UnknownNameError, WeightsError
 from headstart.models.model_source import Head
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COUNTERS",
+    "FileTensors",
     "NetworkMatch",
     "Purpose",
     "candidates",
@@ -106,43 +107,47 @@ def of_old_torchvision(
     return renamed
 
 
-def without_wrappers(
-    tensors: "Tensors", containers: Mapping[str, int]
-) -> "tuple[dict[str, torch.Tensor], dict[str, int]]":
-    """Leave the modules out of tensors' names that programs put around parts of a network.
+class FileTensors(NamedTuple):
+    """All tensors of a checkpoint.
 
     Parameters
     ----------
-    tensors, containers
-        As `headstart.models.checkpoint_search.list_tensors` returns them; names of containers stay.
+    tensors
+        By their full names, those of the containers around them before their own.
+    containers
+        By the same names, how many characters of each are the containers'.
+    """
+
+    tensors: "Tensors"
+    containers: Mapping[str, int]
+
+
+def without_wrappers(listed: FileTensors) -> FileTensors:
+    """Leave the modules out of tensors' names that programs put around parts of a network.
+
+    Names of containers stay.
     """
     named: dict[str, torch.Tensor] = {}
     lengths: dict[str, int] = {}
-    for name, tensor in tensors.items():
-        inside = containers[name]
+    for name, tensor in listed.tensors.items():
+        inside = listed.containers[name]
         new = name[:inside] + WRAPPERS.sub("", name[inside:])
         named[new], lengths[new] = tensor, inside
     # Two that would be called the same are no wrapped parts.
-    return (named, lengths) if len(named) == len(tensors) else (dict(tensors), dict(containers))
+    return FileTensors(named, lengths) if len(named) == len(listed.tensors) else listed
 
 
-def multiplied_out(
-    tensors: "Tensors", containers: Mapping[str, int]
-) -> "tuple[dict[str, torch.Tensor], dict[str, int], list[str]]":
+def multiplied_out(listed: FileTensors) -> tuple[FileTensors, list[str]]:
     """Compute weights that a file holds as pruning, weight norm or spectral norm keep them.
-
-    Parameters
-    ----------
-    tensors, containers
-        As `headstart.models.checkpoint_search.list_tensors` returns them.
 
     Returns
     -------
-    dict, dict
-        Likewise, with the weights in place of what they are computed from.
+    FileTensors
+        With the weights in place of what they are computed from.
     list of str
         What was done, for a message: ``pruning``, ``weight norm``, ``spectral norm``.
     """
+    tensors, containers = listed
     named, lengths, kinds = dict(tensors), dict(containers), set[str]()
     for name in tensors:
         for weight, parts, kind in _kept_as(name):
@@ -156,7 +161,7 @@ def multiplied_out(
                 del named[part]
             named[weight], lengths[weight] = computed, containers[name]
             kinds.add(kind)
-    return named, lengths, sorted(kinds)
+    return FileTensors(named, lengths), sorted(kinds)
 
 
 def _kept_as(name: str) -> list[tuple[str, tuple[str, ...], str]]:
@@ -298,16 +303,8 @@ def required_tensors(module: "nn.Module", purpose: Purpose) -> "dict[str, torch.
     }
 
 
-def list_tensors(content: Any) -> "tuple[dict[str, torch.Tensor], dict[str, int]]":
-    """List all tensors of a checkpoint.
-
-    Returns
-    -------
-    dict
-        Tensors by their full names, those of the containers around them before their own.
-    dict
-        By the same names, how many characters of each are the containers'.
-    """
+def list_tensors(content: Any) -> FileTensors:
+    """List all tensors of a checkpoint."""
     import numpy as np
     import torch
 
@@ -328,7 +325,7 @@ def list_tensors(content: Any) -> "tuple[dict[str, torch.Tensor], dict[str, int]
                 tensors[name], containers[name] = value, len(prefix)
             elif isinstance(value, Mapping | list | tuple) or hasattr(value, "state_dict"):
                 waiting.append((f"{name}.", value, depth + 1))
-    return tensors, containers
+    return FileTensors(tensors, containers)
 
 
 def _entries(inside: Any) -> Iterator[tuple[str, Any]]:
@@ -354,29 +351,23 @@ def fit(state: "Tensors", required: "Tensors") -> int:
     return sum(1 for n, t in required.items() if n in state and state[n].shape == t.shape)
 
 
-def candidates(
-    tensors: "Tensors", containers: dict[str, int], module: "nn.Module", purpose: Purpose
-) -> list[NetworkMatch]:
+def candidates(listed: FileTensors, module: "nn.Module", purpose: Purpose) -> list[NetworkMatch]:
     """Find the places where the network is; where it is nowhere whole, those that come nearest.
 
     Parameters
     ----------
-    tensors, containers
-        As `list_tensors` gave them.
     module
         A translation may take out of it what the file lacks (untrained poolers).
     """
     required = required_tensors(module, purpose)
-    found = list(_as_named(tensors, containers, required))
-    return found or _as_translated(tensors, containers, required, module, purpose)
+    found = list(_as_named(listed, required))
+    return found or _as_translated(listed, required, module, purpose)
 
 
-def _as_named(
-    tensors: "Tensors", containers: dict[str, int], required: "Tensors"
-) -> Iterator[NetworkMatch]:
+def _as_named(listed: FileTensors, required: "Tensors") -> Iterator[NetworkMatch]:
     """Find all prefixes under which a network is whole, by the names that it has."""
     votes: Counter[str] = Counter()
-    for name, tensor in tensors.items():
+    for name, tensor in listed.tensors.items():
         at = 0
         while True:
             own = required.get(name[at:])
@@ -387,12 +378,12 @@ def _as_named(
                 break
     for prefix, count in votes.items():
         if count == len(required):
-            raw = _under(prefix, tensors, containers, required)
+            raw = _under(prefix, listed, required)
             yield NetworkMatch(prefix, raw, raw, count, renamed=False)
 
 
 def _under(
-    prefix: str, tensors: "Tensors", containers: dict[str, int], named: "Tensors | None" = None
+    prefix: str, listed: FileTensors, named: "Tensors | None" = None
 ) -> "dict[str, torch.Tensor]":
     """Take the tensors under a prefix, by the rest of their names.
 
@@ -401,15 +392,14 @@ def _under(
     named = named or {}
     return {
         name[len(prefix) :]: tensor
-        for name, tensor in tensors.items()
+        for name, tensor in listed.tensors.items()
         if name.startswith(prefix)
-        and (containers[name] <= len(prefix) or name[len(prefix) :] in named)
+        and (listed.containers[name] <= len(prefix) or name[len(prefix) :] in named)
     }
 
 
 def _as_translated(
-    tensors: "Tensors",
-    containers: dict[str, int],
+    listed: FileTensors,
     required: "Tensors",
     module: "nn.Module",
     purpose: Purpose,
@@ -419,11 +409,11 @@ def _as_translated(
     translations += LAYOUTS
     tried: list[NetworkMatch] = []
     whole: list[str] = []
-    for prefix in _places(tensors, containers, len(required)):
+    for prefix in _places(listed, len(required)):
         # What is inside a place that is whole is a part of it.
         if any(prefix.startswith(outer) for outer in whole):
             continue
-        raw = _under(prefix, tensors, containers)
+        raw = _under(prefix, listed)
         options = [NetworkMatch(prefix, raw, raw, fit(raw, required), renamed=False)]
         for translate in translations:
             if (state := _translated(translate, raw, module)) is not None:
@@ -455,12 +445,11 @@ def _translated(
     return {n: t for n, t in state.items() if isinstance(t, torch.Tensor)}
 
 
-def _places(tensors: "Tensors", containers: dict[str, int], n_required: int) -> list[str]:
+def _places(listed: FileTensors, n_required: int) -> list[str]:
     """Return the prefixes with enough tensors under them, outer ones first."""
     count: Counter[str] = Counter()
-    for name in tensors:
-        # From the innermost container on: what lies in a container is not its outer one's.
-        at = containers[name]
+    # From the innermost container on: what lies in a container is not its outer one's.
+    for name, at in listed.containers.items():
         while True:
             count[name[:at]] += 1
             at = name.find(".", at) + 1

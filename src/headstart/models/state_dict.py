@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from headstart.errors import WeightsError
 from headstart.models.checkpoint_search import (
     COUNTERS,
+    FileTensors,
     NetworkMatch,
     Purpose,
     candidates,
@@ -96,8 +97,8 @@ def load_state(
     UnknownNameError
         The file has no such `part`.
     """
-    tensors, containers = list_tensors(content)
-    if not tensors:
+    listed = list_tensors(content)
+    if not listed.tensors:
         keys = ", ".join(map(str, content))[:80] if isinstance(content, Mapping) else ""
         found = f"{type(content).__name__} with {keys}" if keys else type(content).__name__
         raise WeightsError(
@@ -105,33 +106,34 @@ def load_state(
             code="weights.empty",
             file=purpose.where,
         )
-    whole, required = _found(tensors, containers, module, purpose)
-    plain, lengths, kinds = multiplied_out(*without_wrappers(tensors, containers))
-    if whole[0].fits < len(required) and plain.keys() != tensors.keys():
-        tensors, containers = plain, lengths
-        whole, required = _found(tensors, containers, module, purpose)
+    whole, required = _found(listed, module, purpose)
+    plain, kinds = multiplied_out(without_wrappers(listed))
+    if whole[0].fits < len(required) and plain.tensors.keys() != listed.tensors.keys():
+        listed = plain
+        whole, required = _found(listed, module, purpose)
         if whole[0].fits == len(required) and kinds:
             note(f"{Path(purpose.where).name}: multiplied out the weights of {kinds[0]}")
     if whole[0].fits < len(required):
-        raise _misfit(whole[0], required, tensors, purpose)
+        raise _misfit(whole[0], required, listed.tensors, purpose)
     chosen = choose(whole, purpose, note)
     _check_size(chosen, required, purpose, note)
     # Other networks that fit are not what was ignored: `_choose` has named them.
     others = tuple(one.prefix for one in whole if one is not chosen and one.prefix)
-    rest = {n: t for n, t in tensors.items() if not n.startswith(others)}
-    return _put_in(module, chosen, rest, containers, purpose, note)
+    rest = {n: t for n, t in listed.tensors.items() if not n.startswith(others)}
+    return _put_in(module, chosen, listed._replace(tensors=rest), purpose, note)
 
 
 def _found(
-    tensors: "Tensors", containers: dict[str, int], module: "nn.Module", purpose: Purpose
+    listed: FileTensors, module: "nn.Module", purpose: Purpose
 ) -> "tuple[list[NetworkMatch], dict[str, torch.Tensor]]":
     """Find where the network is whole, or else the one place that comes nearest; what it needs."""
-    found = candidates(tensors, containers, module, purpose)
+    found = candidates(listed, module, purpose)
     required = required_tensors(module, purpose)
     # A library's translation resamples patches of another size, too: that is another network.
     found = [_without_stretched(one, required) for one in found]
     whole = [one for one in found if one.fits == len(required)]
     # All of it is the place that comes nearest where no other does, for the message.
+    tensors = listed.tensors
     everything = NetworkMatch("", tensors, tensors, fit(tensors, required), renamed=False)
     return whole or [max(found, key=lambda one: one.fits, default=everything)], required
 
@@ -172,8 +174,7 @@ def _of_other_size(
 def _put_in(
     module: "nn.Module",
     chosen: NetworkMatch,
-    tensors: "Tensors",
-    containers: dict[str, int],
+    listed: FileTensors,
     purpose: Purpose,
     note: Callable[[str], None],
 ) -> bool:
@@ -184,13 +185,13 @@ def _put_in(
     unexpected = [n for n in chosen.state if n not in own and not n.startswith(purpose.loose)]
     wrong = sorted(n for n in unexpected if not _is_left_over(n, own))
     if wrong:
-        raise _misfit(chosen, required_tensors(module, purpose), tensors, purpose)
+        raise _misfit(chosen, required_tensors(module, purpose), listed.tensors, purpose)
     if not chosen.renamed:
         resize(module, purpose.head, chosen.state)
         own = module.state_dict()
     kept = {n: t for n, t in chosen.state.items() if n in own and t.shape == own[n].shape}
     kept = {n: _checked(n, t, own[n], purpose.where) for n, t in kept.items()}
-    _note_ignored(chosen, unexpected, tensors, containers, purpose, note)
+    _note_ignored(chosen, unexpected, listed, purpose, note)
     fitting = OrderedDict(kept)
     # Modules refuse tensors that do not say of which version of their class they are (MNASNet).
     setattr(fitting, "_metadata", getattr(own, "_metadata", None))  # noqa: B010
@@ -210,12 +211,12 @@ def _is_left_over(name: str, own: "Tensors") -> bool:
 def _note_ignored(
     chosen: NetworkMatch,
     unexpected: list[str],
-    tensors: "Tensors",
-    containers: dict[str, int],
+    listed: FileTensors,
     purpose: Purpose,
     note: Callable[[str], None],
 ) -> None:
     """Report ignored tensors: left over inside, and beside it in the same container."""
+    tensors, containers = listed
     inner = {f"{chosen.prefix}{n}" for n in chosen.raw}
     outer = max((containers[n] for n in inner), default=0)
     around = next(iter(inner))[:outer] if inner else ""
@@ -226,10 +227,10 @@ def _note_ignored(
     ]
     parts = Counter(_first_parts(n) for n in [*unexpected, *beside])
     if parts:
-        listed = first_few([part for part, _ in parts.most_common()], SHOWN)
+        shown = first_few([part for part, _ in parts.most_common()], SHOWN)
         note(
             f"{Path(purpose.where).name}: ignored {sum(parts.values())} tensors that are not of "
-            f"the network: {listed}"
+            f"the network: {shown}"
         )
 
 

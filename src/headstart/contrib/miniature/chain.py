@@ -147,7 +147,8 @@ def run_miniature(
             trials = _trials(scale, fields_of(scale, jobs), own.reporter)
             if name == ABLATION:
                 # The store's order is that of configurations in reports: run these in order.
-                first = [trial for trial in trials if _is_like(trial, trials[0])]
+                cell = trials[0].dataset, trials[0].setting
+                first = [trial for trial in trials if (trial.dataset, trial.setting) == cell]
                 run_study(first, store, own)
             run = run_study(trials, store, own, executor)
             failures += run.failures
@@ -165,11 +166,6 @@ def _trials(
         Study(**{**fields, "datasets": names, "limit": limit}) for limit, names in by_limit.items()
     ]
     return [trial for study in studies for trial in study.trials(reporter)]
-
-
-def _is_like(trial: Trial, other: Trial) -> bool:
-    """Return whether two trials differ in their networks only."""
-    return (trial.dataset, trial.setting) == (other.dataset, other.setting)
 
 
 def to_pretrain(scale: ChainScale, context: RunContext) -> list[PretrainJob]:

@@ -252,7 +252,7 @@ def _tensor_names(place: Path) -> set[str] | None:
         if place.suffix == ".safetensors":
             with safe_open(place, "pt") as file:
                 return set(file.keys())
-        return set(list_tensors(read_weights(place))[0])
+        return set(list_tensors(read_weights(place)).tensors)
     # Loading them says what is wrong.
     except (HeadstartError, SafetensorError, OSError, ValueError, TypeError, KeyError):
         return None
