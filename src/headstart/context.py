@@ -1,7 +1,8 @@
-"""Where and how to run, and who is informed of it. Nothing here may change a number."""
+"""Where and how to run, who is informed of it, how long it takes. None of it changes a number."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from headstart.spec import Measurement, Result, Trial, Value
 
 __all__ = [
     "Advance",
+    "Clock",
     "Message",
     "MessageSender",
     "ProgressReporter",
@@ -20,6 +22,7 @@ __all__ = [
     "RunContext",
     "Stage",
     "TrainingProgress",
+    "added",
     "default_cache",
 ]
 
@@ -249,3 +252,28 @@ class RunContext:
         self.__dict__.update(state)
         if state["cache"] is None:
             self.__dict__["cache"] = default_cache()
+
+
+class Clock:
+    """Seconds of each named part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        """Time the block as `part`, also where it ends by an exception."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[part] = round(time.perf_counter() - start, 3)
+
+
+def added(spent: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return the sum of seconds per part."""
+    total: dict[str, float] = {}
+    for seconds in spent:
+        for part, value in seconds.items():
+            total[part] = round(total.get(part, 0.0) + value, 3)
+    return total

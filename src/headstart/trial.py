@@ -6,8 +6,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from headstart import datasets, methods, metrics, models
-from headstart.clock import added
-from headstart.context import MessageSender, RunContext
+from headstart.context import MessageSender, RunContext, added
 from headstart.executors import Executor, InProcess, Send
 from headstart.labels import kind_of
 from headstart.methods import PreparedTrial, TestScores, method_of

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import models
-from headstart.clock import Clock
-from headstart.context import RunContext
+from headstart.context import Clock, RunContext
 from headstart.datasets import Decodable, JoinedImages, Splits
 from headstart.datasets.images import map_ahead
 from headstart.errors import FeatureError

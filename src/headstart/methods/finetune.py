@@ -19,8 +19,7 @@ from pydantic import (
 )
 
 from headstart import metrics, models
-from headstart.clock import Clock
-from headstart.context import RunContext, TrainingProgress
+from headstart.context import Clock, RunContext, TrainingProgress
 from headstart.datasets import Splits
 from headstart.datasets.image_cache import bytes_needed
 from headstart.errors import TrainingError

@@ -16,8 +16,7 @@ import numpy.typing as npt
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from headstart import metrics
-from headstart.clock import Clock
-from headstart.context import RunContext
+from headstart.context import Clock, RunContext
 from headstart.errors import FeatureError
 from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, FiniteFloat, field_validator
 
 from headstart import metrics
-from headstart.clock import Clock
-from headstart.context import RunContext
+from headstart.context import Clock, RunContext
 from headstart.methods.base import ResourceEstimate, TestScores
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Measurement, Selection, Setting, Trial

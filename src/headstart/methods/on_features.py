@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from headstart.clock import Clock
-from headstart.context import RunContext
+from headstart.context import Clock, RunContext
 from headstart.errors import DatasetError
 from headstart.labels import kind_of
 from headstart.methods.base import ResourceEstimate

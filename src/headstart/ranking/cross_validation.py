@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart import datasets
-from headstart.clock import Clock
-from headstart.context import ProgressReporter, RunContext
+from headstart.context import Clock, ProgressReporter, RunContext
 from headstart.datasets import JoinedImages, Splits
 from headstart.datasets.images import Decodable
 from headstart.errors import BrokenImageError, StudyError
