@@ -9,6 +9,7 @@ from headstart.methods.base import (
     method_of,
     needs,
     open_trial,
+    setting_of,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "method_of",
     "needs",
     "open_trial",
+    "setting_of",
 ]

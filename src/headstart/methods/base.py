@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import dropwhile
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,10 @@ __all__ = [
     "method_of",
     "needs",
     "open_trial",
+    "setting_of",
 ]
+
+OwnSetting = TypeVar("OwnSetting", bound=Setting)
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,12 @@ class Method(Protocol):
             The trial's examples, without test labels.
         """
         ...
+
+
+def setting_of(trial: Trial, kind: type[OwnSetting]) -> OwnSetting:
+    """Return the setting of a trial as the class that its method has for settings."""
+    assert isinstance(trial.setting, kind)  # noqa: S101 - the registry found the method by its name
+    return trial.setting
 
 
 def method_of(trial: Trial) -> Method:

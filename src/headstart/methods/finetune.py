@@ -24,7 +24,7 @@ from headstart.datasets import Splits
 from headstart.datasets.image_cache import bytes_needed
 from headstart.errors import TrainingError
 from headstart.labels import kind_of
-from headstart.methods.base import ResourceEstimate, TestScores
+from headstart.methods.base import ResourceEstimate, TestScores, setting_of
 from headstart.methods.training_images import TrainingImages, remove_checkpoint
 from headstart.spec import (
     Candidate,
@@ -241,7 +241,7 @@ class FineTune:
 
     def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:
         """Return the resources: weights unless from scratch, disk for images, and steps."""
-        setting, dataset = _setting(trial), trial.dataset
+        setting, dataset = setting_of(trial, TrainingSetting), trial.dataset
         # A limited dataset is cached separately; few images per class share the whole cache.
         drawn: list[object] = []
         sizes = dataset.sizes
@@ -304,7 +304,7 @@ class PreparedTraining:
 
     def __init__(self, trial: Trial, context: RunContext, splits: Splits) -> None:
         self.trial, self.context, self._splits = trial, context, splits
-        self.setting = _setting(trial)
+        self.setting = setting_of(trial, TrainingSetting)
 
     @cached_property
     def images(self) -> TrainingImages:
@@ -526,11 +526,6 @@ def _begun(trial: Trial) -> Model:
         return trial.model
     seed = int(digest({"trial": trial.key, "what": "weights"})[:8], 16)
     return trial.model.model_copy(update={"weights": Weights(locator=f"random:{seed}")})
-
-
-def _setting(trial: Trial) -> TrainingSetting:
-    assert isinstance(trial.setting, TrainingSetting)  # noqa: S101 - the registry found us by its name
-    return trial.setting
 
 
 def _facts(trained: "Trained") -> dict[str, Any]:

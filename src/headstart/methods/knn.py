@@ -18,7 +18,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from headstart import metrics
 from headstart.context import Clock, RunContext
 from headstart.errors import FeatureError
-from headstart.methods.base import ResourceEstimate, TestScores
+from headstart.methods.base import ResourceEstimate, TestScores, setting_of
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Measurement, Selection, Setting, Trial
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
@@ -85,7 +85,7 @@ class KNearestNeighbours:
     )
 
     def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:  # noqa: ARG002
-        return needs_features(trial, _setting(trial).resize)
+        return needs_features(trial, setting_of(trial, KnnSetting).resize)
 
     def open(self, trial: Trial, context: RunContext, splits: "Splits") -> "PreparedNeighbours":
         return PreparedNeighbours(trial, context, splits)
@@ -98,7 +98,7 @@ class PreparedNeighbours(PreparedOnFeatures):
     """A trial of the knn setting; its features are mapped when they are first needed."""
 
     def __init__(self, trial: Trial, context: RunContext, splits: "Splits") -> None:
-        self._setting = _setting(trial)
+        self._setting = setting_of(trial, KnnSetting)
         super().__init__(trial, context, splits, self._setting.resize)
 
     def curve(self) -> tuple[dict[str, float], ...]:
@@ -209,8 +209,3 @@ def vote_shares(
         total = (weight[:, :, None] * ballots[:, :k]).sum(1) / weight.sum(1, keepdim=True)
         shares.append(total.cpu().numpy())
     return shares
-
-
-def _setting(trial: Trial) -> KnnSetting:
-    assert isinstance(trial.setting, KnnSetting)  # noqa: S101 - the registry found us by its name
-    return trial.setting

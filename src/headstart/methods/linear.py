@@ -13,7 +13,7 @@ from pydantic import Field, FiniteFloat, field_validator
 
 from headstart import metrics
 from headstart.context import Clock, RunContext
-from headstart.methods.base import ResourceEstimate, TestScores
+from headstart.methods.base import ResourceEstimate, TestScores, setting_of
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Measurement, Selection, Setting, Trial
 from headstart.spec.display_names import number_label
@@ -84,7 +84,7 @@ class LinearProbe:
     protocols = MappingProxyType({"kornblith2019": {}, "simclr2020": {"resize": "center-crop"}})
 
     def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:  # noqa: ARG002
-        return needs_features(trial, _setting(trial).resize)
+        return needs_features(trial, setting_of(trial, LinearSetting).resize)
 
     def open(self, trial: Trial, context: RunContext, splits: "Splits") -> "PreparedProbe":
         return PreparedProbe(trial, context, splits)
@@ -97,7 +97,7 @@ class PreparedProbe(PreparedOnFeatures):
     """A linear trial; its features are mapped when they are first needed."""
 
     def __init__(self, trial: Trial, context: RunContext, splits: "Splits") -> None:
-        self._setting = _setting(trial)
+        self._setting = setting_of(trial, LinearSetting)
         super().__init__(trial, context, splits, self._setting.resize)
 
     def select(self, measured: Sequence[Measurement]) -> Selection:
@@ -172,11 +172,6 @@ class PreparedProbe(PreparedOnFeatures):
                 )
             reporter.advance()
             yield fit
-
-
-def _setting(trial: Trial) -> LinearSetting:
-    assert isinstance(trial.setting, LinearSetting)  # noqa: S101 - the registry found us by its name
-    return trial.setting
 
 
 def _facts(fit: "Fit") -> dict[str, float]:
