@@ -1,6 +1,7 @@
 """A package of a stranger's: a method, networks, datasets, a command, found by entry points."""
 
 import json
+import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from types import SimpleNamespace
@@ -314,6 +315,18 @@ def test_what_contrib_brings_is_a_plugin_like_a_strangers():
 
 def entry(name: str, value: str) -> EntryPoint:
     return EntryPoint(name, value, "headstart.thing")
+
+
+def test_own_parts_are_found_without_a_heavy_library():
+    kinds = ["method", "executor", "model_source", "dataset_source", "predictor"]
+    code = (
+        "import sys\nfrom headstart.registry import REGISTRIES\n"
+        "for one in REGISTRIES:\n"
+        f"    if one.kind in {kinds}: assert list(one.values())\n"
+        "heavy = {'torch', 'torchvision', 'timm', 'transformers', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_plugins_that_cannot_be_used(monkeypatch):
