@@ -149,13 +149,13 @@ def errors_in_words() -> Iterator[None]:
         _fail(_output_error(error.strerror) if of_output else _storage(error))
 
 
-def run_command(app: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+def run_command(app: typer.Typer) -> None:
     """Run a command of an app in `errors_in_words`; wrong usage is bad input like any other."""
     reset_verbosity()
     with errors_in_words():
-        _refuse_empty(sys.argv[1:] if arguments is None else arguments)
+        _refuse_empty(sys.argv[1:])
         try:
-            code = app(arguments, prog_name=PROGRAM, standalone_mode=False)
+            code = app(prog_name=PROGRAM, standalone_mode=False)
         except USAGE_ERROR as error:
             if type(error).__name__ == "NoArgsIsHelpError":
                 typer.echo(str(error), err=True)

@@ -50,7 +50,7 @@ Item = TypeVar("Item")
 Value = TypeVar("Value")
 
 # Pixels of a picture's longer side: screens have more than one dot per pixel.
-SIDE = 72
+PICTURE_SIDE = 72
 # Images of no more pixels per side are enlarged with their pixels to be seen.
 TINY = 32
 
@@ -407,10 +407,10 @@ def small_picture(images: Images, place: int) -> SmallPicture:
 
 def thumbnail(image: Image.Image) -> str:
     """Shrink an image, in place, and return its content as a data URI."""
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
     content = io.BytesIO()
     # Small images are shown as they are: JPEG would smear 8 x 8 pixels.
-    small = max(image.size) < SIDE
+    small = max(image.size) < PICTURE_SIDE
     image.save(content, format="PNG" if small else "JPEG", quality=80)
     kind = "png" if small else "jpeg"
     return f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
