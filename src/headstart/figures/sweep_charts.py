@@ -1,6 +1,6 @@
 """Charts of sweeps: training configurations, steps, examples per class."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from textwrap import wrap
 from typing import Any
@@ -22,28 +22,30 @@ from headstart.figures.figure import (
 from headstart.figures.figure_data import FigureData
 from headstart.figures.style import Style, marker_styles
 from headstart.predictors import UPSTREAM_ACCURACY
-from headstart.spec.display_names import in_order, setting_label
+from headstart.spec.display_names import in_order, setting_label, short_configuration
 
 __all__ = ["draw_ablation", "draw_convergence", "draw_sizes"]
 
 MEAN = "Mean log odds of transfer"
-NARROWEST = 150.0  # pixels of a plot beside its names on the page
-LABEL = 26  # characters of a line of a configuration's name
+NARROWEST = 240.0  # pixels of a plot beside its names on the page
+LABEL, PAGE_LABEL = 26, 18  # characters of a line of a configuration's name, in print and there
 ABOUT = {"model": "model", "setting_label": "setting"}
 
 
 def draw_ablation(data: FigureData) -> Figure:
     """Draw mean log odds per training configuration, one panel per setting, the predictor beside.
 
-    A configuration has a row: names may be sentences, too long to go below an axis.
+    A configuration has a row: names may be sentences, too long to go below an axis. On the page,
+    what stands behind the colon of "S1: what it is" goes to the caption.
     """
     table = data.ablation.sort_values("position", kind="stable")
-    order = list(dict.fromkeys(str(name) for name in table["configuration"]))
-    labels = [wrapped_label(name) for name in order]
+    names = row_labels(data, map(str, table["configuration"]))
+    labels = list(names.values())
+    explained = [name for name, label in names.items() if name.startswith(f"{label}: ")]
     height = sum(max(30, 14 * (label.count("\n") + 1) + 8) for label in labels)
     panels = [
         Panel(
-            partial(ablation_chart, data, setting, order),
+            partial(ablation_chart, data, setting, names),
             setting_label(setting),
             f"{setting_label(setting)}: mean log odds of transfer by training configuration",
             height=height,
@@ -57,7 +59,7 @@ def draw_ablation(data: FigureData) -> Figure:
         title = "Upstream" if upstream else data.predictor.label
         panels.append(
             Panel(
-                partial(ablation_chart, data, None, order),
+                partial(ablation_chart, data, None, names),
                 title,
                 f"{data.predictor.label} by training configuration",
                 height=height,
@@ -68,7 +70,12 @@ def draw_ablation(data: FigureData) -> Figure:
         "ablation",
         "How does transfer depend on upstream training choices?",
         "Each point is one upstream training configuration, in the order given; "
-        + bars_caption(data.ablation, "one standard error over datasets"),
+        + " ".join(
+            [
+                bars_caption(data.ablation, "one standard error over datasets"),
+                *([f"{'; '.join(explained)}."] if explained else []),
+            ]
+        ),
         panels,
         data,
         legend_of(marker_styles(table["model"].astype(str), "other models"), "line"),
@@ -78,7 +85,7 @@ def draw_ablation(data: FigureData) -> Figure:
 
 
 def ablation_chart(
-    data: FigureData, setting: str | None, order: Sequence[str], place: PlotArea
+    data: FigureData, setting: str | None, labels: Mapping[str, str], place: PlotArea
 ) -> Any:
     """Draw one row per configuration: the means of a setting; the predictor without one."""
     points = enc.named(data, "ablation", "model")
@@ -104,14 +111,14 @@ def ablation_chart(
         hover = {**ABOUT, "configuration": "training", "predictor_text": data.predictor.label,
                  "mean_text": "mean log odds", "interval": "one standard error"}  # fmt: skip
     x = alt.X(f"{name}:Q", axis=axis, scale=enc.scale(data, ends))
-    broken = ", ".join(f"{quoted(n)}: {quoted(wrapped_label(n))}" for n in order)
+    broken = ", ".join(f"{quoted(name)}: {quoted(label)}" for name, label in labels.items())
     # Lines hang from their row: half the text has to stand above it.
-    most = max(wrapped_label(n).count("\n") for n in order)
+    most = max(label.count("\n") for label in labels.values())
     names = alt.Axis(
         title=None, grid=True, labels=place.left,  labelOffset=-6 * most,
         labelExpr=f"split({{{broken}}}[datum.label], '\\n')",
     )  # fmt: skip
-    y = alt.Y("configuration:N", sort=list(order), axis=names)
+    y = alt.Y("configuration:N", sort=list(labels), axis=names)
     styles = marker_styles(table["model"].astype(str))
     bars = enc.error_bars(points, ("low", "high"), "model_", y=y, width=1.4, opacity=0.6)
     by_position = {"detail": ["model:N"], "order": alt.Order("position:Q")}
@@ -119,9 +126,20 @@ def ablation_chart(
     return alt.layer(*[bars] * (name == "mean"), *curves)
 
 
-def wrapped_label(name: str) -> str:
-    """Break a name into lines of a label."""
-    return "\n".join(wrap(name, LABEL)) or name
+def row_labels(data: FigureData, names: Iterable[str]) -> dict[str, str]:
+    """Return the label of each configuration, in lines; of the page the short ones, if they differ.
+
+    Examples
+    --------
+    >>> row_labels(FigureData({}, interactive=True), ["S1: all", "S2: no label smoothing"])
+    {'S1: all': 'S1', 'S2: no label smoothing': 'S2'}
+    """
+    order = list(dict.fromkeys(names))
+    short = list(map(short_configuration, order))
+    if data.interactive and len(set(short)) == len(order):
+        return dict(zip(order, short, strict=True))
+    return {name: "\n".join(wrap(name, PAGE_LABEL if data.interactive else LABEL)) or name
+            for name in order}  # fmt: skip
 
 
 def bars_caption(table: pd.DataFrame, what: str, column: str = "se") -> str:

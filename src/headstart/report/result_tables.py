@@ -25,9 +25,8 @@ from headstart.report.page_model import (
     pivoted,
     records,
 )
-from headstart.report.sentences import short_configuration
 from headstart.spec import plain_name
-from headstart.spec.display_names import setting_label
+from headstart.spec.display_names import setting_label, short_configuration
 from headstart.spec.formatting import (
     STANDARD_ERRORS,
     UNKNOWN,

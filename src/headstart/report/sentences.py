@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from headstart.analysis import FEWEST_FOR_INTERVAL, FEWEST_MODELS, UPSTREAM, Analysis, still_rising
 from headstart.report.page_model import MEANS_TEST, cell_test, too_few
-from headstart.spec.display_names import in_order, role
+from headstart.spec.display_names import in_order, role, short_configuration
 from headstart.spec.formatting import (
     by_setting,
     capitalized,
@@ -37,7 +37,6 @@ __all__ = [
     "pearson_rows",
     "predictor_sentences",
     "setting_pairs",
-    "short_configuration",
     "speed_sentences",
     "study_sentences",
     "wins_clause",
@@ -461,17 +460,6 @@ def ablation_sentences(table: Any) -> list[str]:
             found.append(clause if found else of + clause)
     key = [name for name in sorted(named) if short_configuration(name) != name]
     return [*found[:1], *([f"{'; '.join(key)}."] if key else []), *found[1:]]
-
-
-def short_configuration(name: Any) -> str:
-    """Return the part of a configuration's name before its explanation.
-
-    Examples
-    --------
-    >>> short_configuration("S1: -BN scale"), short_configuration("no dropout")
-    ('S1', 'no dropout')
-    """
-    return str(name).partition(": ")[0]
 
 
 def effects_sentence(subject: Analysis) -> str:

@@ -14,6 +14,7 @@ __all__ = [
     "number_label",
     "role",
     "setting_label",
+    "short_configuration",
 ]
 
 # Roles in the order of the paper, each with the names that tables in the field give it.
@@ -58,6 +59,17 @@ def setting_label(setting: str) -> str:
     name, bracket, rest = setting.partition(" (")
     known = "knn" if name.lower() == "knn" else role(name)
     return (LABELS[known] if known else name.replace("_", " ")) + bracket + rest
+
+
+def short_configuration(name: Any) -> str:
+    """Return the part of a training configuration's name before its explanation.
+
+    Examples
+    --------
+    >>> short_configuration("S1: -BN scale"), short_configuration("no dropout")
+    ('S1', 'no dropout')
+    """
+    return str(name).partition(": ")[0]
 
 
 def number_label(value: float) -> str:
