@@ -302,6 +302,22 @@ class TestAblation:
         upstream = left + np.unique(symbols(figure, 3)[:, 0]) / width * (right - left)
         np.testing.assert_allclose(expit(upstream), [0.77, 0.78, 0.79, 0.8], atol=1e-3)
 
+    def test_a_page_has_short_names_where_they_differ_and_the_rest_in_the_caption(self, tables):
+        table = tables["ablation"]
+        named = table.assign(configuration="S" + table["configuration"].str[9:11].str.strip()
+                             + ": " + table["configuration"])  # fmt: skip
+        figure = draw("ablation", {"ablation": named})
+        assert list(figure.page().panels[0].y_labels) == ["S0", "S1", "S2", "S3"]
+        assert "S1: +dropout 1 -label smoothing; S2: " in figure.page().caption
+        assert "S1: " not in figure.caption
+        assert axis_labels(figure, 0, 1)[2] == "S2: +dropout 2 -labelsmoothing"
+        same = table.assign(configuration="S: " + table["configuration"])
+        assert draw("ablation", {"ablation": same}).page().panels[0].y_labels[1].count("\n") == 1
+        # Four percents, or more, on the axis of upstream accuracy.
+        *_, upstream = figure.specs()
+        axes = [layer["encoding"]["x"]["axis"] for layer in upstream["layer"]]
+        assert all(len(axis["values"]) >= 4 for axis in axes)
+
     def test_without_upstream(self, tables):
         table = tables["ablation"].assign(upstream_accuracy=np.nan)
         assert "Upstream" not in titles(draw("ablation", {"ablation": table}))

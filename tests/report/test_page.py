@@ -13,7 +13,7 @@ from headstart.figures.figure_data import FigureData
 from headstart.figures.style import PRINT_COLOURS, marker_styles
 from headstart.report import page_html, write_report
 from headstart.report.page_model import names_of
-from headstart.report.page_templates import bundle, sha256_text, write_html
+from headstart.report.page_templates import breakable, bundle, sha256_text, write_html
 from headstart.report.result_tables import MOST_PAIRS, accuracy_table, mixed_table
 from headstart.spec.formatting import SmallPicture
 from refusals import refused
@@ -224,7 +224,7 @@ def test_own_models_are_named_in_the_chart_and_flagged_in_the_leaderboard():
     row = ("fine_tuned", "net_03", 1.0, 0.9, 0.1, -0.1, 0.3, 5, 5)
     subject.above_line = pd.DataFrame([row], columns=list(TABLES["above_line"]))
     html = page_html(subject)
-    assert html.count('<span class="name">net_03 <span class="flag">own</span></span>') == 2
+    assert html.count('<span class="name">net_<wbr>03 <span class="flag">own</span></span>') == 2
     charts = payload_of(html)["charts"]
     layers = charts["figure-correlation-0"]["layer"]
     (names,) = [one for one in layers if one["encoding"].get("text", {}).get("field") == "model"]
@@ -252,6 +252,21 @@ def test_every_table_leaves_out_what_all_names_begin_and_end_with():
         names = re.findall(r'title="timm/vit_(\d).in1k">(\d)</span>', body)
         assert len(names) == body.count('"timm/vit_')
         assert all(whole == shown for whole, shown in names)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("timm/vit_base.laion2b?size=96", "timm/-vit_-base.-laion2b?-size=-96"),
+        ("ResNet-50, v2.5, 0.05 to 1e-3", "ResNet-50, v2.5, 0.05 to 1e-3"),
+        ("abcdefghijklmnopqrstuvwxyz012345", "abcdefghijklmn-opqrstuvwxyz01-2345"),
+        ("a<b>_c __x__ :=", "a&lt;b&gt;_c __x__ :="),
+        ("S2: -BN scale, 60 % train", "S2: -\u2060BN scale, 60\u00a0% train"),
+        ("\u202eabc_d", "abc_-d"),
+    ],
+)
+def test_names_in_tables_break_behind_their_signs(text, shown):
+    assert str(breakable(text)).replace("<wbr>", "-") == shown
 
 
 def test_a_mixed_model_that_did_not_converge_is_marked():

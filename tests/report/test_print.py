@@ -1,13 +1,17 @@
 """A page on paper: what is left out, what stays together, what is not cut."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from headstart.report import write_report
+from headstart.report.page_templates import write_html
+from headstart.report.rank_page import rank_html
 from report.browser import colour, count, emulate, luminance, printed, style, visit
 from report.results import SETTINGS, made, with_studies, with_trials
+from report.test_rank_page import made_answer
 
 HEIGHTS = (9.0, 10.0, 11.0, 11.69)  # inches: other lines are the last of their sheets
 
@@ -82,6 +86,24 @@ def test_wide_tables_lie_across_and_nothing_is_cut(page, tmp_path):
     for sheet in sheets:
         assert min(line.left for line in sheet.lines) > 0
         assert max(line.right for line in sheet.lines) < sheet.width
+
+
+def test_the_widest_table_of_a_race_breaks_no_words(browser, tmp_path):
+    answer = made_answer()
+    models = [
+        replace(model, name=f"efficientnet_lite{i}?size=160", licence="apache-2.0",
+                prior=0.76, parameters=4_000_000, multiply_adds=400_000_000,
+                reason="5.6 points worse than efficientnet_lite1 on 641 images",
+                why="its weights come as a package: nothing to download")
+        for i, model in enumerate(answer.models)
+    ]  # fmt: skip
+    answer = replace(answer, models=tuple(models), recommended=models[1].name)
+    visit(browser, write_html(rank_html(answer), tmp_path / "rank.html"), width=688, medium="print")
+    sheets = printed(browser, tmp_path)
+    (wide,) = (sheet for sheet in sheets if sheet.width > sheet.height)
+    text = " ".join(line.text for line in wide.lines)
+    assert {"recommended", "Throughput", "efficientnet_", "download"} <= set(text.split())
+    assert max(line.right for line in wide.lines) < wide.width
 
 
 def test_rows_are_evenly_spaced_and_every_sheet_has_their_headings(page, tmp_path):

@@ -69,6 +69,14 @@ def test_an_answer_is_shown_in_python_by_its_sentence_and_in_a_notebook_by_a_tab
     assert "Take fast: it is." in html
 
 
+def test_the_chart_names_the_front_the_recommended_and_the_most_accurate_model():
+    rows = {row["model"]: row for row in front_rows(made_answer())}
+    assert [name for name, row in rows.items() if row["named"]] == ["best", "fast", "far"]
+    behind = replace(BEST, pareto=False), replace(FAR, pareto=False), FAST
+    rows = front_rows(replace(made_answer(), models=behind))
+    assert [row["model"] for row in rows if row["named"]] == ["best", "fast"]
+
+
 def test_columns_of_which_nothing_is_known_are_left_out():
     table = rank_table(made_answer())
     labels = [column.label for column in table.columns]

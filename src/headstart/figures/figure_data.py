@@ -270,7 +270,12 @@ class FigureData:
             accuracy_text=[f"{number(100 * p)} %" for p in cells["accuracy"]],
             interval=between(cells, digits=1, scale=100, unit=" %"),
             residual_text=[number(residual, plus=True) for residual in cells["residual"]],
-            seeds=[seeds_text(row.n_seeds, row.seed_sd) for row in cells.itertuples()],
+            seeds=[
+                f"{row.n_seeds:.0f} (SD {number(row.seed_sd)} in log odds)"
+                if known(row.n_seeds) and row.n_seeds > 1
+                else "1"
+                for row in cells.itertuples()
+            ],
             near=near_best(cells, ["setting", "dataset"]),
         ).drop(columns="accuracy")
         average = ["mean_low", "mean_high", "mean_interval", "mean_near"]
@@ -446,13 +451,6 @@ def between(table: pd.DataFrame, digits: int = 2, scale: float = 1, unit: str = 
     """Return the intervals of a table as text."""
     texts = [interval(row.low, row.high, digits, scale) for row in table.itertuples()]
     return [text + unit if text else UNKNOWN for text in texts]
-
-
-def seeds_text(n: Any, spread: Any) -> str:
-    """Return the number of seeds of a cell and their spread."""
-    if not known(n) or n < 2:
-        return "1"
-    return f"{int(n)} (SD {number(spread)} in log odds)"
 
 
 def as_key(value: Any) -> Any:

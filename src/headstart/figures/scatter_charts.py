@@ -1,6 +1,5 @@
 """Charts of points: transfer against a predictor, with and without pretraining, embeddings."""
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -93,7 +92,10 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
     ends = (low, low + span)
     x = enc.predictor_axis(data, means["x"], place)
     axis = alt.Axis(title="Mean log odds of transfer" if place.left else None)
-    axis = enc.accuracy_axis(ends, place) if data.one_dataset else axis
+    if data.one_dataset:  # The page shows all of the band, which print cuts off.
+        bands = data.bands.loc[data.bands["setting"] == setting, ["band_low", "band_high"]]
+        reach = np.append(bands if data.interactive else [], ends)
+        axis = enc.accuracy_axis((np.nanmin(reach), np.nanmax(reach)), place)
     about = "accuracy" if data.one_dataset else "mean log odds"
     y = alt.Y("mean:Q", axis=axis, scale=enc.scale(data, ends))
     points = enc.mean_points(data).transform_filter(equal("setting", setting))
@@ -433,7 +435,7 @@ def draw_embedding(data: FigureData) -> Figure:
     """Draw each network's points in the styles of their classes, the numbers above."""
     points = data.tables["embedding"].dropna(subset=["x", "y"])
     points = points.sort_values(["position", "image"], kind="stable", ignore_index=True)
-    separation = optional(data.tables, "separation", NUMBERS).set_index("position")
+    separation = optional(data.tables, "separation", NUMBERS)
     networks = [(place, own) for place, own in points.groupby("position", sort=True)]
     styles = class_styles(points["class"].astype(str))
     return Figure(
@@ -448,8 +450,11 @@ def draw_embedding(data: FigureData) -> Figure:
                 f"{own['model'].iloc[0]}: t-SNE of {len(own)} images",
                 square=True,
                 bare=True,
-                notes=[Note(numbers_label(separation.loc[place].to_dict()))]
-                if place in separation.index else (),
+                notes=[
+                    Note(f"silhouette {number(row.silhouette)}, {row.neighbours:.0f} neighbours "
+                         f"{100 * row.neighbour_accuracy:.1f}%")
+                    for row in separation[separation["position"] == place].itertuples()
+                ],
             )
             for place, own in networks
         ],
@@ -490,9 +495,3 @@ def square(points: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, floa
     middles = [float(middle) for middle in ends.mean()]
     across, up = ((middle - reach, middle + reach) for middle in middles)
     return across, up
-
-
-def numbers_label(numbers: Mapping[Any, Any]) -> str:
-    """Return the numbers of a network as text."""
-    accuracy = f"{numbers['neighbours']:.0f} neighbours {100 * numbers['neighbour_accuracy']:.1f}%"
-    return f"silhouette {number(numbers['silhouette'])}, {accuracy}"

@@ -35,8 +35,7 @@ ABOUT = {"model": "model", "setting_label": "setting"}
 def draw_ablation(data: FigureData) -> Figure:
     """Draw mean log odds per training configuration, one panel per setting, the predictor beside.
 
-    A configuration has a row: names may be sentences, too long to go below an axis. On the page,
-    what stands behind the colon of "S1: what it is" goes to the caption.
+    A row per configuration; of "S1: what it is" a page has S1 there, and the rest in the caption.
     """
     table = data.ablation.sort_values("position", kind="stable")
     names = row_labels(data, map(str, table["configuration"]))
@@ -127,19 +126,12 @@ def ablation_chart(
 
 
 def row_labels(data: FigureData, names: Iterable[str]) -> dict[str, str]:
-    """Return the label of each configuration, in lines; of the page the short ones, if they differ.
-
-    Examples
-    --------
-    >>> row_labels(FigureData({}, interactive=True), ["S1: all", "S2: no label smoothing"])
-    {'S1: all': 'S1', 'S2: no label smoothing': 'S2'}
-    """
-    order = list(dict.fromkeys(names))
-    short = list(map(short_configuration, order))
-    if data.interactive and len(set(short)) == len(order):
-        return dict(zip(order, short, strict=True))
-    return {name: "\n".join(wrap(name, PAGE_LABEL if data.interactive else LABEL)) or name
-            for name in order}  # fmt: skip
+    """Return the label of each configuration: a short one on a page, if all differ; else lines."""
+    short = {name: short_configuration(name) for name in names}
+    if data.interactive and len(set(short.values())) == len(short):
+        return short
+    width = PAGE_LABEL if data.interactive else LABEL
+    return {name: "\n".join(wrap(name, width)) or name for name in short}
 
 
 def bars_caption(table: pd.DataFrame, what: str, column: str = "se") -> str:

@@ -40,10 +40,8 @@ def text_width(text: str, size: float = FONT_SIZE, *, bold: bool = False) -> flo
 
 def letter_width(letter: str) -> float:
     """Return the width of a letter in thousandths of an em."""
-    known = WIDTHS.get(letter)
-    if known is not None:
-        return known
-    return 1000 if unicodedata.east_asian_width(letter) in "WF" else 700
+    wide = unicodedata.east_asian_width(letter) in "WF"
+    return WIDTHS.get(letter, 1000 if wide else 700)
 
 
 def elided(name: str, most: int = 26) -> str:

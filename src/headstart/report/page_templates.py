@@ -35,6 +35,9 @@ __all__ = ["bundle", "render_page", "without_direction", "write_html"]
 MOST_ROWS = 50
 # What a script makes a number of: the first of a text, "3" of "3 to 5".
 LEADING_NUMBER = re.compile(r"[+\-\N{MINUS SIGN}]?\d[\d,]*(\.\d+)?(e[+\-]?\d+)?")
+# In a table: a minus that stays with its word; behind what names may break. page.js has the same.
+WORD_MINUS = re.compile(r"(?<!\S)-(?=\w)")
+BREAKS = re.compile(r"([^\W_]{14}|[^\W_][_/:?=&]+|[^\W_]\.(?=[^\W\d_]))(?=[^\W_])")
 
 # Marks of writing direction and other characters that control what is behind them.
 UNPRINTED = dict.fromkeys(code for code in range(0x2070) if CONTROLS.match(chr(code)))
@@ -144,7 +147,7 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         finalize=without_direction,
     )
-    environment.filters["unbroken"] = unbroken
+    environment.filters |= {"unbroken": unbroken, "breakable": breakable}
     environment.globals["filter_keys"] = filter_keys
     return environment
 
@@ -168,6 +171,13 @@ def unbroken(text: str) -> str:
         text = text.replace(f" {sign} ", f"{space}{sign}{space}")
     text = re.sub(r"(?<=\d) (?=model|dataset)", space, text)
     return re.sub(r"(?<!\S)-(?=\w)|-(?=\d)", "-\N{WORD JOINER}", text.replace(" %", f"{space}%"))
+
+
+def breakable(text: str) -> Markup:
+    """Return the text of a cell as HTML that breaks behind signs in names, and in long words."""
+    kept = without_direction(text).replace(" %", "\N{NO-BREAK SPACE}%")
+    kept = WORD_MINUS.sub("-\N{WORD JOINER}", kept)
+    return Markup("<wbr>").join(BREAKS.sub("\\1\0", kept).split("\0"))
 
 
 @cache

@@ -207,12 +207,10 @@ def trials_table(subject: Analysis, names: Names) -> PageTable:
         *(named(label, of, code=True) for of, label in DIGESTS.items()),
     ]
 
-    def trouble(row: Record) -> float:
-        """Count the fits that did not converge and the images that were skipped."""
-        counts = (row.get("unconverged"), row.get("skipped_images"))
-        return sum(float(n) for n in counts if n is not None and known(n))
-
-    rows = sorted(subject.trials.to_dict("records"), key=trouble, reverse=True)
+    # Fits that did not converge and images that were skipped stand first.
+    counts = ("unconverged", "skipped_images")
+    rows = sorted(subject.trials.to_dict("records"), reverse=True, key=lambda row: sum(
+        float(row[of]) for of in counts if known(row.get(of))))  # fmt: skip
     return filled("trials", count(len(rows), "trial"), columns, rows, names)
 
 

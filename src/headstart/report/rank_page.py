@@ -245,7 +245,8 @@ def front_rows(answer: RankAnswer) -> list[dict[str, Any]]:
             "latency": 1e3 * model.cost.latency,
             **{of: 100 * getattr(model, of) for of in ("accuracy", "low", "high")},
             "front": model.pareto,
-            "taken": model.name == answer.recommended,
+            "taken": (taken := model.name == answer.recommended),
+            "named": model.pareto or taken or model is answer.models[0],
             "partial": partial,
             "shape": "circle",
             "colour": colour,
@@ -294,21 +295,21 @@ def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
         interpolate="step-after", stroke="var(--rule)", strokeWidth=1.4, aria=False, tooltip=None
     )
 
-    def texts(which: str, field: str, baseline: str, dy: int) -> list[Any]:
-        few = points.transform_filter(which).mark_text(
-            align="left", baseline=baseline, dx=7, dy=dy, fontSize=11, aria=False, tooltip=None
-        )
-        return [few.encode(x, y, text=f"{field}:N")]
-
+    texts = [
+        points.transform_filter(f"datum.{which}")
+        .mark_text(align="left", baseline=baseline, dx=7, dy=dy, fontSize=11, aria=False,
+                   tooltip=None)
+        .encode(x, y, text=f"{field}:N")
+        for which, field, baseline, dy in (("partial", "images_text", "top", 5),
+                                           ("named", "label", "bottom", -5))
+        if sum(row[which] for row in rows) <= MOST_LABELS
+    ]  # fmt: skip
     return alt.layer(
         line.encode(x, y),
         enc.error_bars(points, ("low", "high"), x=x, width=1.2, opacity=0.5),
         marks.encode(enc.from_row(alt.Fill, "fill")),
         enc.ring(points.transform_filter("datum.taken"), x, y, 240),
-        *texts("datum.partial", "images_text", "top", 5)
-        * (sum(row["partial"] for row in rows) <= MOST_LABELS),
-        *texts("datum.front || datum.taken", "label", "bottom", -5)
-        * (sum(row["front"] or row["taken"] for row in rows) <= MOST_LABELS),
+        *texts,
     )
 
 

@@ -25,6 +25,7 @@ from headstart.report.page_model import (
     pivoted,
     records,
 )
+from headstart.report.sentences import over_all
 from headstart.spec import plain_name
 from headstart.spec.display_names import setting_label, short_configuration
 from headstart.spec.formatting import (
@@ -456,10 +457,7 @@ def best_models(subject: Analysis) -> dict[tuple[str, str], set[str]]:
 
 def mixed_table(subject: Analysis, names: Names) -> PageTable:
     """Return the slope of the mixed model beside r."""
-    table = subject.correlations
-    if len(table):
-        table = table[(table.group == "all") & (table.statistic == "pearson_logit")]
-    r_of = {row["setting"]: row for row in records(table, names)}
+    r_of = {row["setting"]: row for row in records(over_all(subject), names)}
     rows = [row | {"at": {"r": r_of.get(row["setting"])}} for row in records(subject.mixed, names)]
 
     def f_test(row: Record) -> PageCell | None:

@@ -34,6 +34,7 @@ __all__ = [
     "effects_sentence",
     "level_used",
     "no_correlation_sentence",
+    "over_all",
     "pearson_rows",
     "predictor_sentences",
     "setting_pairs",
@@ -378,9 +379,11 @@ def ends_sentence(table: Any, level: str, noun: str) -> str:
     if not len(table):
         return ""
     low, high = table[level].min(), table[level].max()
+    unit = [name for name in ("model", "dataset") if name in table]
     clauses = []
     for setting in in_order(table.setting):
-        ends = both_ends(table[table.setting == setting], level, low, high)
+        own = table[(table.setting == setting) & table[level].isin([low, high])]
+        ends = own.pivot_table("mean", unit, level).reindex(columns=[low, high]).dropna()
         if len(ends):
             first, last = (number(ends[end].mean(), 3) for end in (low, high))
             clauses.append(f"from {first} to {last} {by_setting(setting)}")
@@ -427,13 +430,6 @@ def speed_sentences(subject: Analysis) -> list[str]:
         else:
             sentences.append(f"{capitalized(times)}.")
     return sentences
-
-
-def both_ends(table: Any, level: str, low: Any, high: Any) -> Any:
-    """Return the means at both levels, one row per model (and dataset) that has both."""
-    unit = [name for name in ("model", "dataset") if name in table]
-    ends = table[table[level].isin([low, high])].pivot_table("mean", unit, level)
-    return ends.dropna() if {low, high} <= set(ends.columns) else ends.iloc[:0]
 
 
 def ablation_sentences(table: Any) -> list[str]:

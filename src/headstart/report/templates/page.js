@@ -25,6 +25,13 @@
     return made;
   }
 
+  // Text of a cell that breaks behind the signs of names, and in very long words.
+  function breakable(text) {
+    const kept = text.replaceAll(" %", "\u00a0%").replace(/(^|\s)-(?=\w)/g, "$1-\u2060");
+    const broken = kept.replace(/([a-z0-9]{14}|[a-z0-9][_/:?=&]+|[a-z0-9]\.(?=[a-z]))(?=[a-z0-9])/gi, "$1\0");
+    return broken.split("\0").flatMap((part, i) => (i ? [element("wbr"), part] : [part]));
+  }
+
   function leadingNumber(text) {
     const found = /^[+\u2212-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?/.exec(text);
     return found ? Number(found[0].replace("\u2212", "-").replaceAll(",", "")) : null;
@@ -69,12 +76,10 @@
       if (column.code) made.append(element("code", { textContent: text.slice(0, 12), title: text }));
       else if (mark === "1") made.append(element("b", { textContent: text }));
       else if (mark === "2") made.append(element("span", { className: "same", textContent: text }));
-      else if (mark === "3") made.append(element("span", { className: "name", title: column.texts[i] }, text, " ", element("span", { className: "flag", textContent: "own" })));
-      else if (first) made.append(element("span", { className: "name", textContent: text, title: column.texts[i] }));
-      else {
-        const shown = text.replaceAll(" %", "\u00a0%").replace(/(^|\s)-(?=\w)/g, "$1-\u2060");
-        made.append(text === column.texts[i] ? shown : element("span", { textContent: shown, title: column.texts[i] }));
-      }
+      else if (mark === "3") made.append(element("span", { className: "name", title: column.texts[i] }, ...breakable(text), " ", element("span", { className: "flag", textContent: "own" })));
+      else if (first) made.append(element("span", { className: "name", title: column.texts[i] }, ...breakable(text)));
+      else if (text !== column.texts[i]) made.append(element("span", { title: column.texts[i] }, ...breakable(text)));
+      else made.append(...breakable(text));
       if (column.second) {
         const beside = element("small", { className: "beside", textContent: column.seconds?.[i] || "" });
         beside.style.minWidth = `${column.room.toFixed(1)}ch`;
