@@ -314,12 +314,12 @@ class TestAblation:
         same = table.assign(configuration="S: " + table["configuration"])
         assert draw("ablation", {"ablation": same}).page().panels[0].y_labels[1].count("\n") == 1
 
-    def test_the_page_has_four_percents_of_upstream_accuracy(self, tables):
+    def test_the_page_has_enough_percents_of_upstream_accuracy(self, tables):
         wide = {0: 0.725, 1: 0.77, 2: 0.79, 3: 0.815}
         table = tables["ablation"].assign(upstream_accuracy=lambda own: own["position"].map(wide))
         *_, upstream = draw("ablation", {"ablation": table}).specs()
         ticks = upstream["layer"][0]["encoding"]["x"]["axis"]["values"]
-        np.testing.assert_allclose(expit(ticks), [0.74, 0.76, 0.78, 0.8], atol=1e-4)
+        np.testing.assert_allclose(expit(ticks), np.arange(0.72, 0.83, 0.02), atol=1e-4)
 
     def test_without_upstream(self, tables):
         table = tables["ablation"].assign(upstream_accuracy=np.nan)
