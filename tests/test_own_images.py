@@ -213,7 +213,7 @@ def test_every_awkward_file(awkward_folder, run, cli, tmp_path):
 
 def test_identical_files_in_train_and_test_are_told_with_their_paths(photos, run):
     same = photos / "train" / "dark" / "0.png"
-    copies = [photos / "test" / "light" / f"copy {i}.png" for i in range(4)]
+    copies = [photos / "test" / "dark" / f"copy {i}.png" for i in range(4)]
     for copy in copies:
         shutil.copy(same, copy)
     outcome, result = run(photos)

@@ -98,7 +98,8 @@ def test_warnings_are_what_a_result_keeps(photos, own_cache):
     (photos / "train" / "dark" / "notes.txt").write_text("x")
     dataset = datasets.find(str(photos), cache=own_cache)
     kept = datasets.warnings_of(dataset, own_cache)
-    assert [warning["code"] for warning in kept] == ["skipped-files", "leakage"]
+    codes = ["skipped-files", "leakage", "label-conflicts"]
+    assert [warning["code"] for warning in kept] == codes
     assert json.loads(json.dumps(kept)) == kept
     assert datasets.warnings_of(datasets.find("digits"), own_cache) == []
 

@@ -128,6 +128,16 @@ def test_identical_files_with_different_labels(tmp_path, labels, conflicts):
     assert (found.conflicts, found.duplicates) == (conflicts, ())
 
 
+@pytest.mark.parametrize(("label", "conflicts"), [(0, 0), (1, 1)])
+def test_labels_of_one_file_in_two_splits_conflict_too(tmp_path, label, conflicts):
+    parts = {
+        "train": written(tmp_path / "train", {"1.png": flat(1), "2.png": flat(2)}, [0, 1]),
+        "validation": written(tmp_path / "validation", {"3.png": flat(1)}, [label]),
+    }
+    found = audit_images(parts, FileIndex(None), Decoding())
+    assert (found.conflicts, len(found.duplicates)) == (conflicts, 1)
+
+
 def test_arrays_have_duplicates_and_nothing_else():
     pixels = np.arange(4, dtype=np.uint8)[:, None, None] * np.ones((4, 5, 6), np.uint8)
     parts = {

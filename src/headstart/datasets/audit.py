@@ -99,7 +99,7 @@ class AuditReport:
         Identical files in two splits: for each image, the first with its bytes in an earlier split.
         Files with a problem do not count.
     conflicts
-        How many contents have different labels within a split.
+        How many contents have different labels, in one split or in two.
     turned, transparent, deep, animated
         How many images the choice of a decoding touches: EXIF turns them; they have an alpha
         channel or a transparent colour; they are grey with more than 8 bits a pixel; they have
@@ -175,7 +175,7 @@ def audit_images(
             if (reason := _problem(image, decoding))
         ),
         duplicates=_duplicates(parts, seen),
-        conflicts=sum(_count_conflicts(parts[name], some) for name, some in seen.items()),
+        conflicts=_count_conflicts(parts, seen),
         turned=sum(image.turned for image in images),
         transparent=sum(image.transparent for image in images),
         deep=sum(image.deep for image in images),
@@ -285,12 +285,13 @@ def _duplicates(
     return tuple(found)
 
 
-def _count_conflicts(part: Split, seen: list[ImageInfo]) -> int:
+def _count_conflicts(parts: Mapping[str, Split], seen: Mapping[str, list[ImageInfo]]) -> int:
     labels: dict[str, set[bytes]] = {}
-    for label, image in zip(part.labels, seen, strict=True):
-        if not image.problem:
-            # As bytes: an image may have one label, or one for each class.
-            labels.setdefault(image.sha256, set()).add(label.tobytes())
+    for name, some in seen.items():
+        for label, image in zip(parts[name].labels, some, strict=True):
+            if not image.problem:
+                # As bytes: an image may have one label, or one for each class.
+                labels.setdefault(image.sha256, set()).add(label.tobytes())
     return sum(len(different) > 1 for different in labels.values())
 
 
