@@ -36,7 +36,7 @@ MOST_ROWS = 50
 # What a script makes a number of: the first of a text, "3" of "3 to 5".
 LEADING_NUMBER = re.compile(r"[+\-\N{MINUS SIGN}]?\d[\d,]*(\.\d+)?(e[+\-]?\d+)?")
 # In a table: a minus that stays with its word; behind what names may break. page.js has the same.
-WORD_MINUS = re.compile(r"(?<!\S)-(?=\w)")
+WORD_MINUS = re.compile(r"(?<!\S)-(?=\w)|(?<=\de)-(?=\d)")
 BREAKS = re.compile(r"([^\W_]{14}|[^\W_][_/:?=&]+|[^\W_]\.(?=[^\W\d_]))(?=[^\W_])")
 
 # Marks of writing direction and other characters that control what is behind them.

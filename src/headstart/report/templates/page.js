@@ -27,7 +27,7 @@
 
   // Text of a cell that breaks behind the signs of names, and in very long words.
   function breakable(text) {
-    const kept = text.replaceAll(" %", "\u00a0%").replace(/(^|\s)-(?=\w)/g, "$1-\u2060");
+    const kept = text.replaceAll(" %", "\u00a0%").replace(/(^|\s|\de)-(?=\w)/g, "$1-\u2060");
     const broken = kept.replace(/([a-z0-9]{14}|[a-z0-9][_/:?=&]+|[a-z0-9]\.(?=[a-z]))(?=[a-z0-9])/gi, "$1\0");
     return broken.split("\0").flatMap((part, i) => (i ? [element("wbr"), part] : [part]));
   }
