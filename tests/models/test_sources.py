@@ -1,5 +1,6 @@
 """One adapter a library: names become real networks, files become their weights."""
 
+import importlib
 import json
 
 import pytest
@@ -294,3 +295,10 @@ def test_a_weight_has_its_accuracy_at_its_size():
 ])  # fmt: skip
 def test_models_have_it(name, value):
     assert models.find(name).upstream_accuracy == value
+
+
+def test_the_former_module_of_these_names():
+    """Scripts of users import it; the function of the same name stays one."""
+    former = importlib.import_module("headstart.models.catalogue")
+    assert (former.find, former.load) == (models.find, models.load)
+    assert callable(models.catalogue)

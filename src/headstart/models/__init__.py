@@ -1,5 +1,7 @@
 """Catalogue and adapters: from a name to a network with its weights."""
 
+import sys
+
 from headstart.files import split_names
 from headstart.models.details import licence_of, model_details, multiply_adds, remarks
 from headstart.models.facts import record_upstream
@@ -43,3 +45,6 @@ __all__ = [
     "settle_all",
     "split_names",
 ]
+
+# Scripts import `find` and `load` from a module of this name, which there was once.
+sys.modules[f"{__name__}.catalogue"] = sys.modules[__name__]
