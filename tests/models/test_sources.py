@@ -302,3 +302,22 @@ def test_the_former_module_of_these_names():
     former = importlib.import_module("headstart.models.catalogue")
     assert (former.find, former.load) == (models.find, models.load)
     assert callable(models.catalogue)
+
+
+def test_random_weights_are_asked_for_where_none_are_published():
+    """Else a network that nobody trained is measured as if it were pretrained."""
+    model = models.find("timm:nf_resnet26")
+    assert model.weights.random_seed == 0
+    assert not models.presence(model)[0]
+    for use in (models.fetch, models.require):
+        with refused("weights.missing", model="timm:nf_resnet26"):
+            use(model)
+    asked = models.find("timm:nf_resnet26?weights=random")
+    assert models.presence(asked) == (True, "random weights")
+    models.fetch(asked)
+
+
+def test_networks_to_be_trained_here_have_random_weights():
+    model = models.find("small:vgg6_w8")
+    assert models.presence(model) == (True, "random weights")
+    models.fetch(model)

@@ -128,6 +128,8 @@ class ModelSource(ABC):
     auxiliary: ClassVar[tuple[str, ...]] = ()
     # Whether `build` heeds `Model.pool`.
     pools: ClassVar[bool] = False
+    # Whether its networks come with trained weights: random ones have to be asked for.
+    publishes: ClassVar[bool] = False
     # Whether `describe` leaves `feature_dim` and `parameters` to `recount`.
     counts_later: ClassVar[bool] = False
 

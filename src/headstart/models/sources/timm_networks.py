@@ -64,6 +64,7 @@ class Timm(ModelSource):
     """PyTorch Image Models. A tag after the dot chooses among the weights of an architecture."""
 
     name: ClassVar[str] = "timm"
+    publishes = True
     package = "timm"
     auxiliary = (AUXILIARY, OF_PATCHES)
     pools = True

@@ -43,6 +43,7 @@ class Torchvision(ModelSource):
     """torchvision.models."""
 
     name = "torchvision"
+    publishes = True
     package = "torchvision"
     auxiliary = AUXILIARY
 
