@@ -8,6 +8,7 @@ from PIL import Image
 
 import headstart as hs
 from headstart import models
+from headstart.datasets.naming import output_order
 from headstart.errors import DatasetError
 from headstart.features.preprocess import imagenet_crop
 from headstart.upstream import compared, read_validation
@@ -231,3 +232,12 @@ def test_the_crop_is_torchvisions(shape, size):
         transforms.CenterCrop(size),
     ])  # fmt: skip
     assert np.array_equal(imagenet_crop(image, size, "bicubic"), theirs(image))
+
+
+@pytest.mark.parametrize("names", [
+    ("-1", "0", "1"), ("c-1", "c-2", "c-10"), ("class_0", "class_2", "class_10"), ("9", "10"),
+    ("n01440764", "n01443537", "n15075141"),
+])  # fmt: skip
+def test_classes_in_the_order_of_the_numbers_in_their_names(names):
+    """A sign between a word and a number is no minus."""
+    assert output_order(reversed(names), "photos") == names

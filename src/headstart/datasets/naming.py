@@ -67,7 +67,8 @@ DIVISIONS = frozenset(
 )
 WHOLE_NUMBER = re.compile(r"-?[0-9]+")
 DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?")
-NUMBERED = re.compile(r"(\D*?)(-?[0-9]+)")
+# A sign is a name's first letter: class-2 is the number 2.
+NUMBERED = re.compile(r"(\D*?)((?:^-)?[0-9]+)")
 # Columns of these names may hold several labels in a cell, and names of classes seldom do.
 PLURAL = frozenset(("labels", "tags", "classes", "categories", "finding_labels", "attributes"))
 # What stands between labels and hardly ever in one, and what may.
