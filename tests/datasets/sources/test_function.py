@@ -132,6 +132,7 @@ def test_it_is_called_once_until_the_file_changes(asked, tmp_path):
     ("images", "'1.png', [0]"),
     ("images", "5, [0]"),
     ("labels", "COLOUR, [0.0, 1.0]"),
+    ("labels", "COLOUR, [0, 2**40]"),
     ("labels", "COLOUR, [['a'], ['a', 'b']]"),
     ("labels", "COLOUR, ['a', None]"),
     ("labels", "COLOUR, [-1, 0]"),

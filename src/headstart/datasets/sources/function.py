@@ -32,6 +32,8 @@ __all__ = ["FunctionSource"]
 Labels = npt.NDArray[np.int64]
 
 CLASSES = "classes"
+# Larger labels are no numbers of classes, and names of all up to them would take all memory.
+MOST_CLASSES = 1_000_000
 EXPECTED = (
     "(images, labels), (images, labels, classes) or {'train': (images, labels), 'test': ..., "
     "'classes': ...}"
@@ -214,6 +216,9 @@ def _encoded(
     if dimensions == 2:
         return _encoded_several(place, given, classes, int(columns[0]))
     highest = max((int(labels.max()) for labels in given.values() if len(labels)), default=-1)
+    if highest >= MOST_CLASSES and not classes:
+        expected = f"numbers of classes, from 0 and below {MOST_CLASSES:,}, or texts"
+        raise _not_a_dataset(place, "labels", f"the label {highest}", expected)
     names = classes or tuple(str(number) for number in range(highest + 1))
     for part, labels in given.items():
         outside = labels[(labels < 0) | (labels >= len(names))]
