@@ -36,8 +36,9 @@ from headstart.versions import provenance
 
 RESULTS = Path(__file__).parent / "results" / "large-store-cpu.json"
 MODELS, DATASETS, SETTINGS = 1000, 500, ("linear", "knn")
-# Models and datasets of the selection that is analyzed.
+# Models and datasets of the selection that is analyzed; results that have all of them.
 SELECTED = 200, 30
+FEWEST = SELECTED[1] * len(SETTINGS) * MODELS
 BATCH = 5000
 # What is measured: options of `headstart results`, or one of `CALLS`.
 COMMANDS = {
@@ -180,6 +181,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     parser.add_argument("--call", choices=CALLS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.results < FEWEST:
+        parser.error(f"--results {arguments.results}: expected {FEWEST} or more")
     if arguments.call:
         CALLS[arguments.call](arguments.store)
         return

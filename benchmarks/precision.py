@@ -1,6 +1,7 @@
 """Does training in bfloat16 reach what float32 reaches, and how fast is it? As JSON.
 
-    python benchmarks/precision.py [--record FILE] [--seeds 5] [--minutes 30] [--parts PART...]
+    python benchmarks/precision.py [--record FILE] [--seeds 5] [--minutes 30] [--rounds 5]
+                                   [--parts PART...]
 
 Accuracy. Every candidate of a problem is trained twice for each seed, once in each precision: from
 the same weights, on the same images in the same order, with the same crops and flips. The
@@ -49,8 +50,6 @@ RESNET = f"{Path(__file__).parent / 'networks.py'}:resnet8?mean=0.5,0.5,0.5&std=
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # The shorter side that images are kept at: none of these datasets' is larger.
 KEPT = 256
-# Each runs both precisions, every other one in the other order.
-ROUNDS = 5
 
 
 @dataclass(frozen=True)
@@ -167,8 +166,11 @@ def key_of(problem: Problem, rate: float, seed: int) -> str:
     return f"{problem.name}, rate {rate:g}, seed {seed}"
 
 
-def speeds(device: torch.device) -> dict[str, Any]:
-    """Measure the steps of `finetune.py`'s networks in both precisions, in turn."""
+def speeds(device: torch.device, n_rounds: int) -> dict[str, Any]:
+    """Measure the steps of `finetune.py`'s networks in both precisions, in turn.
+
+    Each round runs both, every other one in the other order.
+    """
     cases = CPU_CASES if device.type == "cpu" else GPU_CASES
     said = {}
     for name, case in cases.items():
@@ -178,7 +180,7 @@ def speeds(device: torch.device) -> dict[str, Any]:
             p: partial(fixed_batch, replace(case, precision=p), pixels, device) for p in PRECISIONS
         }
         rounds = []
-        for number in range(ROUNDS):
+        for number in range(n_rounds):
             order = PRECISIONS if number % 2 else PRECISIONS[::-1]
             rounds.append({precision: ways[precision]() for precision in order})
             print(name, rounds[-1], file=sys.stderr)
@@ -198,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--record", type=Path, help="goes on from this file")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of speeds")
     parser.add_argument("--minutes", type=float, default=30.0, help="of the processor's time")
     parser.add_argument(
         "--parts", nargs="+", choices=("accuracy", "speed"), default=["accuracy", "speed"]
@@ -217,7 +220,7 @@ def main() -> None:
             temporary.write_text(json.dumps(report, indent=1) + "\n")
 
     if "speed" in arguments.parts:
-        report.update(machine=machine(device), speed=speeds(device))
+        report.update(machine=machine(device), speed=speeds(device, arguments.rounds))
         keep()
     with tempfile.TemporaryDirectory() as folder:
         for problem, rate, seed in planned(arguments.seeds):

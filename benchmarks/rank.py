@@ -3,6 +3,7 @@
     python benchmarks/rank.py --extract        # pretrain, and compute features, into the cache
     python benchmarks/rank.py [--out FILE] [--images 5000] [--seeds 10] [--share 0.2]
                               [--predictors NAME ...] [--keep FOLDER]
+                              [--targets NAME ...] [--candidates NAME ...]
 
 Candidates are EfficientNet-Lite 0, 1 and 2 at several input sizes, the miniature's networks
 pretrained on characters in a quarter of its steps (some with two seeds), and two networks with
@@ -100,6 +101,7 @@ class Target:
     """Features of the same images by all candidates, and what they cost per image."""
 
     name: str
+    candidates: tuple[str, ...]
     labels: Ints
     features: list[Floats]
     source: list[Floats | None]
@@ -225,14 +227,14 @@ def pretrain(context: RunContext) -> None:
         print(job.name, said, file=sys.stderr)
 
 
-def read_target(name: str, images: int, context: RunContext) -> Target:
+def read_target(name: str, candidates: Sequence[str], images: int, context: RunContext) -> Target:
     """Read the images that `headstart rank` would choose on, and the candidates' features."""
     dataset = datasets.find(name, skip_broken=True)
     if dict(dataset.sizes)["train"] > images:
         dataset = datasets.find(name, skip_broken=True, limit=images)
     found = rank_images(dataset, 0, context.cache)
     request = found.request(dataset, len(found.sizes) - 1, "fp32")
-    chosen = [models.find(one) for one in CANDIDATES]
+    chosen = [models.find(one) for one in candidates]
     for error in extract_together([(one, request) for one in chosen], context):
         if error:
             raise error
@@ -245,6 +247,7 @@ def read_target(name: str, images: int, context: RunContext) -> Target:
     priors = [expected_accuracy(one) for one in chosen]
     return Target(
         Path(name).name,
+        tuple(candidates),
         labels.astype(np.int64),
         [np.asarray(one.values[kept], np.float64) for one in features],
         [
@@ -271,7 +274,7 @@ def race(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]
     sizes = [n]
     while sizes[0] // 2 >= fewest_images(int(target.labels.max()) + 1):
         sizes.insert(0, sizes[0] // 2)
-    critical = critical_values(len(sizes), len(CANDIDATES), ERROR)
+    critical = critical_values(len(sizes), len(target.candidates), ERROR)
     levels = [Level(np.ones(size), np.arange(size), FOLDS, float(z))
               for size, z in zip(sizes, critical, strict=True)]  # fmt: skip
 
@@ -285,8 +288,8 @@ def race(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]
         measured = target.measured(racer.position, rows, seed, REPEATS)
         return StepOutcome(measured, seconds, per_image)
 
-    racers = [Racer(CANDIDATES[i], i, target.priors[i], target.cost[i])
-              for i in range(len(CANDIDATES))]  # fmt: skip
+    racers = [Racer(name, i, target.priors[i], target.cost[i])
+              for i, name in enumerate(target.candidates)]  # fmt: skip
     whole = target.full(n)
     found = Choice(racers, levels, measure, Budget(share * whole, lambda: spent[0]))
     found.run()
@@ -300,7 +303,7 @@ def race(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]
 
 def halving(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]:
     """Halve the candidates after each round; a round's images are the first ones, cumulated."""
-    left, n, had, spent = list(range(len(CANDIDATES))), len(order), 0, 0.0
+    left, n, had, spent = list(range(len(target.candidates))), len(order), 0, 0.0
     whole = target.full(n)
     rounds = int(np.ceil(np.log2(len(left))))
     while len(left) > 1:
@@ -318,7 +321,8 @@ def ways(
 ) -> dict[str, dict[str, Any]]:
     """Choose in every way, and by transfer scores."""
     rows = np.sort(order[: int(share * len(order))])
-    accuracy = [target.accuracy(i, rows, seed) for i in range(len(CANDIDATES))]
+    everyone = range(len(target.candidates))
+    accuracy = [target.accuracy(i, rows, seed) for i in everyone]
     found = {
         "race": race(target, order, seed, share),
         "race_without_priors": without_priors(target, order, seed, share),
@@ -327,14 +331,14 @@ def ways(
         "imagenet": {"chosen": best(target.upstream), "spent": 0.0},
     }
     for name in predictors:
-        scores = [score(name, target, i, rows) for i in range(len(CANDIDATES))]
+        scores = [score(name, target, i, rows) for i in everyone]
         found[name] = {"chosen": best(scores), "spent": share}
     return found
 
 
 def without_priors(target: Target, order: Ints, seed: int, share: float) -> dict[str, Any]:
     """Race without any order by what is expected."""
-    kept, target.priors = target.priors, [None] * len(CANDIDATES)
+    kept, target.priors = target.priors, [None] * len(target.candidates)
     found = race(target, order, seed, share)
     target.priors = kept
     return found
@@ -377,7 +381,7 @@ def summary(
     for seed in range(seeds):
         order, file = drawn(target, seed), folder and folder / f"{target.name}-{seed}.npz"
         target.begin(file)
-        rows, everyone = np.sort(order), range(len(CANDIDATES))
+        rows, everyone = np.sort(order), range(len(target.candidates))
         accuracy = np.array([target.accuracy(i, rows, seed) for i in everyone])
         new = np.array([target.held_out(i, rows) for i in everyone])
         top = int(accuracy.argmax())
@@ -394,7 +398,9 @@ def summary(
     return {
         "images": len(target.labels),
         "classes": int(target.labels.max()) + 1,
-        "accuracy": {CANDIDATES[i]: round(float(accuracy[i]), 4) for i in np.argsort(-accuracy)},
+        "accuracy": {
+            target.candidates[i]: round(float(accuracy[i]), 4) for i in np.argsort(-accuracy)
+        },
         "shares": {
             share: {name: _of(found) for name, found in of.items()} for share, of in runs.items()
         },
@@ -439,6 +445,9 @@ def main() -> None:
     """Extract, replay, print or write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--targets", nargs="+", default=list(TARGETS))
+    parser.add_argument(
+        "--candidates", nargs="+", default=list(CANDIDATES), help="two or more, to try out"
+    )
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--share", type=float, nargs="+", default=[0.2])
@@ -450,7 +459,9 @@ def main() -> None:
     context = RunContext(cache=default_cache())
     if chosen.extract:
         pretrain(context)
-    targets = [read_target(name, chosen.images, context) for name in chosen.targets]
+    targets = [
+        read_target(name, chosen.candidates, chosen.images, context) for name in chosen.targets
+    ]
     if chosen.extract:
         return
     if chosen.keep:

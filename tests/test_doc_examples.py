@@ -7,6 +7,7 @@ import ast
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,35 @@ def test_commands_exist_with_their_options(page):
         if match := re.match(r"headstart ([a-z-][^|]*)", code.replace("...", "N")):
             found[code] = refusal(shlex.split(match[1]), whole=False)
     assert {line: why for line, why in found.items() if why} == {}
+
+
+def test_the_command_of_the_manifest_for_kubernetes_exists():
+    text = (ROOT / "docs" / "kuberay.yaml").read_text()
+    (command,) = re.findall(r"entrypoint: >-\n\s+headstart (.*?)\n  \S", text, flags=re.DOTALL)
+    assert refusal(shlex.split(command), whole=True) == ""
+
+
+def texts_of_source(file: Path) -> Iterator[str]:
+    """Yield the texts of a file of the source, with N for what is filled in."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "N" for part in node.values
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_commands_that_messages_and_help_name_exist():
+    found = {
+        code: refusal(shlex.split(code.replace("...", "N")), whole=False)
+        for file in (ROOT / "src").rglob("*.py")
+        if "`headstart " in file.read_text()
+        for text in texts_of_source(file)
+        for code in re.findall(r"`headstart ([a-z][^`|]*)`", text)
+    }
+    assert len(found) > 20
+    assert {code: why for code, why in found.items() if why} == {}
 
 
 def test_a_command_that_does_not_exist_is_found():
