@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
@@ -269,13 +269,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--networks", nargs="+", choices=[*CPU_CASES, *GPU_CASES])
-    parser.add_argument("--quick", action="store_true", help="one round")
+    parser.add_argument(
+        "--quick", action="store_true", help="to try out: few small batches, one round"
+    )
     arguments = parser.parse_args()
     device = resolve_device(arguments.device)
     cases = CPU_CASES if device.type == "cpu" else GPU_CASES
     if arguments.networks:
         cases = {n: c for n, c in {**CPU_CASES, **GPU_CASES}.items() if n in arguments.networks}
     rounds = 1 if arguments.quick else arguments.rounds
+    if arguments.quick:
+        cases = {n: replace(c, batch_size=8, steps=3, n_images=64) for n, c in cases.items()}
     report = {
         "benchmark": "finetune",
         "machine": {**machine(device), "workers": WORKERS},
