@@ -301,6 +301,10 @@ def of_probe() -> tuple[dict[str, str], dict[str, Any]]:
     }
 
 
+def of_rank() -> tuple[dict[str, str], dict[str, Any]]:
+    return {'"photos"': f'"digits", models=[{NETWORK!r}], limit=60'}, {}
+
+
 def of_store() -> tuple[dict[str, str], dict[str, Any]]:
     make_store(Path("results.db"), {"net": 0.8})
     return {}, {}
@@ -313,6 +317,7 @@ EXAMPLES = {
     "deploy.md": of_deploy,
     "embedding.md": of_embedding,
     "probe.md": of_probe,
+    "rank.md": of_rank,
     "store.md": of_store,
 }
 

@@ -44,6 +44,11 @@ def test_default_is_what_is_here_and_names_the_rest(no_hub, own_cache):
     assert all(one.reason and one.how_to_get for one in found.unavailable)
 
 
+def test_candidates_are_a_list_or_a_text_with_commas():
+    names = ["efficientnet_lite0?size=96", "efficientnet_lite1"]
+    assert find_candidates(names) == find_candidates(",".join(names))
+
+
 def test_default_imports_no_torch(own_cache):
     code = (
         "import sys\nfrom headstart.ranking.candidates import find_candidates\n"

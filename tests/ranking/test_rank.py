@@ -407,7 +407,7 @@ def test_wrong_options_are_refused_before_the_images_are_read(tmp_path, own_cach
     for name, value in [("budget", -1.0), ("budget", "x"), ("budget", float("nan")), ("limit", 0),
                         ("max_params", 0), ("max_latency", -1), ("tolerance", 1.0), ("seed", -1),
                         ("finetune_top", -1), ("finetune_top", 1.5), ("skip_broken", "x"),
-                        ("precision", "fp8")]:  # fmt: skip
+                        ("precision", "fp8"), ("models", 5)]:  # fmt: skip
         with refused("ranking.option_invalid", name=name):
             hs.rank("absent", store=tmp_path / "r.db", **{name: value})
     for options, code in [

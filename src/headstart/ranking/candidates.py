@@ -18,7 +18,7 @@ Accuracies on shifted test sets (Sketch, R) were tried beside t and predicted no
 import csv
 import gzip
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -121,16 +121,16 @@ def default_models() -> dict[str, dict[str, Any]]:
     return dict(tomllib.loads(text))
 
 
-def find_candidates(text: str, *, max_params: float | None = None) -> Candidates:
+def find_candidates(listed: str | Sequence[str], *, max_params: float | None = None) -> Candidates:
     """Find the networks that a list names; nothing asks the network.
 
     Parameters
     ----------
-    text
-        Names and groups separated by commas: ``default`` (the embedded networks, those that were
-        pretrained here, and the curated weights of timm), ``paper`` (the 16 networks of the study),
-        a pattern (``vit_small_*``, ``timm:*dino*``), a file of names, one per line (``#`` starts a
-        comment), or any name of a model.
+    listed
+        Names and groups, as a list or separated by commas: ``default`` (the embedded networks,
+        those that were pretrained here, and the curated weights of timm), ``paper`` (the 16
+        networks of the study), a pattern (``vit_small_*``, ``timm:*dino*``), a file of names, one
+        per line (``#`` starts a comment), or any name of a model.
     max_params
         Largest number of parameters without the classifier.
 
@@ -142,7 +142,8 @@ def find_candidates(text: str, *, max_params: float | None = None) -> Candidates
         A list that names nothing, a pattern that fits nothing, or a file that is not there.
     """
     cache = default_cache()
-    names = list(dict.fromkeys(name for part in split_names(text) for name in _expand(part, cache)))
+    parts = split_names(listed) if isinstance(listed, str) else listed
+    names = list(dict.fromkeys(name for part in parts for name in _expand(part, cache)))
     if not names:
         raise StudyError(
             "--models names no model: expected default, paper, names, patterns or a file",

@@ -101,7 +101,7 @@ class RankOptions(Noun):
         As in a study. The seed draws levels and folds.
     """
 
-    models: str = "default"
+    models: str | tuple[str, ...] = "default"
     budget: float = Field(DEFAULT_BUDGET, gt=0)
     max_params: float | None = Field(None, gt=0)
     max_latency: float | None = Field(None, gt=0)
@@ -281,14 +281,15 @@ def _dataset(name: str, options: RankOptions, reporter: ProgressReporter) -> Dat
     return find()
 
 
-def _candidates(text: str, max_params: float | None) -> Candidates:
+def _candidates(listed: str | tuple[str, ...], max_params: float | None) -> Candidates:
     """Find the candidates; StudyError if there is none."""
-    found = find_candidates(text, max_params=max_params)
+    found = find_candidates(listed, max_params=max_params)
     if found.available:
         return found
     first = found.unavailable[0]
     n = len(found.unavailable)
-    if max_params is not None and find_candidates(text).available:
+    text = listed if isinstance(listed, str) else ",".join(listed)
+    if max_params is not None and find_candidates(listed).available:
         raise StudyError(
             f"--max-params {max_params:,.0f} excludes all candidates of --models {text} that "
             "are on this machine: raise it, or name smaller models",
