@@ -14,8 +14,9 @@ import pytest
 import headstart as hs
 import small_network
 from conftest import MODEL, write_folder
-from headstart import datasets, models
+from headstart import models
 from headstart.cli import demo
+from headstart.datasets.sources import embedded
 from headstart.store import ResultStore
 from processes import forked_command, signalled
 from refusals import ended
@@ -133,7 +134,7 @@ def test_datasets_are_listed(cli):
 
 
 def test_the_demo_leaves_a_csv_a_database_and_predictions(cli, tmp_path, monkeypatch, small_demo):
-    monkeypatch.setattr(datasets.fashion_mnist, "SYSTEM_FOLDER", tmp_path / "none")
+    monkeypatch.setattr(embedded, "SYSTEM_FOLDER", tmp_path / "none")
     out = tmp_path / "out"
     outcome = cli("demo", "--out", out)
     assert outcome.code == 0, outcome.err
