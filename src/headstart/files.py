@@ -22,7 +22,7 @@ from headstart.errors import DiskFullError, HeadstartError, NotWritableError, St
 __all__ = [
     "Appender", "Lock", "check_free_space", "disk_full", "free_bytes", "locked", "md5_file",
     "name_from_text", "name_in_text", "path_of", "read_toml", "refuse_folder", "replaced",
-    "sha256_file", "sha256_start", "split_names", "storage_errors", "text_encoding", "unusable",
+    "sha256_file", "sha256_start", "split_names", "storage_errors", "text_encoding", "unusable", "utf8_name",
     "writable_folder",
 ]  # fmt: skip
 
@@ -578,3 +578,13 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@contextmanager
+def utf8_name(path: Path) -> Iterator[Path]:
+    """Yield a name of a file that is UTF-8, for libraries that take no other."""
+    if str(path).isascii() or str(path).encode(errors="replace").decode() == str(path):
+        yield path
+        return
+    with path.open("rb") as file:
+        yield Path(f"/dev/fd/{file.fileno()}")

@@ -2,11 +2,13 @@
 
 import io
 import json
+import os
 import struct
 import sys
 import types
 import warnings
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,3 +188,15 @@ def test_tensors_of_several_processes(tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(StorageError):
         check_kind(tmp_path / "x.pth")
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path):
+    """The library of safetensors opens none in it, which is no damage of the file."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    tensors = {"weight": torch.arange(6.0).reshape(2, 3)}
+    (folder / "w.safetensors").write_bytes(save_tensors(tensors))
+    torch.testing.assert_close(read_weights(folder / "w.safetensors"), tensors)
+    (folder / "w.safetensors").write_bytes(save_tensors(tensors)[:40])
+    with refused("weights.damaged"):
+        read_weights(folder / "w.safetensors")

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from headstart.errors import WeightsError
-from headstart.files import replaced
+from headstart.files import replaced, utf8_name
 from headstart.models.weight_formats import (
     SHOWN,
     beside,
@@ -316,7 +316,8 @@ def _read_safetensors(file: Path) -> "dict[str, torch.Tensor]":
     from safetensors.torch import load_file
 
     try:
-        return load_file(file)
+        with utf8_name(file) as name:
+            return load_file(name)
     except SafetensorError as error:
         raise WeightsError(
             f"{file} is a truncated or damaged safetensors file ({file.stat().st_size:,} bytes): "

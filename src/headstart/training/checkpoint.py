@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from headstart.artifacts import ArtifactFolder
 from headstart.errors import StorageError, TrainingError
-from headstart.files import replaced, storage_errors
+from headstart.files import replaced, storage_errors, utf8_name
 
 __all__ = ["Checkpoint", "CheckpointOptions", "TrainState", "environment"]
 
@@ -262,8 +262,8 @@ def optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read tensors and metadata; raise SafetensorError if their digest does not match."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with utf8_name(path) as name, safe_open(name, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         words = dict(file.metadata() or {})
     if words.pop("digest", None) != digest(tensors, words):
         raise SafetensorError("its content does not match its digest")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart.errors import HeadstartError, ModelError, WeightsMissingError
-from headstart.files import storage_errors
+from headstart.files import storage_errors, utf8_name
 from headstart.hub import REPOSITORY, address, cached, check_reachable, download, reason
 from headstart.models.weight_formats import INDEX, digest_of, is_index, shards
 from headstart.spec import Weights, digest
@@ -250,7 +250,7 @@ def _tensor_names(place: Path) -> set[str] | None:
         if is_index(place):
             return set(json.loads(place.read_bytes())["weight_map"])
         if place.suffix == ".safetensors":
-            with safe_open(place, "pt") as file:
+            with utf8_name(place) as name, safe_open(name, "pt") as file:
                 return set(file.keys())
         return set(list_tensors(read_weights(place)).tensors)
     # Loading them says what is wrong.
