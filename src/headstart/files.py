@@ -22,8 +22,8 @@ from headstart.errors import DiskFullError, HeadstartError, NotWritableError, St
 __all__ = [
     "Appender", "Lock", "check_free_space", "disk_full", "free_bytes", "locked", "md5_file",
     "name_from_text", "name_in_text", "path_of", "read_toml", "refuse_folder", "replaced",
-    "sha256_file", "sha256_start", "split_names", "storage_errors", "text_encoding", "unusable", "utf8_name",
-    "writable_folder",
+    "sha256_file", "sha256_start", "split_names", "storage_errors", "text_encoding", "unusable",
+    "utf8_name", "writable_folder",
 ]  # fmt: skip
 
 OPTION = re.compile(r"\?(?=[a-z_]+=)")

@@ -313,6 +313,12 @@ def test_an_interrupted_export_leaves_nothing(moment, run, tmp_path, monkeypatch
         write(run, "linear", "torch", out)
 
 
+def test_a_folder_that_the_runtimes_cannot_name_is_refused_at_once(run, tmp_path):
+    with refused("export.folder_name", path=f"{tmp_path}/caf\\xe9"):
+        write(run, "linear", "onnx", Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_other_probabilities_than_were_measured_are_refused(run, tmp_path, monkeypatch):
     real = verify.stored_probabilities
     monkeypatch.setattr(verify, "stored_probabilities", lambda one: real(one)[:, ::-1])

@@ -43,7 +43,14 @@ from headstart.deploy.verify import (
     tested_images,
 )
 from headstart.errors import BrokenImageError, CommandError, ExportError, HeadstartError
-from headstart.files import check_free_space, replaced, sha256_file, storage_errors, writable_folder
+from headstart.files import (
+    check_free_space,
+    name_in_text,
+    replaced,
+    sha256_file,
+    storage_errors,
+    writable_folder,
+)
 from headstart.models.saved_networks import load_name
 from headstart.models.weight_files import WEIGHTS, write_weights
 from headstart.spec import Prediction, Result
@@ -199,6 +206,13 @@ def _check(result: Result, target: ExportTarget) -> None:
             code="export.not_timm",
             model=model.name,
             source=model.source,
+        )
+    if (shown := name_in_text(str(out.absolute()))) != str(out.absolute()):
+        raise ExportError(
+            f"{shown}: its name is not UTF-8, and torch and ONNX write into no such folder: choose "
+            "another --out",
+            code="export.folder_name",
+            path=shown,
         )
     with storage_errors(out, reading=True):
         taken = out.exists() and (not out.is_dir() or any(out.iterdir()))
