@@ -1,4 +1,7 @@
-"""The script for a GPU, as far as a CPU goes: `benchmarks/gpu.sh --dry`."""
+"""Benchmarks in their smallest form, and the script for a GPU, as far as a CPU goes.
+
+`make check` type-checks all benchmarks; the short ones run here.
+"""
 
 import importlib.util
 import json
@@ -10,6 +13,24 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SMALLEST = {
+    "startup.py": ("--rounds", "1", "--results", "1000"),
+    "data.py": ("--quick", "--rounds", "1", "--images", "50"),
+    "extract_in_process.py": ("100",),
+    "warm_trial.py": ("--rounds", "1"),
+    "scheduler.py": ("--trials", "20", "--executor", "none"),
+    "probe.py": ("--ours-only", "--cases", "spectrum", "--scale", "0.05"),
+    "finetune.py": ("--quick", "--networks", "resnet20"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_benchmark_runs_in_its_smallest_form(name):
+    command = [sys.executable, BENCHMARKS / name, *SMALLEST[name]]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 @pytest.mark.slow
