@@ -213,7 +213,8 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
 
 def accuracy(precision: Precision, cache: Path) -> float:
     """Compute the linear test accuracy on 10,000 Fashion-MNIST images, lambda chosen on 2,000."""
-    splits = datasets.load(datasets.find("fashion_mnist", limit=10000), 0, default_cache())
+    dataset = datasets.find("fashion_mnist", limit=10000)
+    splits = datasets.load(dataset, 0, default_cache(), test_labels=True)
     # Class-balanced enough: the subset of 10,000 is, and every fifth image of it is taken.
     train, validation = (
         part.take(np.arange(0, 10000, 5)) for part in (splits.train, splits.validation)
