@@ -12,7 +12,8 @@ from sklearn.linear_model import LogisticRegression
 from headstart.devices import BFLOAT16
 from headstart.probe import axes, losses, newton, path
 from headstart.probe.axes import Exact
-from headstart.probe.hessian import Curvature, Factors
+from headstart.probe.factors import Factors
+from headstart.probe.hessian import Curvature
 from probes import fit, many_labels, objective, problem
 from refusals import refused
 

@@ -19,6 +19,8 @@ from headstart.errors import ProbeError
 
 __all__ = ["Binary", "Loss", "Softmax", "Sums", "parts"]
 
+# Classes of each example, its likeliest, whose pairs have parts of the Hessian of their own.
+PAIRED = 5
 # Logits to process at a time, by type of device.
 PART = {"cpu": 1 << 18, "cuda": 1 << 28}
 # Smallest relative excess in iterative scaling: -1 would be a class without any probability.
@@ -114,6 +116,14 @@ class Loss(ABC):
     @abstractmethod
     def hessian(self, p: Tensor, Z: Tensor) -> Tensor:
         """Return the (B, C, w, C, w) Hessian by weights on (n, w) features, summed."""
+
+    @abstractmethod
+    def largest_parts(self, p: Tensor, weights: Tensor, n_parts: int) -> tuple[Tensor, Tensor]:
+        """Return the largest parts of rank one of the Hessian by the logits, largest first.
+
+        `weights` (n,) multiply the parts of each example. Return the (B, m) rows of the parts'
+        examples and the (B, m, C) vectors u of the parts ``u u^T``; m is at most `n_parts`.
+        """
 
     @abstractmethod
     def rescale(self, excess: Tensor) -> Tensor:
@@ -231,6 +241,21 @@ class Softmax(Loss):
         diagonal.copy_(-beside.sum(3).permute(0, 2, 3, 1))
         return beside
 
+    def largest_parts(self, p: Tensor, weights: Tensor, n_parts: int) -> tuple[Tensor, Tensor]:
+        # diag(p) - p p' is the sum of p_j p_k (e_j - e_k) (e_j - e_k)' over pairs of classes.
+        likeliest, classes = p.topk(min(PAIRED, p.shape[1]), dim=1)
+        paired = likeliest.shape[1]
+        first, second = torch.triu_indices(paired, paired, offset=1, device=p.device)
+        products = (likeliest[:, first] * likeliest[:, second]).flatten(1)
+        rows = torch.arange(p.shape[2], device=p.device).repeat(len(first))
+        top = (products * weights[rows]).topk(min(n_parts, len(rows)), dim=1).indices
+        size = products.gather(1, top).sqrt()
+        vectors = p.new_zeros(*top.shape, p.shape[1])
+        for ends, sign in ((first, 1), (second, -1)):
+            which = classes[:, ends].flatten(1).gather(1, top)
+            vectors.scatter_(2, which[:, :, None], sign * size[:, :, None])
+        return rows[top], vectors
+
     def rescale(self, excess: Tensor) -> Tensor:
         return -torch.log1p((excess / self.counts).clamp(min=FULL))
 
@@ -343,6 +368,10 @@ class Binary(Loss):
 
     def hessian(self, p: Tensor, Z: Tensor) -> Tensor:
         return ((p * Z.T) @ Z)[:, None, :, None]
+
+    def largest_parts(self, p: Tensor, weights: Tensor, n_parts: int) -> tuple[Tensor, Tensor]:
+        rows = (p[:, 0] * weights).topk(min(n_parts, p.shape[2]), dim=1).indices
+        return rows, p[:, 0].gather(1, rows).sqrt()[:, :, None]
 
     def rescale(self, excess: Tensor) -> Tensor:
         without, with_ = self.counts[..., 0], self.counts[..., 1]

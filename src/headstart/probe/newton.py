@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from headstart.probe.certificate import BALANCE, balance, imbalance
-from headstart.probe.hessian import Curvature, Factor, Factors, Preconditioner
+from headstart.probe.factors import Factor, Factors
+from headstart.probe.hessian import Curvature, Preconditioner
 from headstart.probe.losses import Loss
 from headstart.probe.products import Products
 from headstart.threads import look_again
@@ -28,6 +29,8 @@ FORCING = 0.2
 # or when the remaining gap would be this fraction of the tolerance.
 BELOW_TOLERANCE = 0.25
 MAX_CONJUGATE_STEPS = 300
+# Passes after which to look whether a factor would help.
+LOOK_AFTER = 10
 MAX_HALVINGS = 30
 SUFFICIENT = 1e-4
 # Rounding error of an objective, in units of machine epsilon.
@@ -140,6 +143,42 @@ class _System(NamedTuple):
     patience: int
 
 
+class _Choice:
+    """Chooses what preconditions the next step of a batch, and how long to go on with it.
+
+    A factor is made after as many passes as it costs, unless the mean Hessian is as good.
+    """
+
+    def __init__(self, factors: Factors, batch: ProblemBatch) -> None:
+        self._factors, self._factor = factors, factors.recall(batch.lam)
+        # (B,) passes when the last factor was made.
+        self._begun = batch.passes
+        # To look whether a factor helps costs as much as some passes: it is done now and then.
+        self._helps, self._next_look = True, LOOK_AFTER
+
+    def take(self, problems: Tensor) -> None:
+        """Go on with a selection of the problems."""
+        self._begun = self._begun[problems]
+        self._factor = self._factor.take(problems) if self._factor else None
+
+    def __call__(
+        self, batch: ProblemBatch, p: Tensor, curvature: Curvature, goal: Goal
+    ) -> tuple[ProblemBatch, _System]:
+        """Return the batch, with the passes spent, and how to solve its Newton system at p."""
+        spent = int((batch.passes - self._begun).max())
+        price = self._factors.price(*batch.bias.shape)
+        if spent >= self._next_look:
+            self._helps = self._factors.help(batch.loss, p)
+            self._next_look = spent + LOOK_AFTER
+        exact, patience = False, price - spent if self._helps else MAX_CONJUGATE_STEPS
+        if patience <= 0:
+            self._factor = self._factors.make(batch.loss, p, batch.lam)
+            batch = replace(batch, passes=batch.passes + p.shape[1])
+            self._begun, self._next_look = batch.passes, LOOK_AFTER
+            exact, patience = self._factor.exact, price
+        return batch, _System(curvature, goal, self._factor, exact, patience)
+
+
 class _At(NamedTuple):
     """What makes the Hessians of a batch at a point, and approximate inverses of them."""
 
@@ -179,7 +218,7 @@ def minimise(
     active = torch.arange(n_problems, device=batch.lam.device)
     logits, looked = start or (products.forward(batch.W).add_(batch.bias[:, :, None]), None)
     last_gap = torch.full_like(batch.lam, torch.inf)
-    factor, begun = factors.recall(batch.lam), batch.passes
+    choice = _Choice(factors, batch)
     even = BALANCE if certify else EVEN
     stuck = torch.zeros(n_problems, dtype=torch.bool, device=batch.lam.device)
     while True:
@@ -203,15 +242,14 @@ def minimise(
         if len(rest) < len(active):
             active, logits, batch = active[rest], logits[rest], batch.take(rest)
             point = point.take(rest)
-            begun, factor = begun[rest], factor.take(rest) if factor else None
+            choice.take(rest)
         last_gap = point.gap
-        patience = _patience(batch, factors, begun)
-        if fresh := patience <= 0:
-            factor = factors.make(batch.loss, point.p, batch.lam)
-            batch = replace(batch, passes=batch.passes + point.p.shape[1])
-            begun = batch.passes
-        system = _System(curvature, goal, factor, fresh, patience)
+        batch, system = choice(batch, point.p, curvature, goal)
+        before = batch.passes
         batch, logits, stuck, looked = _step(batch, logits, point, products, system)
+        # Steps that were cut short say nothing about the precision.
+        if system.patience < MAX_CONJUGATE_STEPS:
+            stuck &= batch.passes - before < system.patience
         # Arrays as large as the logits dominate the memory: free them early.
         del point
 
@@ -234,14 +272,6 @@ def _look(
     gradient, square = products.gradient(residual, batch.W, lam)
     gain = (excess * towards).sum(1)
     return Point(objective, uneven, towards, gain, gradient, square / (2 * lam), p, mean)
-
-
-def _patience(batch: ProblemBatch, factors: Factors, begun: Tensor) -> int:
-    """Return the number of conjugate-gradient steps before a factor is made (if it fits)."""
-    n_problems, n_columns, _ = batch.W.shape
-    if not factors.fit(n_problems, n_columns):
-        return MAX_CONJUGATE_STEPS
-    return factors.price(n_columns) - int((batch.passes - begun).max())
 
 
 def _step(
@@ -300,7 +330,9 @@ def _newton_step(
         spent = torch.zeros_like(batch.passes)
     else:
         mean, n_leading, faint = point.mean, r.shape[2], r[:, :, :0]
-        if not factor:
+        if factor:
+            curvature = curvature.precise()
+        else:
             # On faint axes the preconditioner gives the step; solve for the others.
             n_leading = curvature.n_leading(mean, lam)
             faint = mean.by_W(r)[:, :, n_leading:]

@@ -17,7 +17,8 @@ from headstart.devices import fast_bfloat16
 from headstart.errors import ProbeError
 from headstart.probe.axes import Axes, Exact, Source, is_double
 from headstart.probe.certificate import Certificate, Fit, Weights, certify, columns, sum_up
-from headstart.probe.hessian import Curvature, Factors
+from headstart.probe.factors import Factors
+from headstart.probe.hessian import Curvature
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.newton import Goal, Looked, ProblemBatch, minimise
@@ -152,8 +153,8 @@ class _Solver:
         low = dtype == torch.float32 and fast_bfloat16(device)
         self._fast, self._exact = packed(axes.Z), Exact(axes)
         rough = packed(axes.Z.bfloat16()) if low else self._fast
-        self._rough = Curvature(rough, axes.variance)
-        self._factors = Factors(axes.Z)
+        self._rough = Curvature(rough, axes.variance, self._fast)
+        self._factors = Factors(axes.Z, axes.variance)
         self._nothing = _Solution(
             torch.zeros(*start.shape, axes.Z.shape[1], dtype=dtype, device=device),
             start.to(dtype),
