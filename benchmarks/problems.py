@@ -4,7 +4,9 @@
   and on 6,400 of Fashion-MNIST;
 * `flowers`, `large`: synthetic features of the sizes of Oxford Flowers with a ResNet-50 and of
   50,000 images of 100 classes;
-* `spectrum`: Gaussian features whose standard deviations fall as a power of their number.
+* `spectrum`: Gaussian features whose standard deviations fall as a power of their number;
+* `copies`: features of one layer with ReLU whose labels are drawn, a tenth of the examples twice
+  and mostly in two classes, as in folders of photos that nobody has sorted.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,7 @@ SYNTHETIC = {
 }
 # Dataset, and how many of its training images.
 IMAGES = {"digits": ("digits", None), "fashion": ("fashion_mnist", 6400)}
-CASES = (*IMAGES, *SYNTHETIC, "spectrum")
+CASES = (*IMAGES, *SYNTHETIC, "spectrum", "copies")
 SPECTRUM = tuple(float(f"{10 ** (3 - i / 4):.12g}") for i in range(17))
 ROWS = 4096
 
@@ -63,6 +65,9 @@ def make_problem(name: str, scale: float = 1.0) -> Problem:
     if name == "spectrum":
         X, y = some_rows(*spectrum(3000, 768, 10), scale)
         return Problem(name, X, y, SPECTRUM)
+    if name == "copies":
+        X, y = some_rows(*copies(3000, 512, 30), scale)
+        return Problem(name, X, y, LAMBDAS)
     (n, d, n_classes), lambdas = SYNTHETIC[name]
     X, y = synthetic(max(int(n * scale), 2 * n_classes), d, n_classes)
     return Problem(name, X, y, lambdas)
@@ -109,6 +114,14 @@ def spectrum(n: int, d: int, n_classes: int, seed: int = 0) -> tuple[np.ndarray,
     centres = 0.3 * rng.standard_normal((n_classes, d)) * (np.arange(d) < 64)
     X = (rng.standard_normal((n, d)) + centres[y]) * scales
     return (X @ rotation).astype(np.float32), y
+
+
+def copies(n: int, d: int, n_classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Make (1.1 n, d) features and labels that are drawn: the last are copies of the first."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 64)) @ rng.standard_normal((64, d)) / 8
+    X = np.concatenate([X, X[: n // 10]])
+    return np.maximum(X, 0).astype(np.float32), rng.integers(0, n_classes, len(X))
 
 
 def image_features(name: str) -> tuple[np.ndarray, np.ndarray]:

@@ -24,6 +24,15 @@ def test_both_solvers_reach_the_same_solution(n, d, multilabel):
     assert (reference.gap_path_ <= 1e-12).all()
 
 
+def test_neither_solver_ends_at_weights_of_zero():
+    """These are within the tolerance of large lambdas, and tell no classes apart."""
+    X, y = problem(30, 64, 3, spread=0.5)
+    for solver in ("newton", "lbfgs"):
+        probe = LogisticRegressionPath(lambdas=[1e5], solver=solver).fit(1e-4 * X, y)
+        assert probe.converged_path_.all()
+        assert probe.score(1e-4 * X, y) > 0.9
+
+
 def test_it_says_where_it_ran_out_of_passes():
     X, y = problem(80, 200, 5)
     reference = LogisticRegressionPath(lambdas=[1e4, 1e-6], solver="lbfgs", max_passes=40)

@@ -31,6 +31,30 @@ def test_coefficients_equal_scikit_learns(n, d):
         np.testing.assert_allclose(difference, difference.mean(), atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["softmax", "labels"])
+@pytest.mark.parametrize("lambdas", [[1e5], [1e5, 1e4, 1e3]])
+@pytest.mark.parametrize("tolerance", [1e-4, 1e-2])
+def test_a_fit_of_few_examples_tells_classes_apart_at_large_lambdas(kind, lambdas, tolerance):
+    """Weights of zero are within the tolerance there; accuracy was once that of one class."""
+    X, y = problem(30, 64, 3, spread=0.5) if kind == "softmax" else many_labels(30, 64)
+    for found in fit(0.3 * X, y, lambdas, tolerance):
+        assert found.converged
+        chosen = [y] if kind == "softmax" else y.T
+        rows = [found.coef] if kind == "softmax" else found.coef[:, None]
+        for labels, coef in zip(chosen, rows, strict=True):
+            reference = LogisticRegression(C=1 / found.lam, tol=1e-10).fit(0.3 * X, labels)
+            cosine = (coef * reference.coef_).sum() / np.linalg.norm(reference.coef_)
+            assert cosine / np.linalg.norm(coef) > 0.99
+
+
+def test_weights_of_zero_are_right_where_features_are_constant():
+    X, labels = np.ones((30, 4)), np.arange(30) % 3
+    for found in fit(X, labels, [1e5, 1.0, 1e-6]):
+        assert found.converged
+        assert found.passes < 30
+        assert not found.coef.any()
+
+
 def test_two_classes_equal_scikit_learns_binary_fit():
     X, labels = problem(k=2)
     (found,) = fit(X, labels, [1.0], 1e-13)

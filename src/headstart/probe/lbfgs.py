@@ -61,8 +61,11 @@ def lbfgs_path(
             proof = certify(centred, torch.zeros_like(mean), loss, lams, coef, bias)
             bias = proof.bias
             fit = sum_up(lam, coef, bias - coef @ mean, proof, passes, tolerance)
+            # Weights of zero are within the tolerance for large lambdas, and tell no classes apart.
+            weighted = coef.flatten(1).any(1).all() or fit.relative_gap == 0
+            settled = fit.converged and bool(weighted)
             # Below 1e-300 the precision of float64 is exhausted.
-            if fit.converged or passes >= max_passes or gradient < 1e-300:
+            if settled or passes >= max_passes or gradient < 1e-300:
                 break
             gradient /= TIGHTEN
         yield fit
