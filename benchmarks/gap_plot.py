@@ -15,8 +15,9 @@ import altair as alt
 import numpy as np
 
 from headstart.figures import save
-from headstart.figures.figure import Figure, LegendEntry, Panel, PlotArea
+from headstart.figures.figure import Figure
 from headstart.figures.figure_data import FigureData
+from headstart.figures.panel import LegendEntry, Panel, PlotArea
 from headstart.figures.style import Style, style_at
 from headstart.probe import LogisticRegressionPath
 from problems import Problem, synthetic

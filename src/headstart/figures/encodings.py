@@ -15,8 +15,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
-from headstart.figures.figure import PlotArea
 from headstart.figures.figure_data import FigureData, as_key
+from headstart.figures.panel import PlotArea
 from headstart.figures.text_fitting import fitted, text_width
 from headstart.spec.display_names import NO_AFFIXES, Affixes
 from headstart.spec.formatting import capitalized

@@ -9,13 +9,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import vl_convert
 from PIL import Image
 
-from headstart.figures.figure import (
-    Figure,
+from headstart.figures.panel import (
     LegendEntry,
     Note,
     Panel,
@@ -37,6 +36,9 @@ from headstart.figures.style import (
 )
 from headstart.figures.text_fitting import elided, fitted, text_width, wrapped
 from headstart.shown_text import harmless
+
+if TYPE_CHECKING:
+    from headstart.figures.figure import Figure
 
 __all__ = ["PrintedFigure", "canonical_pdf", "print_figure"]
 
@@ -96,7 +98,7 @@ class PrintedFigure:
         )
 
 
-def print_figure(figure: Figure) -> PrintedFigure:
+def print_figure(figure: "Figure") -> PrintedFigure:
     """Lay a figure out for print."""
     panels = figure.panels
     columns = min(figure.columns, len(panels))
@@ -161,7 +163,7 @@ def as_part(svg: str, prefix: str) -> str:
     return re.sub(r"\bclip\d+\b", lambda found: f"{prefix}-clip{numbers[found[0]]}", svg)
 
 
-def left_margin(figure: Figure, column: int, columns: int) -> float:
+def left_margin(figure: "Figure", column: int, columns: int) -> float:
     """Return the pixels left of the plots of a column: names or numbers, a title."""
     own = figure.panels[column::columns]
     widest = max(panel.names_width for panel in own)
@@ -174,7 +176,7 @@ def left_margin(figure: Figure, column: int, columns: int) -> float:
     return min(widest, MOST_NAME) + TICKS
 
 
-def bottom_margin(figure: Figure, index: int, columns: int) -> float:
+def bottom_margin(figure: "Figure", index: int, columns: int) -> float:
     """Return the pixels below the plot of a panel: numbers, or names set upright, a title."""
     panel = figure.panels[index]
     lowest = index + columns >= len(figure.panels) or len(figure.panels) <= FEW
@@ -222,7 +224,7 @@ def heading_line(x: float, y: float, line: str | list[Note]) -> str:
     return "".join(drawn)
 
 
-def panel_spec(figure: Figure, panel: Panel, place: PlotArea) -> dict[str, Any]:
+def panel_spec(figure: "Figure", panel: Panel, place: PlotArea) -> dict[str, Any]:
     """Return the Vega-Lite of a panel with its data, in a box whose plot area is known."""
     spec = chart_spec(panel.draw(place))
     spec |= {

@@ -12,11 +12,12 @@ import pandas as pd
 from headstart.errors import AnalysisError
 from headstart.figures import encodings as enc
 from headstart.figures.encodings import WHOLE, equal, from_row
-from headstart.figures.figure import (
+from headstart.figures.figure import Figure
+from headstart.figures.figure_data import FigureData, log_odds
+from headstart.figures.panel import (
     CROWD,
     MOST_ROWS,
     ROW,
-    Figure,
     LegendEntry,
     Panel,
     PlotArea,
@@ -24,7 +25,6 @@ from headstart.figures.figure import (
     rows_shown,
     setting_legend,
 )
-from headstart.figures.figure_data import FigureData, log_odds
 from headstart.figures.style import DASHES, Style, residual_steps
 from headstart.figures.text_fitting import text_width
 from headstart.spec.display_names import in_order, setting_label

@@ -11,17 +11,9 @@ from numpy.typing import NDArray
 from headstart.errors import AnalysisError
 from headstart.figures import encodings as enc
 from headstart.figures.encodings import WHOLE, equal, quoted
-from headstart.figures.figure import (
-    CROWD,
-    Figure,
-    LegendEntry,
-    Note,
-    Panel,
-    PlotArea,
-    abreast,
-    legend_of,
-)
+from headstart.figures.figure import Figure
 from headstart.figures.figure_data import FigureData, optional
+from headstart.figures.panel import CROWD, LegendEntry, Note, Panel, PlotArea, abreast, legend_of
 from headstart.figures.point_labels import label_layers
 from headstart.figures.style import Style, class_styles, marker_styles
 from headstart.figures.text_fitting import elided

@@ -10,16 +10,9 @@ import pandas as pd
 
 from headstart.figures import encodings as enc
 from headstart.figures.encodings import equal, from_row, quoted
-from headstart.figures.figure import (
-    Figure,
-    Note,
-    Panel,
-    PlotArea,
-    abreast,
-    legend_of,
-    setting_legend,
-)
+from headstart.figures.figure import Figure
 from headstart.figures.figure_data import FigureData
+from headstart.figures.panel import Note, Panel, PlotArea, abreast, legend_of, setting_legend
 from headstart.figures.style import Style, marker_styles
 from headstart.predictors import UPSTREAM_ACCURACY
 from headstart.spec.display_names import in_order, setting_label, short_configuration

@@ -16,8 +16,9 @@ from headstart.deploy.result_details import (
     validation_surfaces,
 )
 from headstart.figures import encodings as enc
-from headstart.figures.figure import Figure, Panel
+from headstart.figures.figure import Figure
 from headstart.figures.figure_data import FigureData
+from headstart.figures.panel import Panel
 from headstart.metrics import CalibrationBin
 from headstart.report.page_model import Column, PageTable, filled, named
 from headstart.report.page_templates import render_page

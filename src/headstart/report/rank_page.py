@@ -6,8 +6,9 @@ from typing import Any
 import altair as alt
 
 from headstart.figures import encodings as enc
-from headstart.figures.figure import Figure, Panel
+from headstart.figures.figure import Figure
 from headstart.figures.figure_data import FigureData
+from headstart.figures.panel import Panel
 from headstart.figures.text_fitting import elided
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
 from headstart.report.page_model import NEVER, Column, PageTable, filled, named
