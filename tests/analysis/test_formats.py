@@ -161,6 +161,9 @@ def test_one_table_of_several_is_chosen(tmp_path):
     (b'{"a": [1], "b": [1, 2]}', "table.json_lengths"), (b'{"a": ', "table.json"),
     (b"<!DOCTYPE html><html><p>no table</p></html>", "table.none"),
     (b"\\documentclass{article}", "table.none"), (b"\n\n", "table.empty"),
+    (b"resnet50:\n  pets: 91\n", "table.yaml"),
+    (b"# mine\nresnet50: {pets: 91, cars: 90}\n", "table.yaml"),
+    (b"---\n- model: resnet50\n  dataset: pets\n  accuracy: 91\n", "table.yaml"),
 ])  # fmt: skip
 def test_what_holds_no_table(tmp_path, content, code):
     (tmp_path / "t").write_bytes(content)

@@ -88,7 +88,7 @@ def prediction(predicted: pd.DataFrame, title: str) -> Iterator[RenderableType]:
 def _source_line(source: dict[str, Any]) -> str:
     """Return what a source is, how it was understood and how its names meet earlier ones."""
     against = "against " if "against" in source else ""
-    parts = [f"{against}{source['name']}: {source['rows']} results"]
+    parts = [f"{against}{source['name']}: {count(source['rows'], 'result')}"]
     if source["kind"] not in ("store", "predictions"):
         parts.append(f"accuracies in {source['unit']} ({source['unit_rule']})")
     if "citation" in source:
