@@ -18,6 +18,8 @@ __all__ = [
 
 # What a terminal takes for a command, or for an order to write backwards; not line breaks and tabs.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Bytes that are no UTF-8, as Python has them in names of files.
+NO_TEXT = re.compile(r"[\udc80-\udcff]")
 # What Markdown, or HTML in it, gives a meaning in the middle of a line.
 MARKUP = re.compile(r"([\\`*\[\]<>|&])")
 
@@ -54,11 +56,14 @@ def _escaped(character: str) -> str:
 def one_line(name: str) -> str:
     r"""Return a name as `harmless` text without line breaks and tabs.
 
+    Bytes of a file's name that are not UTF-8 are written ``\xHH``, as in records and pages.
+
     Examples
     --------
-    >>> print(one_line("a\nb\tc"))
-    a\nb\tc
+    >>> print(one_line("a\nb\tc\udce9"))
+    a\nb\tc\xe9
     """
+    name = NO_TEXT.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name)
     return harmless(name).replace("\n", r"\n").replace("\t", r"\t")
 
 

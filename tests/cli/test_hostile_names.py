@@ -157,3 +157,10 @@ def test_the_cache(cli, own_cache):
     for command in (("cache",), ("cache", "verify"), ("cache", "prune", "--dry-run")):
         outcome = cli(*command)
         harmless(outcome.out + outcome.err)
+
+
+@pytest.mark.parametrize("command", [["analyze"], ["results", "--store"], ["report"]])
+def test_a_path_that_is_not_utf8_is_shown_by_its_bytes(cli, tmp_path, command):
+    outcome = cli(*command, tmp_path / "caf\udce9")
+    assert outcome.code == 2
+    assert r"caf\xe9" in outcome.err
