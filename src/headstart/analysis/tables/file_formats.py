@@ -31,8 +31,6 @@ from headstart.spec.formatting import count
 
 __all__ = ["read_grid"]
 
-# A line of YAML: a comment, a mark of documents, `name:`, `name: value`, `- value`.
-YAML = re.compile(r"\s*(#.*|---|- .*|[^,;\t|:]+:(\s.*)?)")
 PARQUET, ARROW, ZIP, OLE = b"PAR1", b"ARROW1", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 
 
@@ -73,9 +71,6 @@ def read_grid(
     text, notes = decode(content, where)
     found = read_json(text, where) if text.lstrip()[:1] in ("{", "[") else None
     found = found or read_markup(text, where, table)
-    lines = [line for line in text.splitlines() if line.strip()]
-    if found is None and lines and all(map(YAML.fullmatch, lines)):
-        raise TableError(f"{where} is YAML: write the same as JSON or CSV", code="table.yaml")
     found = found or with_header(delimited_rows(text, where), None, where, "csv")
     return found._replace(notes=notes + found.notes)
 

@@ -40,6 +40,8 @@ LARGEST = 1 << 30
 # What no text has; those of Windows-1252 that stand for nothing count, too.
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 SHOWN = 5
+# A line of YAML: a comment, a mark of documents, `name:`, `name: value`, `- value`.
+YAML = re.compile(r"\s*(#.*|---|- .*|[^,;\t|:]+:(\s.*)?)")
 # A line that only draws: of reStructuredText, tabulate, psql, rich and their like.
 RULE = re.compile(r"[\s|+:┃│║┏┓┗┛┡┩┢┪┣┫┠┨┳┻╇╈╋┌┐└┘├┤┬┴┼╔╗╚╝╠╣╦╩╬╭╮╰╯╞╡╪╟╢╫╘╛╧╤╒╕═━─=\-]+")
 DRAWN = re.compile(r"[-=═━─]{3}")
@@ -125,7 +127,8 @@ def delimited_rows(content: bytes | str, where: str) -> TextRows:
     Raises
     ------
     TableError
-        No rows, a quote that is never closed, or rows with another number of cells than the header.
+        No rows, a quote that is never closed, rows with another number of cells than the header,
+        or YAML.
     """
     text, notes = decode(content, where) if isinstance(content, bytes) else (content, [])
     if ruled := _ruled(text):
@@ -141,6 +144,8 @@ def delimited_rows(content: bytes | str, where: str) -> TextRows:
     if start == len(lines):
         raise TableError(f"{where} has no rows: expected a header line and one row per result",
                          code="table.empty")  # fmt: skip
+    if all(map(YAML.fullmatch, filter(str.strip, lines[start:]))):
+        raise TableError(f"{where} is YAML: write the same as JSON or CSV", code="table.yaml")
     if not delimiter:
         start, titles = _titles(lines, start)
         notes += [f"title: {title}" for title in titles]
