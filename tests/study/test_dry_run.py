@@ -61,6 +61,19 @@ def test_bytes_and_arithmetic_of_the_study_are_those_of_its_tables(tmp_path, own
     assert found.feature_hours(found.multiply_adds / 3600) == pytest.approx(2)
 
 
+def test_training_from_scratch_needs_no_weights(cli, tmp_path, own_cache):
+    asked = {"models": ["resnet50"], "datasets": ["digits"], "limit": 100}
+    alone = seen(Study(**asked, settings=["scratch:quick"]), tmp_path=tmp_path)
+    assert (alone.n_trials, alone.n_ready, alone.weight_bytes, missing(alone)) == (1, 1, 0, {})
+    both = seen(Study(**asked, settings=["scratch:quick", "linear"]), tmp_path=tmp_path)
+    assert (both.n_trials, both.n_ready, both.weight_bytes > 0) == (2, 1, True)
+    assert missing(both).keys() == {"resnet50"}
+    run = ("run", "--models", "resnet50", "--datasets", "digits", "--limit", "100", "--dry-run")
+    said = cli(*run, "--settings", "scratch:quick", "--store", tmp_path / "r.db").out
+    assert "to download: nothing" in said
+    assert "forward passes" not in said
+
+
 def test_stored_trials_are_counted_and_ask_for_nothing(tmp_path):
     study = Study(
         models=["efficientnet_lite0", "efficientnet_lite1"], datasets=["digits"], limit=N_TEST

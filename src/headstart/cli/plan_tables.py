@@ -175,8 +175,10 @@ def dry_run_lines(found: StudyEstimate, hours: float | None) -> list[str]:
         *needs(found),
         f"to download: {' and '.join(missing) or 'nothing'}; disk for features: "
         f"{_size(found.feature_bytes)}",
-        _hours(hours),
     ]
+    # Nothing for trials that are stored, or train.
+    if hours != 0:
+        lines.append(_hours(hours))
     if any(workload.steps for workload in found.workloads):
         lines.append("training is not counted here: `headstart plan` estimates it")
     if found.unknown_sizes:

@@ -186,6 +186,8 @@ def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstima
     its_models = _models(study, cache, notes)
     its_datasets = _datasets(study, partial(_last_measured, store, study), cache, notes)
     its_settings, chosen, refusal = _settings(study, notes)
+    if chosen and not any(setting.pretrained for setting in chosen):
+        its_models = [(model, _untrained(need)) for model, need in its_models]
     notes += repeated("seed", study.seeds)
     known = [(model, need.present) for model, need in its_models if model]
     here = [one for data in its_datasets for one in _trials(known, data.here, chosen, data.seeds)]
@@ -284,9 +286,12 @@ def _trials(
     settings: Sequence[Setting],
     seeds: Sequence[int],
 ) -> list[tuple[Trial, bool]]:
-    """Return the trials on a dataset, each with whether its model is here."""
+    """Return the trials on a dataset, each with whether what it needs of its model is here."""
     return [
-        (Trial(model=model, dataset=dataset, setting=setting, seed=seed), present)
+        (
+            Trial(model=model, dataset=dataset, setting=setting, seed=seed),
+            present or not setting.pretrained,
+        )
         for dataset in sized
         for seed in seeds
         for model, present in known
@@ -355,6 +360,13 @@ def _model_requirement(name: str, cache: Path) -> tuple[Model | None, Requiremen
     except HeadstartError as error:
         return None, Requirement("model", name, False, str(error), error)
     return model, Requirement("model", name, present, place)
+
+
+def _untrained(need: Requirement) -> Requirement:
+    """Return what a study without pretrained weights needs of a model."""
+    if need.present or need.error:
+        return need
+    return replace(need, present=True, place="its weights are not needed")
 
 
 def _last_measured(store: ResultStore, study: Study, name: str, *, present: bool) -> Dataset | None:
