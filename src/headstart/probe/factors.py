@@ -200,11 +200,11 @@ class Factors:
 
     def make(self, loss: Loss, p: Tensor, lam: Tensor) -> Factor:
         """Factor the Hessians at (B, C, n) probabilities."""
-        make = self._whole if self.whole(*p.shape[:2]) else self._low_rank
+        make = self._cholesky if self.whole(*p.shape[:2]) else self._low_rank
         self._last = factor = make(loss, p.double(), lam)
         return factor
 
-    def _whole(self, loss: Loss, p: Tensor, lam: Tensor) -> CholeskyFactor:
+    def _cholesky(self, loss: Loss, p: Tensor, lam: Tensor) -> CholeskyFactor:
         """Form the full Hessians, and factor them."""
         hessian = self._hessian(loss, p)
         n_problems, n_columns, width = hessian.shape[:3]

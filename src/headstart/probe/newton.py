@@ -143,7 +143,7 @@ class _System(NamedTuple):
     patience: int
 
 
-class _Choice:
+class _Preconditioning:
     """Chooses what preconditions the next step of a batch, and how long to go on with it.
 
     A factor is made after as many passes as it costs, unless the mean Hessian is as good.
@@ -218,7 +218,7 @@ def minimise(
     active = torch.arange(n_problems, device=batch.lam.device)
     logits, looked = start or (products.forward(batch.W).add_(batch.bias[:, :, None]), None)
     last_gap = torch.full_like(batch.lam, torch.inf)
-    choice = _Choice(factors, batch)
+    preconditioning = _Preconditioning(factors, batch)
     even = BALANCE if certify else EVEN
     stuck = torch.zeros(n_problems, dtype=torch.bool, device=batch.lam.device)
     while True:
@@ -230,7 +230,7 @@ def minimise(
         batch = replace(batch, passes=batch.passes + 1)
         point = _look(batch, logits, products, curvature, looked)
         looked = None
-        done = _good(batch, point, goal, even) | (batch.passes >= goal.max_passes)
+        done = _within_goal(batch, point, goal, even) | (batch.passes >= goal.max_passes)
         # A problem without progress has reached the precision of the arithmetic.
         done |= stuck & ~(point.gap < last_gap / 2)
         found.W[active], found.bias[active] = batch.W, batch.bias + point.towards.to(batch.W.dtype)
@@ -241,9 +241,9 @@ def minimise(
         if len(rest) < len(active):
             active, logits, batch = active[rest], logits[rest], batch.take(rest)
             point = point.take(rest)
-            choice.take(rest)
+            preconditioning.take(rest)
         last_gap = point.gap
-        batch, system = choice(batch, point.p, curvature, goal)
+        batch, system = preconditioning(batch, point.p, curvature, goal)
         before = batch.passes
         batch, logits, stuck, looked = _step(batch, logits, point, products, system)
         # Steps that were cut short say nothing about the precision.
@@ -253,7 +253,7 @@ def minimise(
         del point
 
 
-def _good(batch: ProblemBatch, point: Point, goal: Goal, even: float) -> Tensor:
+def _within_goal(batch: ProblemBatch, point: Point, goal: Goal, even: float) -> Tensor:
     """Return which problems have reached the goal, with residuals this even: (B,) bool."""
     good = (point.gap <= goal.tolerance * point.objective) & (point.uneven <= even)
     # For large lambdas and few examples weights of zero are within the tolerance, but tell no
