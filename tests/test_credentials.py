@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+import uuid
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote
@@ -14,11 +15,15 @@ import small_network
 from conftest import require
 from processes import headstart_process
 
-SECRET = "Sup3rSe%2Fcret%25%40%3A%C3%A9nd"
+# Others of these tests may run beside this one, and one of them gives its secret as an argument,
+# which every process sees: each run has its own.
+TOKEN = uuid.uuid4().hex[:8]
+SECRET = f"Sup3r{TOKEN}%2Fcret%25%40%3A%C3%A9nd{TOKEN}"
 NETWORK = f"{small_network.__file__}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 STUDY = ("--models", NETWORK, "--datasets", "digits", "--limit", "60", "--settings", "knn")
 # Each of a part of what is secret.
-SECRETS = (SECRET.encode(), unquote(SECRET).encode(), b"Sup3rSe", b"%C3%A9nd", "\u00e9nd".encode())
+PARTS = SECRET, unquote(SECRET), f"Sup3r{TOKEN}", f"%C3%A9nd{TOKEN}", f"\u00e9nd{TOKEN}"
+SECRETS = tuple(part.encode() for part in PARTS)
 
 
 def listed() -> bytes:
@@ -83,7 +88,9 @@ def test_the_secret_of_a_cache_is_shown_nowhere(executor, bucket, tmp_path, monk
     # Those of Ray itself.
     if executor == "ray":
         logs = Path("/tmp/ray/session_latest/logs")
-        found = subprocess.run(["grep", "-rlF", "Sup3rSe", logs], capture_output=True, check=False)
+        found = subprocess.run(
+            ["grep", "-rlF", f"Sup3r{TOKEN}", logs], capture_output=True, check=False
+        )
         assert found.stdout == b""
 
 
