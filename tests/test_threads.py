@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -197,6 +198,31 @@ def gone(idle):
             return
         time.sleep(0.01)
     pytest.fail("threads are left")
+
+
+def test_parts_are_computed_by_one_thread_each_and_come_in_their_order(busy):
+    def compute(part):
+        time.sleep(0.01 * (4 - part))
+        return part, torch.get_num_threads(), threading.get_ident()
+
+    assert not threads.crowded()
+    with threads.sharing_cpus(0.4):
+        # Two of four threads would have to go, more than may.
+        assert threads.crowded()
+        parts, used, where = zip(*threads.map_single_threaded(compute, range(4)), strict=True)
+        assert (parts, set(used)) == ((0, 1, 2, 3), {1})
+        assert threading.get_ident() not in where
+        assert torch.get_num_threads() == 4
+        with pytest.raises(ZeroDivisionError):
+            threads.map_single_threaded(lambda part: 1 / part, range(4))
+        assert torch.get_num_threads() == 4
+        busy.go_on(1.0, 0.0, 4.0)
+        assert not threads.crowded()
+    with threads.sharing_cpus():
+        # What others use is left to them.
+        busy.go_on(1.0, 2.0, 2.0)
+        threads.look_again()
+        assert not threads.crowded()
 
 
 @pytest.mark.parametrize("variable", [("GOMP_SPINCOUNT", "7"), ("OMP_WAIT_POLICY", "active")])

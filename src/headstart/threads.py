@@ -11,6 +11,9 @@ things help (docs/performance.md has the figures):
   these CPUs alone as far as it is allowed to. Fewer threads are another order of sums: training,
   whose results must not depend on neighbours, keeps them all. Certified fits and features do not
   (features of 1 and 2 threads were the same bits).
+
+A third is for work of many independent parts: `map_single_threaded` gives each part to one thread,
+and so the threads meet only at the end of all.
 """
 
 import ctypes
@@ -19,10 +22,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 __all__ = [
     "OF_LONG_OPERATIONS",
@@ -31,11 +36,16 @@ __all__ = [
     "available_cpus",
     "configure_threads",
     "cpu_quota",
+    "crowded",
     "crowding_note",
     "look_again",
+    "map_single_threaded",
     "sharing_cpus",
     "thread_share",
 ]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Turns of OpenMP's waiting loop before a thread sleeps. GNU's default of 300,000 is longer than a
 # neighbour's turn on the CPU; far fewer than these slow down training on a quiet machine, since
@@ -321,6 +331,36 @@ def look_again() -> None:
 
         torch.set_num_threads(threads)
         _block.used = threads
+
+
+def crowded() -> bool:
+    """Return whether others use CPUs that the threads of this block of `sharing_cpus` are to have.
+
+    Outside of a block, and with one thread, it is False.
+    """
+    if _block.given < 2 or (neighbours := _neighbours()) is None:
+        return False
+    return neighbours.leave(_block.given, affinity()) < _block.used
+
+
+def map_single_threaded(compute: Callable[[T], R], parts: Sequence[T]) -> list[R]:
+    """Return what `compute` makes of each part, in their order: one thread computes a part.
+
+    As many are computed at a time as torch has threads here. Each runs in a thread of its own, so
+    that `compute` must not change what others read.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    # Of this thread too: some libraries know one number for all threads.
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(
+            threads, initializer=torch.set_num_threads, initargs=(1,)
+        ) as executor:
+            return list(executor.map(compute, parts))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _shorten_waits(short: bool) -> None:

@@ -15,7 +15,7 @@ from headstart.datasets import ArrayImages, FileImages, JoinedImages
 from headstart.datasets.images import map_ahead
 from headstart.devices import fast_bfloat16, resolve_device
 from headstart.errors import StorageError
-from headstart.features import FeatureRequest, extract, feature_table
+from headstart.features import FeatureRequest, extract, feature_table, inference
 from headstart.features.inference import Extractor, fold_batch_norms
 from headstart.features.preprocess import Decoder, center_crop, fit_image, whole_image
 from refusals import refused
@@ -90,6 +90,81 @@ def test_features_do_not_depend_on_the_batch():
     pixels = np.random.RandomState(0).randint(0, 255, (6, 64, 64, 3)).astype(np.uint8)
     alone = np.concatenate([extractor(pixels[i : i + 1]) for i in range(6)])
     assert relative(extractor(pixels), alone).max() < 1e-5
+
+
+@pytest.fixture
+def beside_others(monkeypatch):
+    """Two threads, and others use the CPUs of both; return the sizes of forward passes."""
+    sizes, forward = [], Extractor._forward
+
+    def counted(extractor, pixels):
+        if inference.crowded():
+            sizes.append(len(pixels))
+        return forward(extractor, pixels)
+
+    monkeypatch.setattr(inference, "crowded", lambda: False)
+    monkeypatch.setattr(Extractor, "_forward", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield sizes
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=needs_bfloat16)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_features_beside_other_processes_are_the_same_bits(
+    beside_others, monkeypatch, precision, channels
+):
+    extractor = Extractor(models.load(MODEL), MODEL, precision, torch.device("cpu"))
+    size = MODEL.input_size
+    pixels = np.random.RandomState(0).randint(0, 255, (19, size, size, channels), np.uint8)
+    expected = extractor(pixels)
+    monkeypatch.setattr(inference, "crowded", lambda: True)
+    monkeypatch.setattr(inference, "PARTS_ARITHMETIC", 1)
+    found = extractor(pixels)
+    # One image on its own is that by which the arithmetic is counted.
+    assert sorted(beside_others) == [1, 3, 4, 4, 4, 4]
+    np.testing.assert_array_equal(found, expected)
+    # So few are not worth a second thread.
+    np.testing.assert_array_equal(extractor(pixels[:4]), expected[:4])
+    assert len(beside_others) == 7
+
+
+class Remembers(torch.nn.Linear):
+    """It keeps what it was given, as a network may that returns it later."""
+
+    def forward(self, values):
+        """Return what the layer does."""
+        self.last = values
+        return super().forward(self.last)
+
+
+def hooked(network):
+    network.backbone.register_forward_hook(lambda *_: None)
+
+
+def replaced(network):
+    network.backbone.forward = network.backbone.forward
+
+
+def of_an_own_class(network):
+    network.backbone.remembers = Remembers(2, 2)
+
+
+def small(network):
+    """The arithmetic of the network under test is too little by itself."""
+
+
+@pytest.mark.parametrize("change", [hooked, replaced, of_an_own_class, small])
+def test_passes_at_a_time_are_for_networks_that_keep_nothing(beside_others, monkeypatch, change):
+    network = models.load(MODEL)
+    change(network)
+    extractor = Extractor(network, MODEL, "fp32", torch.device("cpu"))
+    monkeypatch.setattr(inference, "crowded", lambda: True)
+    monkeypatch.setattr(inference, "PARTS_ARITHMETIC", 1 if change is not small else 1e12)
+    size = MODEL.input_size
+    extractor(np.zeros((19, size, size, 3), np.uint8))
+    assert beside_others == [1] * (change is small) + [16, 3]
 
 
 def test_features_are_computed_once_and_mapped(context):

@@ -9,7 +9,8 @@ AVX2. Its features depend neither on the batch size nor on the number of threads
 import ctypes
 import sys
 import warnings
-from functools import cache
+from contextlib import nullcontext
+from functools import cache, cached_property
 from importlib.metadata import version
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from headstart.devices import out_of_memory
 from headstart.errors import DeviceError
@@ -26,7 +29,7 @@ from headstart.features.runtime import Runtime
 from headstart.interrupts import interrupts_wait
 from headstart.spec import Model
 from headstart.spec.setting import Precision
-from headstart.threads import OF_LONG_OPERATIONS, sharing_cpus
+from headstart.threads import OF_LONG_OPERATIONS, crowded, map_single_threaded, sharing_cpus
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -34,8 +37,23 @@ if TYPE_CHECKING:
 __all__ = ["ConversionError", "Extractor", "converted", "fold_batch_norms"]
 
 
-# On a CPU larger batches are not faster and need more memory.
+# Images of a forward pass. On a CPU more are not faster and need more memory.
 BATCH_SIZE = {"cpu": 16, "cuda": 256}
+
+# Images of a call per thread of a CPU: many, since threads that compute an image or a few each wait
+# for the last one of a call.
+CALL_PER_THREAD = 32
+
+# Images of a forward pass by one of several threads that compute one each.
+PART_SIZE = 4
+
+# Multiply-adds of an image from which on they do so: below, they wait for Python's lock instead of
+# each other.
+PARTS_ARITHMETIC = 200e6
+
+# Networks of these packages keep nothing in their modules between two operations of a forward pass,
+# so that several passes may run at a time.
+STATELESS = ("headstart", "timm", "torch", "torchvision")
 
 DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -86,8 +104,11 @@ class Extractor:
         )
         if device.type == "cpu":
             keep_freed_memory()
-        self.device = device
-        self.batch_size = BATCH_SIZE[device.type]
+        self.device, self._size = device, model.input_size
+        self._pass_size = BATCH_SIZE[device.type]
+        self.batch_size = self._pass_size
+        if device.type == "cpu":
+            self.batch_size = CALL_PER_THREAD * torch.get_num_threads()
 
     def __call__(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return (n, feature_dim) float32 features of (n, size, size, 1 or 3) uint8 pixels.
@@ -95,8 +116,9 @@ class Extractor:
         On out-of-memory, the batch is split in halves.
         """
         try:
-            with sharing_cpus(OF_LONG_OPERATIONS):
-                return self._forward(pixels)
+            # No TF32: it rounds float32 to 10 bits.
+            with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+                return self._features(pixels)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -110,13 +132,35 @@ class Extractor:
                 ) from error
         return np.concatenate([self(pixels[:half]), self(pixels[half:])])
 
+    def _features(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        with sharing_cpus(OF_LONG_OPERATIONS):
+            # Beside other processes, threads that share an operation wait for each other.
+            alone = len(pixels) > PART_SIZE and crowded() and self._takes_parts
+            size = PART_SIZE if alone else self._pass_size
+            starts = range(0, max(1, len(pixels)), size)
+            parts = [pixels[start : start + size] for start in starts]
+            if alone:
+                return np.concatenate(map_single_threaded(self._forward_alone, parts))
+            return np.concatenate([self._forward(part) for part in parts])
+
+    @cached_property
+    def _takes_parts(self) -> bool:
+        """Whether several threads may compute an image or a few each, and are faster so."""
+        if self.device.type != "cpu" or not _stateless(self.network):
+            return False
+        with FlopCounterMode(display=False) as counter:
+            self._forward(np.zeros((1, self._size, self._size, 3), np.uint8))
+        # torch counts a multiplication and an addition as two.
+        return bool(counter.get_total_flops() // 2 >= PARTS_ARITHMETIC)
+
+    def _forward_alone(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        with _SameConvolutions() if self.dtype == torch.float32 else nullcontext():
+            return self._forward(pixels)
+
     @torch.inference_mode()
     def _forward(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         images = self.normalised(torch.from_numpy(pixels).to(self.device, non_blocking=True))
-        # No TF32: it rounds float32 to 10 bits.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
-            features = self.network.penultimate(images)
-        values: npt.NDArray[np.float32] = features.float().cpu().numpy()
+        values: npt.NDArray[np.float32] = self.network.penultimate(images).float().cpu().numpy()
         return values
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -125,6 +169,56 @@ class Extractor:
         # channels-last layout of (n, 3, size, size).
         images = torch.addcmul(self._shift, pixels.float(), self._scale).to(self.dtype)
         return images.permute(0, 3, 1, 2)
+
+
+class _SameConvolutions(TorchFunctionMode):
+    """In one thread, convolve as in several: so features are the same bits.
+
+    For convolutions of 1 x 1 torch does not take oneDNN where it has one thread and fewer than 16
+    images (`use_mkldnn` of its aten/src/ATen/native/Convolution.cpp).
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call a function of torch."""
+        return (_convolve if function is torch.conv2d else function)(*args, **(kwargs or {}))
+
+
+def _convolve(
+    images: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: int | tuple[int, ...] = 1,
+    padding: int | tuple[int, ...] | str = 0,
+    dilation: int | tuple[int, ...] = 1,
+    groups: int = 1,
+) -> torch.Tensor:
+    if (
+        weight.shape[2:] != (1, 1)
+        or weight.dtype != torch.float32
+        or isinstance(padding, str)
+        or images.dim() != 4
+        or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    ):
+        return torch.conv2d(images, weight, bias, stride, padding, dilation, groups)
+    padding, stride, dilation = (_pair(value) for value in (padding, stride, dilation))
+    convolve: Any = torch.mkldnn_convolution
+    result: torch.Tensor = convolve(images, weight, bias, padding, stride, dilation, groups)
+    return result
+
+
+def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _stateless(network: nn.Module) -> bool:
+    """Return whether forward passes may run at a time: no module keeps a value of one."""
+    return all(
+        type(module).__module__.partition(".")[0] in STATELESS
+        and not (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
+        for module in network.modules()
+    )
 
 
 def fold_batch_norms(network: "Network", input_shape: tuple[int, ...]) -> "Network":
@@ -166,9 +260,6 @@ def _fold_children(module: nn.Module, prefix: str = "") -> list[str]:
 # Largest relative difference to torch's features, per image.
 TOLERANCE = 1e-4
 
-# Requests per thread and call: many, since threads wait for the last one of a call.
-REQUESTS_PER_THREAD = 32
-
 # Running or queued requests per thread: a thread that finishes gets the next image without waiting
 # for Python, whose lock the decoder needs as well.
 READY_PER_THREAD = 2
@@ -195,7 +286,7 @@ class OpenVino:
 
     def __init__(self, graph: Any, model: Model, threads: int) -> None:
         self.version = version("openvino")
-        self.batch_size = REQUESTS_PER_THREAD * threads
+        self.batch_size = CALL_PER_THREAD * threads
         self._graph, self._model, self._threads = graph, model, threads
         self._requests: dict[int, list[Any]] = {}
 
