@@ -51,8 +51,8 @@ PART_SIZE = 4
 # each other.
 PARTS_ARITHMETIC = 200e6
 
-# Networks of these packages keep nothing in their modules between two operations of a forward pass,
-# so that several passes may run at a time.
+# Networks of these packages keep nothing of an image in their modules, at most what all images of
+# its size share: several forward passes may run at a time.
 STATELESS = ("headstart", "timm", "torch", "torchvision")
 
 DTYPE = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -213,7 +213,7 @@ def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _stateless(network: nn.Module) -> bool:
-    """Return whether forward passes may run at a time: no module keeps a value of one."""
+    """Return whether forward passes may run at a time: no module keeps anything of an image."""
     return all(
         type(module).__module__.partition(".")[0] in STATELESS
         and not (module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module))
