@@ -53,6 +53,8 @@ BAD = [
     ("models show", "command.missing", {"name": "NAME"}),
     ("rank", "command.missing", {"name": "FOLDER"}),
     ("models list", "command.command_unknown", {"name": "list"}),
+    ("it's\"new\"", "command.command_unknown", {"name": "it's\"new\""}),
+    ("models caf\udce9", "command.command_unknown", {"name": "caf\udce9"}),
     ("datasets verify", "command.missing", {"name": "NAME"}),
     ("datasets verify --jason digits", "command.option_unknown", {"near": ["--json"]}),
     ("results shw", "command.command_unknown", {"near": ["show"]}),

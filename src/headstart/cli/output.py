@@ -3,8 +3,10 @@
 import errno
 import io
 import os
+import re
 import sys
 import traceback
+from ast import literal_eval
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -216,6 +218,10 @@ def _refuse_empty(arguments: Sequence[str]) -> None:
         )
 
 
+# The name is as Python writes a string: it may hold quotation marks.
+UNKNOWN_COMMAND = re.compile(r"""No such command ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+
+
 def _usage_error(error: Any) -> CommandError:
     """Put what typer says of a command line into our form."""
     parameter: Any = getattr(error, "param", None)
@@ -252,8 +258,8 @@ def _usage_error(error: Any) -> CommandError:
             )
         return _bad_value(name, error)
     message = error.format_message()
-    if message.startswith("No such command"):
-        name, known = message.split("'")[1], list(context.command.commands)
+    if unknown := UNKNOWN_COMMAND.match(message):
+        name, known = literal_eval(unknown[1]), list(context.command.commands)
         return CommandError(
             f"unknown command '{name}': {_hint(name, known, help_)}",
             code="command.command_unknown",
