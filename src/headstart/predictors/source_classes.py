@@ -1,16 +1,80 @@
-"""NLEEP: LEEP with the components of a Gaussian mixture in place of the network's own classes."""
+"""Scores by the classes that a network already knows, or by clusters in their place.
+
+How well do a network's own classes predict the labels? NCE asks how little is left to learn of the
+labels when the network's answer is known; LEEP for the log likelihood of the labels under the
+probabilities of its classes; NLEEP takes the components of a Gaussian mixture in place of these.
+"""
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
-from headstart.predictors.class_statistics import Classes, ClassScore, principal, spread
-from headstart.predictors.leep import expected_log_likelihood
+from headstart.predictors.class_statistics import (
+    Classes,
+    ClassScore,
+    SourceScore,
+    classes_of,
+    principal,
+    spread,
+)
 
-__all__ = ["NLEEP", "split_by_variance"]
+__all__ = ["LEEP", "NCE", "NLEEP", "expected_log_likelihood", "split_by_variance"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+class NCE(SourceScore):
+    """Negative conditional entropy -H(Y | Z) in nats, Z the class that the network predicts.
+
+    Source: A. Tran, C. Nguyen, T. Hassner, "Transferability and hardness of supervised
+    classification tasks", ICCV 2019
+    """
+
+    label = "NCE"
+
+    def of_source(self, source: Floats, classes: Classes) -> float:
+        """Return -H(Y | Z), at most 0."""
+        predicted = classes_of(source.argmax(axis=1).astype(np.int64))
+        joint = classes.one_hot.T @ predicted.one_hot / len(source)
+        given = joint / joint.sum(axis=0)
+        return float((joint * np.log(given, out=np.zeros_like(given), where=joint > 0)).sum())
+
+
+class LEEP(SourceScore):
+    """Log expected empirical prediction: the mean log likelihood per image, at most 0.
+
+    With theta(x)_z the probability that the network's own classifier gives to its class z, and
+    P(y | z) estimated from the same images, LEEP = mean log sum_z P(y_i | z) theta(x_i)_z.
+
+    Source: C. Nguyen, T. Hassner, M. Seeger, C. Archambeau, "LEEP: A new measure to evaluate
+    transferability of learned representations", ICML 2020
+    """
+
+    label = "LEEP"
+
+    def of_source(self, source: Floats, classes: Classes) -> float:
+        """Return the mean log likelihood."""
+        return expected_log_likelihood(source, classes)
+
+
+def expected_log_likelihood(source: Floats, classes: Classes) -> float:
+    """Return the mean of log sum_z P(y_i | z) theta(x_i)_z.
+
+    Parameters
+    ----------
+    source
+        (n, C) probabilities theta.
+    classes
+        Those of the n labels.
+    """
+    joint = classes.one_hot.T @ source
+    # A class that no image is given has no share in any likelihood.
+    given = np.divide(joint, joint.sum(axis=0), out=np.zeros_like(joint), where=joint > 0)
+    likelihood = np.einsum("ic,ic->i", given[classes.codes], source)
+    return float(np.log(np.maximum(likelihood, np.finfo(float).tiny)).mean())
+
+
 AXES = 64
 SHARE = 0.8
 PER_CLASS = 5
