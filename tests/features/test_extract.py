@@ -122,12 +122,11 @@ def test_features_beside_other_processes_are_the_same_bits(
     monkeypatch.setattr(inference, "crowded", lambda: True)
     monkeypatch.setattr(inference, "PARTS_ARITHMETIC", 1)
     found = extractor(pixels)
-    # One image on its own is that by which the arithmetic is counted.
-    assert sorted(beside_others) == [1, 3, 4, 4, 4, 4]
+    assert sorted(beside_others) == [3, 4, 4, 4, 4]
     np.testing.assert_array_equal(found, expected)
     # So few are not worth a second thread.
     np.testing.assert_array_equal(extractor(pixels[:4]), expected[:4])
-    assert len(beside_others) == 7
+    assert len(beside_others) == 6
 
 
 class Remembers(torch.nn.Linear):
@@ -164,7 +163,7 @@ def test_passes_at_a_time_are_for_networks_that_keep_nothing(beside_others, monk
     monkeypatch.setattr(inference, "PARTS_ARITHMETIC", 1 if change is not small else 1e12)
     size = MODEL.input_size
     extractor(np.zeros((19, size, size, 3), np.uint8))
-    assert beside_others == [1] * (change is small) + [16, 3]
+    assert beside_others == [16, 3]
 
 
 def test_features_are_computed_once_and_mapped(context):
@@ -329,6 +328,7 @@ def test_what_did_not_reach_the_disk_is_made_again(context, damage, monkeypatch)
 
 
 def test_a_batch_that_does_not_fit_is_done_in_halves(monkeypatch):
+    monkeypatch.setattr(inference, "crowded", lambda: False)
     extractor = Extractor(models.load(MODEL), MODEL, "fp32", torch.device("cpu"))
     forward, sizes = extractor._forward, []
 

@@ -148,8 +148,9 @@ class Extractor:
         """Whether several threads may compute an image or a few each, and are faster so."""
         if self.device.type != "cpu" or not _stateless(self.network):
             return False
-        with FlopCounterMode(display=False) as counter:
-            self._forward(np.zeros((1, self._size, self._size, 3), np.uint8))
+        pixels = torch.zeros(1, self._size, self._size, 3, dtype=torch.uint8)
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            self.network.penultimate(self.normalised(pixels))
         # torch counts a multiplication and an addition as two.
         return bool(counter.get_total_flops() // 2 >= PARTS_ARITHMETIC)
 
