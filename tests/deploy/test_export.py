@@ -180,6 +180,44 @@ def test_an_edited_export_is_refused(name, content, code, exported, tmp_path):
         hs.load(folder)
 
 
+def edited_json(folder: Path, file: str, part: str | None, name: str, value: object) -> None:
+    """Write another value of a field into a JSON file, or one of a record in it."""
+    record = json.loads((folder / file).read_text())
+    (record[part] if part else record)[name] = value
+    (folder / file).write_text(json.dumps(record))
+
+
+IMPOSSIBLE_INPUTS = [
+    ("interpolation", "bxcubic"), ("view", "hole"), ("size", 0), ("size", 1.5), ("size", None),
+    ("mean", [0.5, 0.5]), ("mean", [0.5, 0.5, float("nan")]), ("std", [0.5, 0.5, 0]),
+    ("std", "0.5"), ("side", -1), ("decoding", {"like": "xx"}), ("unheard_of", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), IMPOSSIBLE_INPUTS)
+def test_an_input_that_no_network_takes_is_a_damaged_file(name, value, run, exported, tmp_path):
+    store, results = run
+    kept = Path(f"{store.path}.models") / results["linear"].trial.key[:12]
+    shutil.copytree(kept, tmp_path / "kept")
+    edited_json(tmp_path / "kept", "config.json", "input", name, value)
+    with refused("export.config_damaged", path=str(tmp_path / "kept")):
+        hs.load(tmp_path / "kept")
+    shutil.copytree(exported("linear", "onnx").folder, tmp_path / "export")
+    edited_json(tmp_path / "export", "headstart.json", "input", name, value)
+    with refused("export.facts_damaged", path=str(tmp_path / "export")):
+        hs.load(tmp_path / "export")
+
+
+@pytest.mark.parametrize("classes", [None, "0123456789", list("012"), [*"012345678", 9]])
+def test_classes_that_do_not_fit_a_kept_network_are_a_damaged_file(classes, run, tmp_path):
+    store, results = run
+    kept = Path(f"{store.path}.models") / results["linear"].trial.key[:12]
+    shutil.copytree(kept, tmp_path / "kept")
+    edited_json(tmp_path / "kept", "config.json", None, "classes", classes)
+    with refused("export.config_damaged", path=str(tmp_path / "kept")):
+        hs.load(tmp_path / "kept")
+
+
 def test_names_of_classes_may_be_edited(exported, tmp_path):
     folder = tmp_path / "edited"
     shutil.copytree(exported("linear", "onnx").folder, folder)

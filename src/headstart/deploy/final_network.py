@@ -145,7 +145,8 @@ def kept_network(folder: ArtifactFolder, context: RunContext) -> FinalNetwork:
     Raises
     ------
     ExportError
-        No such folder (``export.folder_unknown``).
+        No such folder (``export.folder_unknown``), or its ``config.json`` was changed
+        (``export.config_damaged``).
     HeadstartError
         As `models.find` and `models.load`.
     """
@@ -153,23 +154,38 @@ def kept_network(folder: ArtifactFolder, context: RunContext) -> FinalNetwork:
         raise unknown_folder(folder.shown)
     try:
         config = json.loads(folder.get(CONFIG).read_text(encoding="utf-8"))
-        model_name, size = str(config["load"]), config["input"]
-        classes, several = tuple(config["classes"]), bool(config["multilabel"])
+        name = str(config["load"])
     except (ValueError, KeyError, TypeError) as error:
         raise unknown_folder(folder.shown) from error
-    model = models.find(
-        model_name.replace(f"FOLDER/{WEIGHTS}", str(folder.get(WEIGHTS))), context.cache
-    )
+    name = name.replace(f"FOLDER/{WEIGHTS}", str(folder.get(WEIGHTS)))
+    model = models.find(name, context.cache)
+    try:
+        preprocessing = _preprocessing(model, config["input"])
+        classes, several = config["classes"], bool(config["multilabel"])
+        if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes):
+            raise TypeError("classes are no list of names")
+    except (ValueError, KeyError, TypeError, ExportError) as error:
+        raise _damaged(folder) from error
     network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
-    return FinalNetwork(network, model, _preprocessing(model, size), classes, several, "kept")
+    if len(classes) != network.classifier.out_features:
+        raise _damaged(folder)
+    return FinalNetwork(network, model, preprocessing, tuple(classes), several, "kept")
 
 
 def _preprocessing(model: Model, record: Mapping[str, Any]) -> ImageInput:
     """Read how images meet a kept network; releases before wrote no side, which was 256 then."""
     if "decoding" in record:
-        return ImageInput.from_record(dict(record))
+        return ImageInput.from_record(record)
     trained = record["view"] in ("full", "central")
     return ImageInput.of(model, record["view"], 256 if trained else None, Decoding())
+
+
+def _damaged(folder: ArtifactFolder) -> ExportError:
+    return ExportError(
+        f"{CONFIG} in {folder.shown} is damaged: train the network again, or restore the file",
+        code="export.config_damaged",
+        path=folder.shown,
+    )
 
 
 def unknown_folder(shown: str) -> ExportError:

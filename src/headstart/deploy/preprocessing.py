@@ -1,7 +1,11 @@
 """How a decoded image becomes the input of a network: plain data, the same for every runtime."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Self, cast, get_args
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args
+
+from pydantic import ConfigDict, Field, FiniteFloat, PositiveInt, TypeAdapter
 
 from headstart.errors import ExportError
 from headstart.spec import Decoding, Interpolation, Model, Trial, Value
@@ -11,6 +15,7 @@ __all__ = ["ImageInput", "View"]
 # Of features: the whole image, or a centre crop, by Pillow. Of training: the full image, or its
 # central 87.5 %, by torch, of an image that was made smaller first.
 View = Literal["whole", "center-crop", "full", "central"]
+Scale = Annotated[FiniteFloat, Field(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,15 @@ class ImageInput:
         How the bytes of a file become an image.
     """
 
-    size: int
+    # A record with a field that is unknown here would be another input.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    size: PositiveInt
     interpolation: Interpolation
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+    std: tuple[Scale, Scale, Scale]
     view: View
-    side: int | None = None
+    side: PositiveInt | None = None
     decoding: Decoding = field(default_factory=Decoding)
 
     @classmethod
@@ -70,10 +78,9 @@ class ImageInput:
         return cls.of(trial.model, view, side, trial.dataset.decoding)
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Self:
-        """Return that of a record that `record` made."""
-        fields = {**record, "decoding": Decoding.model_validate(record.get("decoding") or {})}
-        return cls(**{**fields, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Return that of a record that `record` made; ValueError for any other."""
+        return cast(Self, _adapter().validate_python(dict(record)))
 
     @property
     def record(self) -> dict[str, Any]:
@@ -98,3 +105,8 @@ class ImageInput:
         }[self.view]
         mean, std = (", ".join(f"{value:g}" for value in each) for each in (self.mean, self.std))
         return f"{first}{part} {square}, divided by 255, normalized by mean {mean} and std {std}"
+
+
+@cache
+def _adapter() -> TypeAdapter[ImageInput]:
+    return TypeAdapter(ImageInput)
