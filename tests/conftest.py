@@ -134,6 +134,22 @@ def remote_url(request, tmp_path) -> str:
     return (tmp_path / "shared").as_uri()
 
 
+@pytest.fixture
+def remote(remote_url, tmp_path):
+    """That folder, with copies on this machine."""
+    from headstart.artifacts import ArtifactFolder
+
+    return ArtifactFolder(remote_url, tmp_path / "copies")
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty results store."""
+    from headstart.store import ResultStore
+
+    return ResultStore(tmp_path / "r.db", create=True)
+
+
 @pytest.fixture(scope="session")
 def worker_path() -> Iterator[None]:
     """Let processes that are started elsewhere import what these tests do."""

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+import headstart as hs
+
 
 def make_table(n_models=6, n_datasets=4, settings=("linear", "finetune"), seed=0):
     """Accuracies in proportions that rise with upstream accuracy; families of two."""
@@ -26,3 +28,13 @@ def make_table(n_models=6, n_datasets=4, settings=("linear", "finetune"), seed=0
                     }
                 )
     return pd.DataFrame(rows)
+
+
+def quick(table, **options) -> hs.Analysis:
+    """Analyze with few resamples."""
+    return hs.analyze(table, resamples=200, **options)
+
+
+def reasons(analysis: hs.Analysis) -> dict[str, str]:
+    """Return why what could not be given is missing."""
+    return dict(zip(analysis.missing.what, analysis.missing.why, strict=True))

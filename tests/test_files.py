@@ -65,19 +65,6 @@ def test_a_folder_that_cannot_be_written_is_found_at_once():
         writable_folder(Path("/proc/headstart"))
 
 
-def test_a_folder_on_a_full_disk_is_left_as_it_was(tmp_path):
-    code = "import sys; from pathlib import Path; from headstart.files import writable_folder\n"
-    process = subprocess.run(
-        [sys.executable, "-c", code + "writable_folder(Path(sys.argv[1]))", str(tmp_path)],
-        check=False,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: limit_file_size(0),
-    )
-    assert "DiskFullError: no space left to write" in process.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_too_little_space_is_found_before_writing(tmp_path):
     with refused("storage.full", path=str(tmp_path / "not" / "yet" / "there")):
         check_free_space(tmp_path / "not" / "yet" / "there", 10**18)
@@ -87,17 +74,18 @@ def test_too_little_space_is_found_before_writing(tmp_path):
     check_free_space(tmp_path, 1)
 
 
-def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from headstart.files import replaced\n"
-        "with replaced(Path(sys.argv[1])) as temporary: temporary.write_bytes(b'x' * 100_000)\n"
-    )
+@pytest.mark.parametrize(("code", "most"), [
+    ("writable_folder(folder)", 0),
+    ("with replaced(folder / 'file') as file: file.write_bytes(b'x' * 100_000)", 50_000),
+])  # fmt: skip
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, code, most):
+    imports = "from pathlib import Path; from headstart.files import replaced, writable_folder"
     process = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "file")],
+        [sys.executable, "-c", f"{imports}\nfolder = Path({str(tmp_path)!r})\n{code}"],
         check=False,
         capture_output=True,
         text=True,
-        preexec_fn=lambda: limit_file_size(50_000),
+        preexec_fn=lambda: limit_file_size(most),
     )
     assert "DiskFullError: no space left to write" in process.stderr
     assert list(tmp_path.iterdir()) == []

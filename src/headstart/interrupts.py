@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 
-__all__ = ["INTERRUPTED", "interrupt", "interrupt_is_handled", "interrupts_wait"]
+__all__ = [
+    "INTERRUPTED",
+    "interrupt",
+    "interrupt_is_handled",
+    "interrupts_blocked",
+    "interrupts_wait",
+]
 
 # Exit code of a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -67,3 +73,17 @@ def interrupts_wait() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
         if came:
             handler(*came[0])
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Start processes that no Ctrl-C reaches, unless they unblock it themselves."""
+    if not hasattr(signal, "pthread_sigmask"):
+        # On Windows.
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -2,12 +2,17 @@
 
 import pytest
 
-from tables import make_table
+from tables import make_table, quick
 
 
 @pytest.fixture
 def table():
     return make_table()
+
+
+@pytest.fixture
+def analysis(table):
+    return quick(table)
 
 
 @pytest.fixture

@@ -13,20 +13,7 @@ from headstart.analysis.cells import AnalysisOptions, Matrix
 from headstart.analysis.comparisons import compare_settings
 from headstart.predictors import UPSTREAM_ACCURACY
 from refusals import refused
-from tables import make_table
-
-
-def reasons(analysis) -> dict[str, str]:
-    return dict(zip(analysis.missing.what, analysis.missing.why, strict=True))
-
-
-def quick(table, **options) -> hs.Analysis:
-    return hs.analyze(table, resamples=200, **options)
-
-
-@pytest.fixture
-def analysis(table):
-    return quick(table)
+from tables import make_table, quick, reasons
 
 
 def test_the_correlation_is_scipys(analysis, table):

@@ -5,13 +5,9 @@ import pandas as pd
 import pytest
 from scipy.special import logit
 
-import headstart as hs
 from headstart.stats import edge_distance
 from refusals import refused
-
-
-def quick(table, **options) -> hs.Analysis:
-    return hs.analyze(table, resamples=200, **options)
+from tables import quick
 
 
 def with_edges(table, *places, n_test=True) -> pd.DataFrame:

@@ -9,13 +9,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import expit, logit
 
-import headstart as hs
 from headstart.analysis.comparisons import MOST_MODELS_IN_PAIRS
 from headstart.report import csv_table, latex_tables
 from headstart.report.report_page import page_html
 from report.results import made
 from stores import make_store
-from tables import make_table
+from tables import make_table, quick, reasons
 
 # What is measured where, in percent: each of three models lacks one dataset, one has all.
 CROSS = {
@@ -26,18 +25,10 @@ CROSS = {
 }
 
 
-def quick(table, **options) -> hs.Analysis:
-    return hs.analyze(table, resamples=200, **options)
-
-
 def listed(results: dict[str, dict[str, float]]) -> pd.DataFrame:
     rows = [(m, d, value) for m, of in results.items() for d, value in of.items()]
     table = pd.DataFrame(rows, columns=["model", "dataset", "accuracy"])
     return table.assign(setting="finetune")
-
-
-def reasons(analysis) -> dict[str, str]:
-    return dict(zip(analysis.missing.what, analysis.missing.why, strict=True))
 
 
 @pytest.mark.parametrize("names", ["xyz", "zyx", "abc", "cab"])

@@ -6,18 +6,8 @@ import pytest
 import statsmodels.api as sm
 from scipy.special import expit, logit
 
-import headstart as hs
 from headstart.stats import lack_of_fit, leave_one_out_ratio, polynomial_fit
-from tables import make_table
-
-
-@pytest.fixture
-def analysis(table):
-    return quick(table)
-
-
-def quick(table, **options) -> hs.Analysis:
-    return hs.analyze(table, resamples=200, **options)
+from tables import make_table, quick
 
 
 def one_dataset(x, y, **columns) -> pd.DataFrame:

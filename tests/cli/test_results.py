@@ -71,11 +71,6 @@ def add_training(store: ResultStore, name="finetune", chosen=(0.01, 1e-5), curve
     return result
 
 
-@pytest.fixture
-def store(tmp_path) -> ResultStore:
-    return ResultStore(tmp_path / "r.db", create=True)
-
-
 def cells(out: str) -> dict[str, list[str]]:
     """The surface's rows by their learning rate."""
     lines = out.splitlines()

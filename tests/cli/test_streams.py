@@ -145,34 +145,31 @@ sys.addaudithook(interrupt)
 """
 
 
+def interrupted(folder, event, *arguments, more=""):
+    """Run a command that is interrupted at an event, with more code: exit code and both streams."""
+    (folder / "sitecustomize.py").write_text(INTERRUPTING + more)
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"INTERRUPT_AT": event, "PYTHONPATH": path}
+    process = headstart_process(*arguments, cwd=folder, env=environment)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
 @pytest.mark.parametrize(("arguments", "event"), [
     ("results --store {}", "headstart.cli.main"), ("results --store {}", "typer"),
     ("results --store {}", "sqlite3.connect"), ("analyze {}", "sqlite3.connect"),
 ])  # fmt: skip
 def test_an_early_interrupt_is_one_line(store, tmp_path, arguments, event):
-    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
-    process = headstart_process(
-        *arguments.format(store).split(),
-        cwd=tmp_path,
-        env=os.environ | {"INTERRUPT_AT": event, "PYTHONPATH": os.pathsep.join(
-            [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])},
-    )  # fmt: skip
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (130, "", "interrupted\n")
+    ended = interrupted(tmp_path, event, *arguments.format(store).split())
+    assert ended == (130, "", "interrupted\n")
 
 
 @pytest.mark.parametrize("event", ["headstart.cli.main", "sqlite3.connect"])
 def test_a_second_interrupt_ends_it_at_once(store, tmp_path, event):
     """While Python ends; a shell reports 130 then, too."""
     again = "\nimport atexit\natexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
-    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING + again)
-    process = headstart_process(
-        "results", "--store", store, cwd=tmp_path,
-        env=os.environ | {"INTERRUPT_AT": event, "PYTHONPATH": os.pathsep.join(
-            [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])},
-    )  # fmt: skip
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (-signal.SIGINT, "", "interrupted\n")
+    ended = interrupted(tmp_path, event, "results", "--store", store, more=again)
+    assert ended == (-signal.SIGINT, "", "interrupted\n")
 
 
 @pytest.mark.parametrize("what", ["file", "below a file", "broken symlink", "below a symlink"])

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.artifacts import ArtifactFolder
 from headstart.datasets import ArrayImages, FileImages, remote_images
 from headstart.datasets.image_cache import PreparedForm
 from headstart.datasets.remote_images import prepare_shared_images
@@ -15,11 +14,6 @@ from watched import Listener
 
 RECIPE = PreparedForm("r")
 N = 50
-
-
-@pytest.fixture
-def remote(remote_url, tmp_path) -> ArtifactFolder:
-    return ArtifactFolder(remote_url, tmp_path / "copies")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from headstart.errors import StorageError
 from headstart.features import FeatureRequest, extract, feature_table, inference
 from headstart.features.inference import Extractor, fold_batch_norms
 from headstart.features.preprocess import Decoder, center_crop, fit_image, whole_image
+from networks import relative
 from refusals import refused
 from watched import Listener, StopError, Watched
 
@@ -55,10 +56,6 @@ def plain_features(images) -> np.ndarray:
         with torch.inference_mode():
             rows.append(network.penultimate(((pixels - 0.5) / 0.5)[None])[0].numpy())
     return np.stack(rows)
-
-
-def relative(found, expected):
-    return np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
 
 
 def test_features_equal_the_plain_way(context):

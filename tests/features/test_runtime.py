@@ -19,6 +19,7 @@ from headstart.features import choose_runtime, runtime
 from headstart.features.extract import make_runtime
 from headstart.features.inference import Extractor, converted
 from headstart.features.runtime import RUNTIME, find_spec
+from networks import relative
 from refusals import refused
 from watched import Listener
 
@@ -42,10 +43,6 @@ def installed(monkeypatch, present: bool) -> None:
 
 def random_pixels(n: int, channels: int = 3, size: int = 64) -> np.ndarray:
     return np.random.RandomState(1).randint(0, 256, (n, size, size, channels)).astype(np.uint8)
-
-
-def relative(found, expected):
-    return np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)
 
 
 @pytest.mark.parametrize(("present", "device", "precision", "expected"), [

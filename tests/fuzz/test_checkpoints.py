@@ -18,6 +18,7 @@ from headstart.models.checkpoint_search import Purpose
 from headstart.models.model_source import Head
 from headstart.models.state_dict import load_state
 from headstart.models.weight_files import read_weights
+from networks import saved
 
 # More memory than a file of some kilobytes may take.
 MOST_BYTES = 300 << 20
@@ -31,12 +32,6 @@ class Net(nn.Module):
 
 
 STATE = {n: t.clone() for n, t in Net().state_dict().items()}
-
-
-def saved(content, **options):
-    buffer = io.BytesIO()
-    torch.save(content, buffer, **options)
-    return buffer.getvalue()
 
 
 # A file of each form that is read.

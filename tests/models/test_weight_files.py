@@ -20,15 +20,10 @@ from headstart import models
 from headstart.errors import StorageError, WeightsMissingError
 from headstart.models.weight_files import read_weights
 from headstart.models.weight_formats import check_kind
+from networks import saved
 from refusals import refused
 
 STATE = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2)}
-
-
-def saved(content, **options):
-    buffer = io.BytesIO()
-    torch.save(content, buffer, **options)
-    return buffer.getvalue()
 
 
 def archive(*names):

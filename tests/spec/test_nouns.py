@@ -80,6 +80,11 @@ def test_the_place_of_what_is_invalid_names_no_alternative(kind):
     assert (found.place, found.shown) == (("a", 1), repr(b"\xff"))
 
 
+def changed(noun: str, change: dict) -> Trial:
+    value = getattr(make_trial(), noun)
+    return make_trial(**{noun: type(value)(**{**value.model_dump(), **change})})
+
+
 @pytest.mark.parametrize(("noun", "change"), [
     ("model", {"architecture": "resnet50"}),
     ("model", {"weights": {"locator": "x", "sha256": "0" * 64}}), ("model", {"input_size": 192}),
@@ -92,10 +97,7 @@ def test_the_place_of_what_is_invalid_names_no_alternative(kind):
     ("setting", {"lambdas": (1.0,)}), ("setting", {"tolerance": 1e-5}),
 ])  # fmt: skip
 def test_key_depends_on_all_that_may_change_the_number(noun, change):
-    trial = make_trial()
-    value = getattr(trial, noun)
-    changed = type(value)(**{**value.model_dump(), **change})
-    assert make_trial(**{noun: changed}).key != trial.key
+    assert changed(noun, change).key != make_trial().key
 
 
 def test_the_seed_is_in_the_key_where_it_may_change_the_number():
@@ -114,10 +116,7 @@ def test_the_seed_is_in_the_key_where_it_may_change_the_number():
     ("dataset", {"location": "/elsewhere"}), ("setting", {"protocol": "renamed"}),
 ])  # fmt: skip
 def test_key_depends_on_nothing_else(noun, change):
-    trial = make_trial()
-    value = getattr(trial, noun)
-    changed = type(value)(**{**value.model_dump(), **change})
-    assert make_trial(**{noun: changed}).key == trial.key
+    assert changed(noun, change).key == make_trial().key
 
 
 class FromScratch(Setting):

@@ -67,20 +67,15 @@ def test_a_missing_store_is_an_error_and_makes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path):
-    file = tmp_path / "notes.db"
-    file.write_text("these are my notes, and quite long ones " * 50)
-    before = file.read_bytes()
-    with refused("store.foreign", path=str(file)):
-        ResultStore(file, create=True)
-    assert file.read_bytes() == before
-
-
-def test_another_programs_database_is_refused(tmp_path):
+@pytest.mark.parametrize("is_database", [False, True])
+def test_another_programs_file_is_refused(tmp_path, is_database):
     file = tmp_path / "other.db"
-    with sqlite3.connect(file) as connection:
-        connection.execute("CREATE TABLE songs (title TEXT)")
-    connection.close()
+    if is_database:
+        with sqlite3.connect(file) as connection:
+            connection.execute("CREATE TABLE songs (title TEXT)")
+        connection.close()
+    else:
+        file.write_text("these are my notes, and quite long ones " * 50)
     before = file.read_bytes()
     with refused("store.foreign", path=str(file)):
         ResultStore(file, create=True)

@@ -26,11 +26,6 @@ QUICK = {"name": "finetune", "protocol": "quick"}
 LITE0, LITE2 = (models.find(f"efficientnet_lite{i}") for i in (0, 2))
 
 
-@pytest.fixture
-def store(tmp_path) -> ResultStore:
-    return ResultStore(tmp_path / "r.db", create=True)
-
-
 def planned(store: ResultStore, **fields):
     study = Study(**{"models": ["efficientnet_lite0"], "datasets": ["digits"], **fields})
     return study, estimate_study(study, store, default_cache())

@@ -27,11 +27,6 @@ def trial(setting: str, model=LITE0, seed: int = 0) -> Trial:
 
 
 @pytest.fixture
-def store(tmp_path) -> ResultStore:
-    return ResultStore(tmp_path / "r.db", create=True)
-
-
-@pytest.fixture
 def context(own_cache) -> RunContext:
     return RunContext(device="cpu")
 

@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 import training_runs
-from headstart.artifacts import ArtifactFolder
 from headstart.errors import DiskFullError, StorageError
 from headstart.training import checkpoint as checkpoints
 from headstart.training.loop import Progress, Trained
@@ -258,11 +257,6 @@ def test_the_identity_of_a_run_is_that_of_earlier_versions(tmp_path):
         "flip=True, micro_batch=None, repeats=False, precision='fp32', seed=0) | Input(side=12, "
         "mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), interpolation='bilinear') | 40 images"
     )
-
-
-@pytest.fixture
-def remote(remote_url, tmp_path) -> ArtifactFolder:
-    return ArtifactFolder(remote_url, tmp_path / "copies")
 
 
 @pytest.mark.parametrize("kept", ["nothing", "older", "newer"])

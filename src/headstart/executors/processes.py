@@ -5,8 +5,8 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from headstart.devices import Device
 from headstart.executors.base import Send, machine_name, process_name, visible_gpus
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
+from headstart.interrupts import interrupts_blocked
 from headstart.threads import configure_threads, thread_share
 
 __all__ = ["Processes", "open_processes"]
@@ -66,7 +67,11 @@ class WorkerProcess:
         context = multiprocessing.get_context("spawn")
         self._connection, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other, gpu, threads), daemon=True)
-        with _interrupts_blocked():
+        if os.name == "posix":
+            # The first process starts it, which unblocks Ctrl-C.
+            resource_tracker.ensure_running()
+        # The process ignores Ctrl-C once its imports are done, and unblocks it then.
+        with interrupts_blocked():
             self._process.start()
         self.place, self.machine = process_name(self._process.pid), machine_name()
         # So that the end of the process ends the connection.
@@ -105,22 +110,6 @@ def open_processes(
 ) -> Processes:
     """Start worker processes on this machine; the factory in the registry."""
     return Processes(workers, visible_gpus(device), cpus_per_worker)
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Have a process that is started now wait with Ctrl-C until it ignores that, after imports."""
-    if not hasattr(signal, "pthread_sigmask"):
-        # On Windows.
-        yield
-        return
-    # The first process starts it, which unblocks them.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(connection: "Connection[Any, Any]", gpu: str, threads: int) -> None:

@@ -36,6 +36,7 @@ from headstart.executors.base import (
 )
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
 from headstart.files import writable_folder
+from headstart.interrupts import interrupts_blocked
 from headstart.threads import configure_threads
 from headstart.versions import provenance
 
@@ -185,7 +186,9 @@ class SlurmWorkers(WorkerPool):
         folder = self._folder / f"worker-{number}-{uuid4().hex[:8]}"
         folder.mkdir(mode=0o700)
         own = own_variables()
-        with self.lock, _interrupts_blocked():
+        # Jobs on this machine would print a traceback; what waits for them is interrupted, and ends
+        # them.
+        with self.lock, interrupts_blocked():
             try:
                 job = self._executor.submit(
                     serve, str(folder), self._threads_each, own, GONE_SECONDS
@@ -334,19 +337,6 @@ class SlurmWorker:
         if not state or state.split()[0].rstrip("+") in ALIVE:
             return None
         return f"job {self._job.job_id}: {state}"
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Start processes that no Ctrl-C reaches: jobs on this machine would print a traceback.
-
-    What waits for them is interrupted, and ends them.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve(folder: str, threads: int, variables: dict[str, str], patience: float) -> None:

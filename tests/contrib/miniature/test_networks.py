@@ -9,6 +9,7 @@ from torch import nn
 from headstart import models
 from headstart.contrib.miniature.networks import ARCHITECTURES
 from headstart.errors import UnknownNameError
+from networks import images
 
 SIDE = 32
 
@@ -17,10 +18,6 @@ SIDE = 32
 def built(request):
     model = models.find(f"small:{request.param}")
     return model, models.load(model)
-
-
-def images(n: int) -> torch.Tensor:
-    return torch.randn(n, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
 
 
 def multiply_adds(network: nn.Module) -> int:
@@ -35,7 +32,7 @@ def multiply_adds(network: nn.Module) -> int:
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
     with torch.inference_mode():
-        network(images(1))
+        network(images(SIDE, 1))
     for hook in hooks:
         hook.remove()
     return counted
@@ -110,7 +107,7 @@ def test_parameters_are_those_of_the_papers_layers(name, parameters):
 
 def test_features_are_what_the_classifier_sees(built):
     model, network = built
-    both = images(2)
+    both = images(SIDE)
     with torch.inference_mode():
         features, logits = network.penultimate(both), network(both)
         torch.testing.assert_close(network.classifier(features), logits)
@@ -123,9 +120,9 @@ def test_features_are_what_the_classifier_sees(built):
 def test_a_fresh_head_trains_the_whole_network(built):
     _, network = built
     fresh = network.with_head(7, seed=0).train()
-    loss = nn.functional.cross_entropy(fresh(images(4)), torch.arange(4))
+    loss = nn.functional.cross_entropy(fresh(images(SIDE, 4)), torch.arange(4))
     loss.backward()
-    assert fresh(images(4)).shape == (4, 7)
+    assert fresh(images(SIDE, 4)).shape == (4, 7)
     assert all(p.grad is not None for p in fresh.parameters())
     network.zero_grad(set_to_none=True)
     network.eval()
@@ -157,12 +154,12 @@ def test_the_auxiliary_classifier_is_kept_where_that_is_asked(name):
     plain = models.find(f"small:{name}")
     model = plain.model_copy(update={"tags": {**plain.tags, "auxiliary_head": "kept"}})
     network = models.load(model).with_head(7, seed=0).train()
-    logits, auxiliary = network.all_logits(images(4))
+    logits, auxiliary = network.all_logits(images(SIDE, 4))
     assert logits.shape == auxiliary.shape == (4, 7)
     (auxiliary.sum()).backward()
     stem = next(p for name, p in network.named_parameters() if "stem" in name)
     assert stem.grad.abs().sum() > 0
-    assert len(network.eval().all_logits(images(4))) == 1
+    assert len(network.eval().all_logits(images(SIDE, 4))) == 1
     assert models.auxiliary_weight(model) == 0.3
     assert models.auxiliary_weight(plain) == 0
 
@@ -178,7 +175,7 @@ def test_every_one_has_places_for_the_switches(name):
         seen: list[torch.Tensor] = []
         network.classifier.register_forward_pre_hook(lambda _, given, to=seen: to.append(given[0]))
         torch.manual_seed(0)
-        network.train()(images(32))
+        network.train()(images(SIDE, 32))
         zeros.append(float((seen[0] == 0).float().mean()))
     whole, dropped = zeros
     # Half of what is not 0 already; a mean over 32 images of 23 features or more.
