@@ -256,6 +256,7 @@ def test_a_cache_that_cannot_be_written_is_read(context, monkeypatch):
     assert run(some_images(), context).sha256 == first.sha256
 
 
+@pytest.mark.usefixtures("calls_of_16_images")
 def test_an_interrupted_extraction_carries_on(context, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = some_images(60)
@@ -303,6 +304,7 @@ def test_a_trial_adds_the_rows_that_no_other_asked_for(context):
     assert isinstance(beside.values, np.memmap)
 
 
+@pytest.mark.usefixtures("calls_of_16_images")
 @pytest.mark.parametrize("damage", ["card", "card of a part", "cut", "flip"])
 def test_what_did_not_reach_the_disk_is_made_again(context, damage, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
@@ -372,6 +374,7 @@ def test_a_broken_image_stops_the_extraction_unless_skipped(context, tmp_path):
     assert np.isfinite(run(images, context).values).all()
 
 
+@pytest.mark.usefixtures("calls_of_16_images")
 def test_an_interrupted_run_with_holes_does_not_serve_one_without(context, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     images = broken_among(tmp_path, n=60)

@@ -99,6 +99,7 @@ def test_each_network_gets_its_own_batches_where_tables_lack_other_images(images
     assert content_of(tmp_path / "together") == expected
 
 
+@pytest.mark.usefixtures("calls_of_16_images")
 def test_after_an_interruption_each_table_keeps_its_rows(images, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "SYNC_SECONDS", 0.0)
     monkeypatch.setattr(extract, "available_cpus", lambda: 1)
