@@ -167,6 +167,7 @@ def test_an_example_refuses_what_it_would_clip_and_tells_how_to_call_it(names, e
     ("headstart.json", '{"format": 2}', "export.format"),
     ("headstart.json", "[]", "export.facts_damaged"),
     ("headstart.json", "cut", "export.facts_damaged"),
+    ("headstart.json", '{"format": 1}', "export.facts_damaged"),
     ("headstart.json", None, "export.folder_unknown"),
 ])  # fmt: skip
 def test_an_edited_export_is_refused(name, content, code, exported, tmp_path):

@@ -207,6 +207,24 @@ def test_more_features_than_images_are_as_exact(name):
         assert transfer_score(name, wide, y) == pytest.approx(transfer_score(name, X, y), rel=1e-8)
 
 
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 7.7, 1e8 + 0.1])
+@pytest.mark.parametrize("slow", TRANSCRIPTIONS, ids=lambda one: one.__name__)
+def test_features_that_never_vary_score_as_zeros_do(slow, value):
+    """What rounding leaves of a dead network's features is no variance between classes."""
+    y, source = np.arange(60) % 3, problem(60, 8, 3)[2]
+    found, zeros = (
+        transfer_score(slow.__name__, np.full((60, 8), one), y, source) for one in (value, 0.0)
+    )
+    assert found == pytest.approx(zeros, abs=1e-9)
+
+
+def test_one_feature_needs_no_shrinking():
+    """The variance of one feature is all there is to shrink to; so has scikit-learn it."""
+    X, y, source = problem(60, 1, 3)
+    assert LedoitWolf(assume_centered=True).fit(X - X.mean()).shrinkage_ == 0
+    assert transfer_score("h_score", X, y) == pytest.approx(h_score(X, y, source))
+
+
 def test_sfda_saturates_by_its_definition():
     """Labels that say nothing, of widely spread features, more than there are images."""
     random = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from headstart.stats import linear_cka, unbiased_linear_cka
+from headstart.stats import class_variance_ratio, linear_cka, unbiased_linear_cka
 
 
 @pytest.fixture
@@ -59,3 +59,14 @@ def test_features_that_are_all_the_same_have_none():
     X = np.random.RandomState(0).normal(size=(6, 2))
     assert np.isnan(linear_cka(X, np.ones((6, 2))))
     assert np.isnan(unbiased_linear_cka(X, np.ones((6, 2))))
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 7.7, 1e8 + 0.1])
+@pytest.mark.parametrize("n", [7, 10, 33])
+def test_features_that_never_vary_have_no_similarity(value, n):
+    """Their mean is rounded; what rounding leaves of them is no variance."""
+    same = np.tile([value, 1.1 * value, value / 3], (n, 1))
+    other = np.random.RandomState(0).normal(size=(n, 4))
+    for cka in (linear_cka, unbiased_linear_cka):
+        assert np.isnan([cka(same, other), cka(same, same)]).all()
+    assert class_variance_ratio(same, np.arange(n) % 2) == np.inf

@@ -432,7 +432,8 @@ def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
         facts = json.loads(folder.get(FACTS).read_text(encoding="utf-8"))
         _check_format(folder, int(facts["format"]))
         preprocessing = ImageInput.from_record(facts["input"])
-        form, several, title = facts["form"], facts["multilabel"], str(facts["title"])
+        form, several, title = facts["form"], bool(facts["multilabel"]), str(facts["title"])
+        name = str(facts["load"])
         n_classes, digests = int(facts["n_classes"]), dict(facts["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise ExportError(
@@ -451,7 +452,7 @@ def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
     else:
         from headstart.models.weight_files import WEIGHTS
 
-        name = str(facts["load"]).replace(f"FOLDER/{WEIGHTS}", str(folder.get(WEIGHTS)))
+        name = name.replace(f"FOLDER/{WEIGHTS}", str(folder.get(WEIGHTS)))
         model = models.find(name, context.cache)
         network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
         final = FinalNetwork(network, model, preprocessing, classes, several, "kept")

@@ -18,6 +18,7 @@ from headstart.predictors.class_statistics import (
     softmax,
     spread,
 )
+from headstart.stats.representations import centred
 
 __all__ = ["GBC", "NCTI", "PARC", "HScore", "TransRate", "shrinkage"]
 
@@ -41,7 +42,7 @@ class HScore(ClassScore):
     def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the regularized H-score, between 0 and K - 1."""
         n = len(features)
-        X = features - features.mean(axis=0)
+        X = centred(features)
         U, squared = decompose(X)
         eigenvalues = squared / n
         a, width = shrinkage(X, eigenvalues)
@@ -68,7 +69,7 @@ def shrinkage(X: Floats, eigenvalues: Floats) -> tuple[float, float]:
     width = float(eigenvalues.sum()) / d
     away = (float(np.square(eigenvalues).sum()) / d - width**2) * d
     noise = (float(np.square(np.square(X).sum(axis=1)).sum()) / n - away - d * width**2) / n
-    return (min(max(noise, 0.0), away) / away if away > 0 else 1.0), width
+    return (min(max(noise, 0.0), away) / away if away > 0 else 0.0), width
 
 
 # Of the mean variance of all images: no class is narrower. One image alone has no variance.
@@ -120,7 +121,7 @@ class PARC(ClassScore):
     def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the correlation, in [-1, 1]."""
         n = len(features)
-        Z = features - features.mean(axis=1, keepdims=True)
+        Z = centred(features.T).T
         Z /= np.maximum(np.linalg.norm(Z, axis=1, keepdims=True), np.finfo(float).tiny)
         rows, columns = np.triu_indices(n, 1)
         unlike = classes.codes[rows] != classes.codes[columns]
@@ -153,7 +154,7 @@ class TransRate(ClassScore):
     def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the rate, not negative."""
         n = len(features)
-        Z = features - features.mean(axis=0)
+        Z = centred(features)
         size = np.sqrt(np.square(Z).sum() / n)
         Z = Z / size if size > 0 else Z
         within = [

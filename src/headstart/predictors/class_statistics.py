@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from headstart.errors import AnalysisError
 from headstart.predictors.base import ScaleName, need_source
+from headstart.stats.representations import centred
 
 __all__ = [
     "ROUNDING",
@@ -143,16 +144,16 @@ def principal(X: Floats, most: int) -> Floats:
     numpy.ndarray
         (n, min(most, d, n)), centred. The same for any order of the rows, but for rounding.
     """
-    centred = X - X.mean(axis=0)
+    moved = centred(X)
     n, d = X.shape
     if min(n, d) <= 2 * (most + MORE):
-        U, squared = decompose(centred)
+        U, squared = decompose(moved)
         return np.asarray((U * np.sqrt(squared))[:, ::-1][:, :most])
     # Numbers of fixed seed, one row per feature: which images there are does not count.
     Q = np.random.RandomState(SEED).standard_normal((d, most + MORE))
     for _ in range(ITERATIONS):
-        Q, _ = np.linalg.qr(centred.T @ (centred @ Q))
-    inside = centred @ Q
+        Q, _ = np.linalg.qr(moved.T @ (moved @ Q))
+    inside = moved @ Q
     _, vectors = np.linalg.eigh(inside.T @ inside)
     return np.asarray((inside @ vectors)[:, ::-1][:, :most])
 

@@ -18,6 +18,7 @@ from headstart.predictors.class_statistics import (
     decompose,
     softmax,
 )
+from headstart.stats.representations import centred
 
 __all__ = ["SFDA", "LogME", "NearestNeighbours", "RidgeProbe", "left_out", "log_evidence"]
 
@@ -43,7 +44,7 @@ class NearestNeighbours(ClassScore):
     def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the accuracy."""
         n = len(features)
-        X = features - features.mean(axis=0)
+        X = centred(features)
         X /= np.maximum(np.linalg.norm(X, axis=1, keepdims=True), np.finfo(float).tiny)
         near = X @ X.T
         np.fill_diagonal(near, -np.inf)
@@ -76,7 +77,7 @@ class RidgeProbe(ClassScore):
 
     def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the accuracy."""
-        parts = decompose(features - features.mean(axis=0))
+        parts = decompose(centred(features))
         Y = classes.one_hot
         usual = float(parts.squared.mean()) if len(parts.squared) else 1.0
         predictions = [left_out(parts, Y, usual * penalty) for penalty in PENALTIES]
@@ -133,7 +134,7 @@ class SFDA(ClassScore):
     def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the mean log probability, at most 0."""
         n, d = features.shape
-        X = features - features.mean(axis=0)
+        X = centred(features)
         if n < d:
             # The same points on as many axes as they span: nothing below depends on the rotation.
             U, squared = decompose(X)

@@ -17,6 +17,7 @@ from headstart.predictors.class_statistics import (
     principal,
     spread,
 )
+from headstart.stats.representations import centred
 
 __all__ = ["LEEP", "NCE", "NLEEP", "expected_log_likelihood", "split_by_variance"]
 
@@ -103,7 +104,7 @@ class NLEEP(ClassScore):
     def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the mean log likelihood per image, at most 0."""
         Z = principal(features, AXES)
-        total = float(np.square(features - features.mean(axis=0)).sum())
+        total = float(np.square(centred(features)).sum())
         share = np.cumsum(np.square(Z).sum(axis=0)) / max(total, np.finfo(float).tiny)
         Z = Z[:, : int(np.searchsorted(share, SHARE)) + 1]
         most = min(PER_CLASS * len(classes.counts), max(len(Z) // FEWEST, 1))

@@ -6,6 +6,7 @@ import numpy.typing as npt
 from headstart.errors import StatisticsError
 
 __all__ = [
+    "centred",
     "class_variance_ratio",
     "cosine_distances",
     "linear_cka",
@@ -17,6 +18,22 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
+
+
+def centred(X: npt.ArrayLike) -> Floats:
+    """Subtract each column's mean; a column of equal values becomes exactly 0.
+
+    The mean of equal values is rounded, and what is left of them then would pass for variance. The
+    first row is therefore subtracted first.
+
+    Parameters
+    ----------
+    X
+        (n, d) features, finite.
+    """
+    rows = np.asarray(X, dtype=np.float64)
+    moved = rows - rows[:1]
+    return np.asarray(moved - moved.mean(axis=0))
 
 
 def unit_length(X: npt.ArrayLike) -> Floats:
@@ -129,12 +146,12 @@ def class_variance_ratio(X: npt.ArrayLike, labels: Labels) -> float:
     labels
         (n,) integers.
     """
-    rows = np.asarray(X, dtype=np.float64)
+    rows = centred(X)
     _, y = np.unique(labels, return_inverse=True)
     members = np.eye(y.max() + 1)[y]
     means = (members.T @ rows) / members.sum(axis=0)[:, None]
     within = float(((rows - means[y]) ** 2).sum())
-    between = float(((means[y] - rows.mean(axis=0)) ** 2).sum())
+    between = float((means[y] ** 2).sum())
     return within / between if between > 0 else float("inf")
 
 
@@ -179,9 +196,8 @@ def unbiased_linear_cka(X: npt.ArrayLike, Y: npt.ArrayLike) -> float:
 
 
 def _gram(X: npt.ArrayLike) -> Floats:
-    rows = np.asarray(X, dtype=np.float64)
-    centred = rows - rows.mean(axis=0)
-    return np.asarray(centred @ centred.T)
+    rows = centred(X)
+    return np.asarray(rows @ rows.T)
 
 
 def _hsic(K: Floats, L: Floats) -> float:
