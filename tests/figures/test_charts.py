@@ -1,6 +1,7 @@
 """What is drawn in each figure: points where they belong, axes, numbers, names."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -219,7 +220,7 @@ class TestModels:
         )
         figure = draw("models", tables)
         assert "no intervals" not in figure.caption
-        assert all(label.endswith("%") for label in axis_labels(figure, 0, 0))
+        assert all(re.fullmatch("\\d+\u00a0%", label) for label in axis_labels(figure, 0, 0))
         found = FigureData(tables).means.set_index("model").loc[cells["model"]]
         np.testing.assert_allclose(expit(found["mean_low"]), cells["accuracy"] - 0.02)
         np.testing.assert_allclose(expit(found["mean_high"]), cells["accuracy"] + 0.02)
@@ -241,7 +242,7 @@ class TestSettings:
         assert all(label.endswith("%") for label in axis_labels(figure, 0, 0))
         for axis in (layer["encoding"]["x"]["axis"] for layer in figure.page().specs()[0]["layer"]):
             assert axis["title"] == "Accuracy (logit scale)"
-            assert "%" in axis["labelExpr"]
+            assert axis["labelExpr"].endswith("'\u00a0%'")
         assert "middle half" in figure.caption
         assert not groups(figure, 0, "symbol")
 
@@ -416,7 +417,7 @@ class TestEmbedding:
         assert titles(figure) == [f"model {i}" for i in range(5)]
         points = tables["embedding"].query("position == 1")[["x", "y"]]
         np.testing.assert_allclose(coordinates(figure, 1), in_order(points), atol=2e-3)
-        assert notes(figure, 1) == ["silhouette 0.10, 5 neighbours 75.0%"]
+        assert notes(figure, 1) == ["silhouette 0.10, 5 neighbours 75.0 %"]
         spans = [np.ptp(domain(figure, channel)) for channel in "xy"]
         assert spans[0] == pytest.approx(spans[1])
 

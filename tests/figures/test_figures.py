@@ -138,6 +138,8 @@ def test_available(tables, make):
     ]  # fmt: skip
     one = {"correlation", "datasets", "models", "ranks", "heatmap"}
     assert available(make(models=1)) == [name for name in FIGURES if name not in one]
+    alone = make(models=1, datasets=1)
+    assert "finetune-vs-scratch" not in available(alone)
     two = {"correlation", "datasets"}
     assert available(make(models=2)) == [name for name in FIGURES if name not in two]
     assert {"settings", "heatmap"}.isdisjoint(available(make(datasets=1, settings=("linear",))))

@@ -13,7 +13,7 @@ from headstart.figures.encodings import domain, percent_ticks
 from headstart.figures.figure_data import flags, log_odds
 from headstart.figures.point_labels import overlaps, place
 from headstart.figures.style import class_styles, marker_styles, residual_steps, setting_styles
-from headstart.figures.text_fitting import elided, fitted, text_width, wrapped
+from headstart.figures.text_fitting import elided, fitted, telling_head, text_width, wrapped
 from headstart.spec.formatting import coefficient, r_of
 
 
@@ -102,6 +102,16 @@ class TestText:
         assert elided("short") == "short"
         assert elided("a" * 30 + "z" * 30, 11) == "aaaaa…zzzzz"
         assert elided("two\nlines") == "two lines"
+
+    def test_elided_names_differ_where_they_can(self):
+        sizes = [f"vit_base_patch{n}_224.augreg_in21k_ft_in1k" for n in (16, 32)]
+        weights = [f"vit_base_patch16_clip_224.{name}_ft_in12k_in1k" for name in ("openai", "x")]
+        ends = [f"{'a' * 30}{end}" for end in ("small", "large")]
+        for names in (sizes, weights, ends):
+            head = telling_head(names)
+            assert len({elided(name, head=head) for name in names}) == len(names)
+        assert telling_head(["resnet18", "resnet50"]) == telling_head([]) == 13
+        assert elided("a" * 30 + "z" * 30, head=13) == elided("a" * 30 + "z" * 30)
 
     @settings(max_examples=50)
     @given(st.text(max_size=60), st.integers(4, 30), st.integers(1, 4))

@@ -509,13 +509,13 @@ def test_the_fastest_of_those_as_good_is_taken(models, taken):
         [BEST, ranked_model("x", 0.5, 0.01, tied=False)],
         "significantly more accurate than the other",
     ),
-    ([BEST, FAR], "of 2; far is 20.0 times as fast (1 ms) and 2.0 points lower,"),
+    ([BEST, FAR], "of 2; far is 20.0 times as fast (1.0 ms) and 2.0 points lower,"),
     ([BEST, ranked_model("slow", 0.88, 0.03)], "different, and it is not clearly faster"),
     (
         [BEST, FAR, ranked_model("few", 0.8, 0.001, images=100)],
         "the most accurate of the 2 measured on all 400 images",
     ),
-    ([BEST, FAST], "the most accurate, best (90.0 %), and 2.0 times as fast (10 ms"),
+    ([BEST, FAST], "the most accurate, best (90.0 %), and 2.0 times as fast (10.0 ms"),
 ])  # fmt: skip
 def test_the_sentence_says_why(models, part):
     assert part in recommendation_sentence(models, choose(models, 0.005), 400)

@@ -121,7 +121,9 @@ def test_alarms_and_omissions_are_shown():
     html = page_html(subject)
     assert html.count("2 fits did not converge (in 1 trial).") == 2
     assert html.count("3 images could not be decoded (in 2 trials).") == 2
-    warned = re.findall(r"<dt>([^<]*)</dt><dd>1 image is in two splits &lt;leakage&gt;", html)
+    warned = re.findall(
+        r"<dt>([^<]*)</dt><dd><ul><li>1 image is in two splits &lt;leakage&gt;", html
+    )
     assert set(warned) == set(subject.trials.dataset[:2])
     assert "there are no predictions" in html
     assert "net_99" in html

@@ -56,7 +56,12 @@ def test_the_page_leads_with_the_answer_and_escapes_names():
     assert "<dt>by cross-validation on 400 images</dt>" in html
     assert "<dt>on 40 test images, fitted to 400</dt>" in html
     assert "<li>far is not significantly different from the best." in html
-    for part in ("raise --max-params", "pays", "huge", "headstart export abababababab"):
+    for part in (
+        "raise --max-params",
+        "pays",
+        "huge",
+        "<span>headstart</span> <span>export</span>",
+    ):
         assert part in html
 
 
@@ -75,6 +80,26 @@ def test_the_chart_names_the_front_the_recommended_and_the_most_accurate_model()
     behind = replace(BEST, pareto=False), replace(FAR, pareto=False), FAST
     rows = front_rows(replace(made_answer(), models=behind))
     assert [row["model"] for row in rows if row["named"]] == ["best", "fast"]
+
+
+def test_names_in_the_chart_stand_where_the_line_is_not():
+    # It comes to a point from below and leaves it to the right.
+    texts = [layer["mark"] for layer in front_figure(made_answer()).specs()[0]["layer"]
+             if layer["mark"]["type"] == "text"]  # fmt: skip
+    assert texts
+    for mark in texts:
+        assert mark["align"] == {"expr": "datum.fast ? 'left' : 'right'"}
+        assert mark["dx"] == {"expr": "datum.fast ? 8 : -8"}
+        assert mark["dy"] == {"expr": "datum.fast || datum.partial ? 5 : -5"}
+    fast = {row["model"]: row["fast"] for row in front_rows(made_answer())}
+    assert fast == {"best": False, "fast": False, "far": True}
+
+
+def test_names_in_the_chart_differ():
+    sizes = [model(f"vit_base_patch{n}_224.augreg_in21k_ft_in1k", 0.9, 0.01) for n in (16, 32)]
+    others = [model("resnet18", 0.8, 0.01)]
+    rows = front_rows(replace(made_answer(), models=(*sizes, *others)))
+    assert len({row["label"] for row in rows}) == 3
 
 
 def test_columns_of_which_nothing_is_known_are_left_out():

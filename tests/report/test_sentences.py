@@ -35,6 +35,16 @@ def test_the_headline_gives_r_its_interval_and_the_wins():
     )
 
 
+@pytest.mark.parametrize(("wins", "ties", "verb"), [
+    (1, 0, "beats"), (0, 1, "ties with"), (0, 0, "does not beat"),
+])  # fmt: skip
+def test_one_pair_is_not_counted(wins, ties, verb):
+    frame = results(("a",), ("x",), ("linear", "finetune"), False, 0)
+    subject = hs.analyze(frame, resamples=100)
+    subject.settings["wins"], subject.settings["ties"] = wins, ties
+    assert headline(subject).startswith(f"Fine-tuning {verb} logistic regression; mean difference")
+
+
 def test_three_models_get_no_correlation_without_an_interval():
     answer = answer_of(made(n_models=3, settings=("linear",)))
     assert answer.case == "best"

@@ -96,7 +96,10 @@ FIGURES: Mapping[str, FigureKind] = {
     ),
     "finetune-vs-scratch": FigureKind(
         Needs("cells", (*CELL, "log_odds"), ("log_odds",)),
-        scatter_charts.draw_scratch, lambda cells, _: len(scatter_charts.scratch_pairs(cells)) > 0,
+        scatter_charts.draw_scratch, lambda cells, _: (
+            len(cells.drop_duplicates(["model", "dataset"])) > 1
+            and len(scatter_charts.scratch_pairs(cells)) > 0
+        ),
     ),
     "ranks": FigureKind(
         Needs("ranks", (*MODEL, "rank", "low", "high"), ("rank",)),

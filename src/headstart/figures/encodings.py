@@ -17,7 +17,7 @@ from scipy.special import expit, logit
 
 from headstart.figures.figure_data import FigureData, as_key
 from headstart.figures.panel import PlotArea
-from headstart.figures.text_fitting import fitted, text_width
+from headstart.figures.text_fitting import LONGEST_NAME, fitted, text_width
 from headstart.spec.display_names import NO_AFFIXES, Affixes
 from headstart.spec.formatting import capitalized
 
@@ -63,7 +63,8 @@ STEPS = (10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 LESS_ROUND = (4.0, 3.0, 0.4, 0.3, 0.04, 0.03)  # where others give fewer than FEWEST_TICKS
 FEWEST_TICKS, MOST_TICKS = 3, 8
 LINE = 16.0  # pixels between labels above each other
-LONGEST_NAME = 26  # characters of a name on an axis
+GAP = 7.0  # pixels between labels beside each other, in fonts up to a tenth wider than expected
+PAGE = 600.0  # pixels of a plot that has the page to itself; narrower ones leave labels out
 
 
 def percent_ticks(low: float, high: float, length: float, *, upright: bool) -> list[float]:
@@ -88,7 +89,7 @@ def percent_ticks(low: float, high: float, length: float, *, upright: bool) -> l
         places = (logit(np.array(ticks) / 100) - low) / (high - low) * length
         needed = LINE
         if not upright:
-            needed = max((text_width(f"{tick:g}%") for tick in ticks), default=0) + 3
+            needed = max((text_width(f"{tick:g} %") for tick in ticks), default=0) + GAP
         if len(best) < len(ticks) <= MOST_TICKS and (np.diff(places) >= needed).all():
             best = ticks
     return best
@@ -174,10 +175,10 @@ def odds_axis(title: str | None, ends: tuple[float, float], length: float, **mor
         **{
             "title": title,
             "values": [round(float(value), 6) for value in logit(np.array(ticks) / 100)],
-            "labelExpr": "format(100 / (1 + exp(-datum.value)), '.4~r') + '%'",
+            "labelExpr": "format(100 / (1 + exp(-datum.value)), '.4~r') + '\u00a0%'",
             # Across, names of rows may leave a page less room than was expected.
             "labelOverlap": False if upright else "greedy",
-            "labelSeparation": 1,
+            "labelSeparation": 4,
             "tickCount": len(ticks),  # Vega thins out values that are more.
             "grid": False,
             **more,
@@ -212,20 +213,16 @@ def predictor_title(data: FigureData, length: float) -> str:
     return title if text_width(title) <= length else fitted(capitalized(label), length)
 
 
-def name_axis(title: str | None = None, affixes: Affixes = NO_AFFIXES, **more: Any) -> Any:
-    """Return an axis of names without the `affixes` of all.
-
-    Long ones keep their start and end, where names differ.
-    """
-    tail = (LONGEST_NAME - 1) // 2
-    head = LONGEST_NAME - 1 - tail
+def name_axis(affixes: Affixes = NO_AFFIXES, head: int = LONGEST_NAME // 2, **more: Any) -> Any:
+    """Return an axis of names without the `affixes` of all, elided behind their `head`."""
+    tail = LONGEST_NAME - 1 - head
     first, last = map(len, affixes)
     end = f", -{last}" if last else ""
     cut = f"slice(datum.label, {first}, {first + head}) + '\u2026'"
     cut = f"{cut} + slice(datum.label, -{tail + last}{end})"
     most = LONGEST_NAME + first + last
     label = f"length(datum.label) > {most} ? {cut} : slice(datum.label, {first}{end})"
-    return alt.Axis(title=title, labelExpr=label, **more)
+    return alt.Axis(title=None, labelExpr=label, **more)
 
 
 def equal(column: str, value: str) -> str:

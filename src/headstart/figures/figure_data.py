@@ -22,6 +22,7 @@ from scipy.special import expit, logit
 
 from headstart.errors import AnalysisError
 from headstart.figures.style import Style, class_styles, marker_styles, setting_styles
+from headstart.figures.text_fitting import telling_head
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.display_names import Affixes, Names, role, setting_label
 from headstart.spec.formatting import CELL_TESTS, interval, known, number
@@ -164,6 +165,11 @@ class FigureData:
     def affixes(self) -> Affixes:
         """What all names of models begin and end with; labels leave it out."""
         return Affixes.of(self.names.models)
+
+    @cached_property
+    def head(self) -> int:
+        """How many letters at the start of long names their labels keep."""
+        return telling_head(map(self.affixes.short, self.names.models))
 
     @property
     def left_out(self) -> str:

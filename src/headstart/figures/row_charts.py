@@ -36,13 +36,19 @@ __all__ = ["draw_heatmap", "draw_models", "draw_ranks", "draw_settings"]
 def model_axis(data: FigureData, field: str = "model_place", **more: Any) -> Any:
     """Return the vertical encoding with one row per model, in the order of `field`."""
     order = alt.EncodingSortField(field=field, op="min", order="ascending")
-    axis = enc.name_axis(**{"grid": True, **more}, affixes=data.affixes)
+    axis = enc.name_axis(**{"grid": True, **more}, affixes=data.affixes, head=data.head)
     return alt.Y("model:N", sort=order, axis=axis)
 
 
 def short_names(data: FigureData, models: Iterable[str]) -> list[str]:
     """Return the labels of the first models."""
     return list(map(data.affixes.short, models))[:MOST_ROWS]
+
+
+def accuracies_across(data: FigureData, ends: tuple[float, float], place: PlotArea) -> Any:
+    """Return the axis of accuracies of a chart that has the width of the page."""
+    length = enc.PAGE if data.interactive else place.width
+    return enc.odds_axis(enc.ACCURACY, ends, length, grid=True)
 
 
 def first_rows(points: Any, field: str = "model_place") -> Any:
@@ -90,7 +96,7 @@ def models_chart(data: FigureData, place: PlotArea) -> Any:
     ends = enc.domain(shown[["mean", "mean_low", "mean_high"]])
     axis, about = alt.Axis(title="Mean log odds of transfer"), "mean log odds"
     if data.one_dataset:
-        axis, about = enc.odds_axis(enc.ACCURACY, ends, place.width, grid=True), "accuracy"
+        axis, about = accuracies_across(data, ends, place), "accuracy"
     x, y = alt.X("mean:Q", axis=axis, scale=enc.scale(data, ends)), model_axis(data)
     hover = {"model": "model", "setting_label": "setting", "mean_text": about,
              "interval": "95 % interval"}  # fmt: skip
@@ -152,7 +158,7 @@ def settings_chart(
     """Draw one row per dataset, within it one per setting."""
     ends = enc.domain(np.append(data.cells["log_odds"], lines["log_odds"]))
     places = enc.scale(data, ends)
-    percents = enc.odds_axis(enc.ACCURACY, ends, place.width, grid=True)
+    percents = accuracies_across(data, ends, place)
 
     def x(field: str) -> Any:
         return alt.X(f"{field}:Q", scale=places, axis=percents)

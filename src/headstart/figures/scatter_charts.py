@@ -108,7 +108,7 @@ def mean_chart(data: FigureData, setting: str, low: float, span: float, place: P
         return alt.layer(*layers, *own_names(data, points, x, y))
     own = means[means["setting"] == setting]
     own = own.assign(model=own["model"].map(data.affixes.short))
-    layers += name_layers(own, x, ends, place)
+    layers += name_layers(own, data.head, x, ends, place)
     if data.one_dataset:
         return alt.layer(*layers)
     # The same scale in percent, on the right.
@@ -133,14 +133,14 @@ def own_names(data: FigureData, points: Any, x: Any, y: Any) -> list[Any]:
 
 
 def name_layers(
-    means: pd.DataFrame, x: Any, ends: tuple[float, float], place: PlotArea
+    means: pd.DataFrame, head: int, x: Any, ends: tuple[float, float], place: PlotArea
 ) -> list[Any]:
     """Write the names of the models near their points, each clear of everything else."""
     points = means[["x", "mean"]].to_numpy(dtype=float)
     low, high = (np.nan_to_num(means[side].to_numpy(float), nan=0.0) for side in BARS)
     bars = np.column_stack([points[:, 0], low, points[:, 0], high])
     named_ones = labelled(points[:, 0], points[:, 1])
-    names = [elided(name) for name in means["model"].iloc[named_ones]]
+    names = [elided(name, head=head) for name in means["model"].iloc[named_ones]]
     radius = RINGED if means["mean_near"].any() else RADIUS
     across = tuple(x.to_dict()["scale"]["domain"])
     return label_layers(
@@ -404,7 +404,7 @@ def scratch_chart(data: FigureData, tuned: str, scratch: str, place: PlotArea) -
     points = points.transform_filter(enc.visible("setting", "setting_scratch"))
     points = points.transform_filter(equal("setting", tuned))
     points = points.transform_filter(equal("setting_scratch", scratch))
-    across = enc.odds_axis(f"{setting_label(scratch)}: accuracy", ends, place.width)
+    across = enc.odds_axis(f"{setting_label(scratch)}: accuracy", ends, place.height)
     up = enc.odds_axis(f"{setting_label(tuned)}: accuracy", ends, place.height, upright=True)
     hover = {"model": "model", "family": "family", "dataset": "dataset",
              "accuracy_text": "fine-tuned", "interval": "95 % interval",
@@ -444,7 +444,7 @@ def draw_embedding(data: FigureData) -> Figure:
                 bare=True,
                 notes=[
                     Note(f"silhouette {number(row.silhouette)}, {row.neighbours:.0f} neighbours "
-                         f"{100 * row.neighbour_accuracy:.1f}%")
+                         f"{100 * row.neighbour_accuracy:.1f} %")
                     for row in separation[separation["position"] == place].itertuples()
                 ],
             )

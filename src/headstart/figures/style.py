@@ -67,7 +67,7 @@ CONFIG: dict[str, Any] = {
     "axisQuantitative": {"labelSeparation": 8, "tickCount": 6},
     # Aligns charts side by side.
     "axisY": {"minExtent": 30},
-    "axisDiscrete": {"labelOverlap": False, "ticks": False, "domain": False, "labelLimit": 170},
+    "axisDiscrete": {"labelOverlap": False, "ticks": False, "domain": False, "labelLimit": 190},
     "text": {"color": "var(--ink)", "fontSize": FONT_SIZE},
 }
 

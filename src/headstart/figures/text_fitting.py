@@ -3,11 +3,13 @@
 import re
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from headstart.figures.style import FONT_SIZE
 
-__all__ = ["elided", "fitted", "text_width", "wrapped"]
+__all__ = ["LONGEST_NAME", "elided", "fitted", "telling_head", "text_width", "wrapped"]
+
+LONGEST_NAME = 26  # characters of a name in a chart
 
 # Widths in thousandths of an em, of Helvetica and all fonts that are made to its measure (Arial,
 # Liberation Sans): Adobe's font metrics, 1997.
@@ -44,8 +46,8 @@ def letter_width(letter: str) -> float:
     return WIDTHS.get(letter, 1000 if wide else 700)
 
 
-def elided(name: str, most: int = 26) -> str:
-    """Shorten a name to `most` characters from its middle: names differ at their ends.
+def elided(name: str, most: int = LONGEST_NAME, head: int | None = None) -> str:
+    """Shorten a name to `most` characters: its `head`, by default half of them, and its end.
 
     Examples
     --------
@@ -55,8 +57,22 @@ def elided(name: str, most: int = 26) -> str:
     name = " ".join(name.split())
     if len(name) <= most:
         return name
-    tail = (most - 1) // 2
+    tail = (most - 1) // 2 if head is None else most - 1 - head
     return f"{name[: most - 1 - tail]}…{name[-tail:]}"
+
+
+def telling_head(names: Iterable[str]) -> int:
+    """Return how many letters at the start of names to keep: elided ones differ where they can.
+
+    Examples
+    --------
+    >>> names = [f"vit_base_patch{size}_224.augreg_in21k_ft_in1k" for size in (8, 16, 32)]
+    >>> [elided(name, head=telling_head(names)) for name in names[:2]]
+    ['vit_base_patch8…k_ft_in1k', 'vit_base_patch16…_ft_in1k']
+    """
+    names, half = set(names), LONGEST_NAME // 2
+    heads = sorted(range(1, LONGEST_NAME - 1), key=lambda head: abs(head - half))
+    return max(heads, key=lambda head: len({elided(name, head=head) for name in names}))
 
 
 def wrapped(text: str, width: float, most: int, measure: Callable[[str], float]) -> str:

@@ -134,7 +134,7 @@ class Predictor:
     @property
     def axis_label(self) -> str:
         """The title of an axis in its coordinates."""
-        kind = {"proportion": " (%, logit scale)", "log": " (log scale)", "number": ""}
+        kind = {"proportion": " (logit scale)", "log": " (log scale)", "number": ""}
         return f"{capitalized(self.label)}{kind[self.scale.name]}"
 
     @property

@@ -206,4 +206,4 @@ def rounded_up(seconds: float) -> float:
 
 
 def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:.3g} ms"
+    return f"{1000 * seconds:.1f} ms"

@@ -38,6 +38,7 @@ LEADING_NUMBER = re.compile(r"[+\-\N{MINUS SIGN}]?\d[\d,]*(\.\d+)?(e[+\-]?\d+)?"
 # In a table: a minus that stays with its word; behind what names may break. page.js has the same.
 WORD_MINUS = re.compile(r"(?<!\S)-(?=\w)|(?<=\de)-(?=\d)")
 BREAKS = re.compile(r"([^\W_]{14}|[^\W_][_/:?=&]+|[^\W_]\.(?=[^\W\d_]))(?=[^\W_])")
+LONG_WORD = re.compile(r"\S{31,}")
 
 # Marks of writing direction and other characters that control what is behind them.
 UNPRINTED = dict.fromkeys(code for code in range(0x2070) if CONTROLS.match(chr(code)))
@@ -147,7 +148,7 @@ def environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         finalize=without_direction,
     )
-    environment.filters |= {"unbroken": unbroken, "breakable": breakable}
+    environment.filters |= {"unbroken": unbroken, "breakable": breakable, "sentence": sentence}
     environment.globals["filter_keys"] = filter_keys
     return environment
 
@@ -171,6 +172,20 @@ def unbroken(text: str) -> str:
         text = text.replace(f" {sign} ", f"{space}{sign}{space}")
     text = re.sub(r"(?<=\d) (?=model|dataset)", space, text)
     return re.sub(r"(?<!\S)-(?=\w)|-(?=\d)", "-\N{WORD JOINER}", text.replace(" %", f"{space}%"))
+
+
+def sentence(text: str) -> Markup:
+    """Return a sentence as HTML: `unbroken`, but the longest names in it break behind signs.
+
+    Examples
+    --------
+    >>> str(sentence("Take vit_large_patch14_clip_224.openai_ft_in12k_in1k."))[:32]
+    'Take vit_<wbr>large_<wbr>patch14'
+    """
+    marked = LONG_WORD.sub(
+        lambda word: BREAKS.sub("\\1\0", word[0]), unbroken(without_direction(text))
+    )
+    return Markup("<wbr>").join(marked.split("\0"))
 
 
 def breakable(text: str) -> Markup:

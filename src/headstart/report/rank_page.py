@@ -1,5 +1,6 @@
 """The page of `headstart rank`: the model to take first, then the table, the front, the test."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from headstart.figures import encodings as enc
 from headstart.figures.figure import Figure
 from headstart.figures.figure_data import FigureData
 from headstart.figures.panel import Panel
-from headstart.figures.text_fitting import elided
+from headstart.figures.text_fitting import elided, telling_head
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
 from headstart.report.page_model import NEVER, Column, PageTable, filled, named
 from headstart.report.page_templates import render_page
@@ -236,18 +237,22 @@ def not_tried_table(answer: RankAnswer) -> PageTable:
 def front_rows(answer: RankAnswer) -> list[dict[str, Any]]:
     """Return the points of the front; those on fewer images than the best are hollow."""
     affixes = Affixes.of(model.name for model in answer.models)
+    head = telling_head(affixes.short(model.name) for model in answer.models)
+    latencies = [model.cost.latency for model in answer.models]
+    middle = math.sqrt(min(latencies) * max(latencies))
     rows = []
     for model in answer.models:
         partial = model.images < answer.models[0].images
         colour = "var(--blue)" if model.tied else "var(--grey)"
         rows.append({
             "model": model.name,
-            "label": elided(affixes.short(model.name)),
+            "label": elided(affixes.short(model.name), head=head),
             "latency": 1e3 * model.cost.latency,
             **{of: 100 * getattr(model, of) for of in ("accuracy", "low", "high")},
             "front": model.pareto,
             "taken": (taken := model.name == answer.recommended),
             "named": model.pareto or taken or model is answer.models[0],
+            "fast": model.cost.latency < middle,
             "partial": partial,
             "shape": "circle",
             "colour": colour,
@@ -286,7 +291,8 @@ def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
         axis=alt.Axis(grid=False, tickCount=6, format="~r"),
     )
     reach = enc.domain([row[end] for row in rows for end in ("low", "high")])
-    y = alt.Y("accuracy:Q", title="Accuracy (%)", scale=alt.Scale(domain=list(reach), nice=False))
+    y = alt.Y("accuracy:Q", title="Accuracy", scale=alt.Scale(domain=list(reach), nice=False),
+              axis=alt.Axis(labelExpr="datum.label + '\u00a0%'"))  # fmt: skip
     hover = {"model": "model", "accuracy_text": "accuracy", "images_text": "measured on",
              "interval": "95 % interval", "latency_text": "latency"}  # fmt: skip
     label = ["model", "accuracy_text", "images_text", "latency_text"]
@@ -296,15 +302,19 @@ def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
         interpolate="step-after", stroke="var(--rule)", strokeWidth=1.4, aria=False, tooltip=None
     )
 
+    # The line rises to the right: below a point on its right is no line, nor above on its left.
+    text = {name: alt.ExprRef(f"{when} ? {yes} : {no}") for name, when, yes, no in (
+        ("align", "datum.fast", "'left'", "'right'"), ("dx", "datum.fast", 8, -8),
+        ("baseline", "datum.fast || datum.partial", "'top'", "'bottom'"),
+        ("dy", "datum.fast || datum.partial", 5, -5),
+    )}  # fmt: skip
     texts = [
         points.transform_filter(f"datum.{which}")
-        .mark_text(align="left", baseline=baseline, dx=7, dy=dy, fontSize=11, aria=False,
-                   tooltip=None)
+        .mark_text(**text, fontSize=11, aria=False, tooltip=None)
         .encode(x, y, text=f"{field}:N")
-        for which, field, baseline, dy in (("partial", "images_text", "top", 5),
-                                           ("named", "label", "bottom", -5))
+        for which, field in (("partial", "images_text"), ("named", "label"))
         if sum(row[which] for row in rows) <= MOST_LABELS
-    ]  # fmt: skip
+    ]
     return alt.layer(
         line.encode(x, y),
         enc.error_bars(points, ("low", "high"), x=x, width=1.2, opacity=0.5),

@@ -118,11 +118,11 @@ def finetune_pairs(subject: Analysis, rows: list[Any]) -> list[Any]:
 
 def wins_clause(row: Any) -> str:
     """State in how many model-dataset pairs the first of two settings is more accurate."""
-    ties = f" (ties: {int(row.ties):,})" if row.ties else ""
-    return (
-        f"{setting_phrase(row.setting)} beats {setting_phrase(row.other)} "
-        f"in {int(row.wins):,} of {int(row.cells):,} model-dataset pairs{ties}"
-    )
+    verb, ties = "beats", f" (ties: {int(row.ties):,})" if row.ties else ""
+    pairs = f" in {int(row.wins):,} of {int(row.cells):,} model-dataset pairs{ties}"
+    if row.cells == 1:
+        verb, pairs = "beats" if row.wins else "ties with" if row.ties else "does not beat", ""
+    return f"{setting_phrase(row.setting)} {verb} {setting_phrase(row.other)}{pairs}"
 
 
 class BestTable(NamedTuple):
