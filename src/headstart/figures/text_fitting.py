@@ -68,11 +68,16 @@ def telling_head(names: Iterable[str]) -> int:
     --------
     >>> names = [f"vit_base_patch{size}_224.augreg_in21k_ft_in1k" for size in (8, 16, 32)]
     >>> [elided(name, head=telling_head(names)) for name in names[:2]]
-    ['vit_base_patch8…k_ft_in1k', 'vit_base_patch16…_ft_in1k']
+    ['vit_base_patch8_…k_ft_in1k', 'vit_base_patch16…k_ft_in1k']
     """
-    names, half = set(names), LONGEST_NAME // 2
-    heads = sorted(range(1, LONGEST_NAME - 1), key=lambda head: abs(head - half))
-    return max(heads, key=lambda head: len({elided(name, head=head) for name in names}))
+    long = {name for name in names if len(name) > LONGEST_NAME}
+    heads = sorted(range(1, LONGEST_NAME - 1), key=lambda head: abs(head - LONGEST_NAME // 2))
+
+    def told_apart(head: int) -> tuple[int, int]:
+        cut_numbers = sum(name[head - 1 : head + 1].isdigit() for name in long)
+        return len({elided(name, head=head) for name in long}), -cut_numbers
+
+    return max(heads, key=told_apart)
 
 
 def wrapped(text: str, width: float, most: int, measure: Callable[[str], float]) -> str:
