@@ -282,3 +282,9 @@ def incomplete(write) -> Path:
     for name in ("Blue_Jay/202.jpg", "Acadian_Flycatcher/3.jpg", "Coopers_Hawk/100.jpg"):
         (folder / "download" / "images" / name).unlink()
     return folder
+
+
+@pytest.fixture
+def in_small(monkeypatch, small):
+    """Have the small archives be what is published."""
+    monkeypatch.setattr("headstart.datasets.sources.study_datasets.facts_of", small)

@@ -15,12 +15,6 @@ from hub_files import write_copy
 COPIED = [key for key, facts in published_facts().items() if facts.hub]
 
 
-@pytest.fixture
-def in_small(monkeypatch, small):
-    """Have the small archives be what is published."""
-    monkeypatch.setattr("headstart.datasets.sources.study_datasets.facts_of", small)
-
-
 # One of each metric.
 MEASURED = ("birdsnap", "oxford_pets", "voc2007")
 

@@ -24,9 +24,8 @@ UNPACKED = {
 
 
 @pytest.fixture(autouse=True)
-def in_small(monkeypatch, small, own_cache):
-    """Have the small archives be what is published; no hub can be reached."""
-    monkeypatch.setattr("headstart.datasets.sources.study_datasets.facts_of", small)
+def without_hub(monkeypatch, in_small, own_cache):
+    """The small archives are what is published; no hub can be reached."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
 
 
