@@ -184,7 +184,11 @@ def _without_rounding(Y: Floats) -> Floats:
 def pearson(weights: Floats, x: Floats, Y: Floats) -> Floats:
     """Compute Pearson's product-moment correlation, (B, S), NaN without variation."""
     covariance, variance_x, variance_y = _moments(weights, _scaled(x), _scaled(Y))
-    return _ratio(covariance, variance_x, variance_y)
+    both = np.where((variance_x > NO_VARIANCE) & (variance_y > NO_VARIANCE), 1.0, np.nan)
+    with np.errstate(invalid="ignore"):
+        ratio = covariance / np.sqrt(np.abs(variance_x * variance_y) / both)
+    # Rounding must not take a perfect correlation over 1.
+    return np.asarray(np.clip(ratio, -1, 1))
 
 
 def _leave_out_spearman(x: Floats, Y: Floats, cluster: Codes) -> tuple[Floats, Floats]:
@@ -300,11 +304,3 @@ def _moments(weights: Floats, x: Floats, Y: Floats) -> tuple[Floats, Floats, Flo
     covariance = weights @ (x[:, None] * Y) / total - mean_x * mean_y
     variance_x = (weights @ x**2)[:, None] / total - mean_x**2
     return covariance, variance_x, weights @ Y**2 / total - mean_y**2
-
-
-def _ratio(covariance: Floats, variance_x: Floats, variance_y: Floats) -> Floats:
-    both = np.where((variance_x > NO_VARIANCE) & (variance_y > NO_VARIANCE), 1.0, np.nan)
-    with np.errstate(invalid="ignore"):
-        ratio = covariance / np.sqrt(np.abs(variance_x * variance_y) / both)
-    # Rounding must not take a perfect correlation over 1.
-    return np.asarray(np.clip(ratio, -1, 1))
