@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from itertools import count
 from pathlib import Path
 
@@ -191,6 +192,13 @@ def test_a_job_near_its_time_limit_hands_its_item_to_another(tmp_path):
     assert last in seen
 
 
+def waits(pid: int, number: int) -> bool:
+    """Whether a process was sent a signal that it blocks."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    pending = int(status.partition("ShdPnd:")[2].split()[0], 16)
+    return bool(pending & 1 << (number - 1))
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("slurm_here", "own_cache")
 def test_a_job_on_this_machine_writes_nothing_when_it_is_interrupted(tmp_path, monkeypatch, capfd):
@@ -201,7 +209,11 @@ def test_a_job_on_this_machine_writes_nothing_when_it_is_interrupted(tmp_path, m
 
     def interrupt(_: str) -> None:
         (worker,) = executor._running.values()
-        worker._job._process.send_signal(signal.SIGINT)
+        controller = worker._job._process
+        controller.send_signal(signal.SIGINT)
+        # Until it waits, or has ended what it was sent to: before that, nothing could be written.
+        while controller.poll() is None and not waits(controller.pid, signal.SIGINT):
+            time.sleep(0.01)
         os.kill(int(next(held.iterdir()).name), signal.SIGSTOP)
         threading.Thread(target=executor.stop).start()
 
