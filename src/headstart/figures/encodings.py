@@ -63,7 +63,7 @@ STEPS = (10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01)
 LESS_ROUND = (4.0, 3.0, 0.4, 0.3, 0.04, 0.03)  # where others give fewer than FEWEST_TICKS
 FEWEST_TICKS, MOST_TICKS = 3, 8
 LINE = 16.0  # pixels between labels above each other
-GAP = 7.0  # pixels between labels beside each other, in fonts up to a tenth wider than expected
+GAP = 4.0  # pixels between labels beside each other
 PAGE = 600.0  # pixels of a plot that has the page to itself; narrower ones leave labels out
 
 

@@ -278,7 +278,7 @@ def correlation_table(subject: Analysis, names: Names, without: Container[str] =
 
 def settings_table(subject: Analysis, names: Names) -> PageTable:
     """Return every setting compared with those before it."""
-    place = {name: i for i, name in enumerate(names.settings)}
+    place = names.places["setting"]
     rows = [row for row in records(subject.settings, names)
             if place.get(row["setting"], -1) > place.get(row["other"], -1)]  # fmt: skip
     columns = [
@@ -338,16 +338,15 @@ def residual_table(subject: Analysis, names: Names) -> PageTable:
     """Return models and settings by datasets: residuals from the line of each dataset."""
     cells = subject.cells
     cells = cells[cells.residual.notna()] if len(cells) else cells
-    place = {name: i for i, name in enumerate(names.models)}
-    rows = sorted(records(cells, names), key=lambda row: place.get(row["model"], len(place)))
-    rows = pivoted(rows, ["setting", "model"], "dataset")
-    rows.sort(key=lambda row: names.settings.index(row["setting"]))
+    place, models = names.places["setting"], names.places["model"]
+    rows = pivoted(records(cells, names), ["setting", "model"], "dataset")
+    rows.sort(key=lambda row: (place[row["setting"]], models[row["model"]]))
+    text = decimals(2, plus=True)
     columns = [SETTING, MODEL]
     columns += [
-        Column(name, "residual", decimals(2, plus=True), at=name,
-               keys=filter_keys(names, dataset=name))
+        Column(name, "residual", text, at=name, keys=filter_keys(names, dataset=name))
         for name in names.datasets
-    ]  # fmt: skip
+    ]
     caption = "Residual from the dataset's least-squares line (log odds)"
     return filled("residual-table", caption, columns, rows, names)
 
@@ -409,7 +408,7 @@ def pairs_table(subject: Analysis, names: Names) -> tuple[PageTable, int]:
         # In percentage points on one dataset, in log odds over all.
         row["scale"] = 1 if row["dataset"] == "all" else 100
     # The closest calls first: the largest p-value.
-    place = {name: i for i, name in enumerate(names.settings)}
+    place = names.places["setting"]
     rows.sort(key=lambda row: -row["p_value"] if known(row["p_value"]) else 0)
     rows.sort(key=lambda row: (-row["keys"]["data-best"], place.get(row["setting"], 99),
                                row["dataset"] != "all"))  # fmt: skip
