@@ -104,9 +104,8 @@ def supporting(answer: RankAnswer) -> list[str]:
     ]
     found += [f"{capitalized(note)}." for note in answer.notes]
     if answer.not_tried:
-        n = len(answer.not_tried)
-        were = "candidate was" if n == 1 else "candidates were"
-        found.append(f"{n} {were} not tried: the reasons are below.")
+        n = count(len(answer.not_tried), "candidate")
+        found.append(f"{n} not tried: the reasons are below.")
     licence = answer.winner.licence
     if licence:
         found.append(f"Licence of the weights of {answer.recommended}: {licence}.")

@@ -69,6 +69,10 @@ def page_html(
         "trials": provenance.trials_table(analysis, names),
     }
     many = [*boards, *comparison, *tests.values(), *missing, *studies.values()]
+    # Comparisons of models that a correction is about.
+    corrected = len(analysis.pairwise) > 0 or any(
+        table.difference_low.notna().any() for table in (analysis.cells, analysis.model_means)
+    )
     return render_page(
         "page.html",
         title or answer.title,
@@ -96,7 +100,7 @@ def page_html(
         tests=tests.values(),
         missing=missing,
         studies=studies,
-        correction=correction_sentence(analysis) if has_intervals(analysis) else "",
+        correction=correction_sentence(analysis) if corrected else "",
         pairs_left_out=pairs_left_out,
         **single,
     )
@@ -116,12 +120,6 @@ def datasets_meant(names: Names) -> int:
     """
     found = [re.fullmatch(r"mean of (\d+) datasets", name) for name in names.datasets]
     return sum(int(one[1]) if one else 1 for one in found)
-
-
-def has_intervals(subject: Analysis) -> bool:
-    """Return whether there is any comparison of models that a correction is about."""
-    compared = (subject.cells, subject.model_means)
-    return len(subject.pairwise) > 0 or any(one.difference_low.notna().any() for one in compared)
 
 
 def payload(names: Names) -> dict[str, Any]:
