@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from headstart.deploy.result_details import Surface, details_of
-from headstart.report.cell_page import MistakePicture, cell_html, curve_figure, only_candidate
+from headstart.metrics import CalibrationBin
+from headstart.report.cell_page import (
+    MistakePicture,
+    calibration_figure,
+    cell_html,
+    curve_figure,
+    only_candidate,
+)
 from headstart.spec.formatting import SmallPicture
 from report.browser import complaints, count, visit
 from stores import add_result, make_store
@@ -82,3 +89,11 @@ def test_a_path_over_several_magnitudes_has_a_logarithmic_axis(values, scale, ki
     (rows,) = spec["datasets"].values() if "datasets" in spec else (points["data"]["values"],)
     assert [row["chosen"] for row in rows] == [i == 1 for i in range(len(values))]
     assert ring["transform"] == [{"filter": "datum.chosen"}]
+
+
+def test_axes_write_percents_as_texts_do():
+    figure = calibration_figure([CalibrationBin(0.6, 0.8, 10, 0.7, 0.6)])
+    encoding = figure.specs()[0]["layer"][-1]["encoding"]
+    for side in "xy":
+        assert encoding[side]["axis"]["labelExpr"].endswith("'\u00a0%'")
+        assert "%" not in encoding[side]["title"]

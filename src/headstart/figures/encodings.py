@@ -35,6 +35,7 @@ __all__ = [
     "name_axis",
     "named",
     "odds_axis",
+    "percent_axis",
     "percent_ticks",
     "predictor_axis",
     "predictor_title",
@@ -184,6 +185,11 @@ def odds_axis(title: str | None, ends: tuple[float, float], length: float, **mor
             **more,
         }
     )
+
+
+def percent_axis(**more: Any) -> Any:
+    """Return an axis of numbers that are percents already."""
+    return alt.Axis(labelExpr="datum.label + '\u00a0%'", **more)
 
 
 def accuracy_axis(ends: tuple[float, float], place: PlotArea) -> Any:

@@ -221,14 +221,15 @@ def curve_figure(surface: Surface, place: int) -> Figure:
     else:
         axis = alt.Axis(grid=False, labelAngle=0, labelOverlap=True)
         x = alt.X("value:O", title=name, sort=None, axis=axis)
-    y = alt.Y("score:Q", title="Validation score (%)", scale=alt.Scale(zero=False, padding=10))
+    y = alt.Y("score:Q", title="Validation score", scale=alt.Scale(zero=False, padding=10),
+              axis=enc.percent_axis())  # fmt: skip
     hover = {"name": "tried", "score_text": "validation score"}
     line = points.mark_line(strokeWidth=1.8, stroke="var(--blue)", aria=False, tooltip=None)
     of = f", {surface.title}" if surface.title else ""
     return one_chart(
         f"validation-{place}",
         f"Validation score by {name}",
-        f"Validation score in percent by {name}{of}; the ring marks the choice.",
+        f"Validation score by {name}{of}; the ring marks the choice.",
         line.encode(x, y),
         enc.symbols(points, x, y, label=[*hover], hover=hover, size=45),
         enc.ring(points.transform_filter("datum.chosen"), x, y, 220, 1.8),
@@ -248,8 +249,8 @@ def calibration_figure(bins: Sequence[CalibrationBin]) -> Figure:
             "interval": f"{ranged(ends.low, ends.high, IN_PERCENT)} %",
         })  # fmt: skip
     whole = alt.Scale(domain=[0, 100], nice=False)
-    x = alt.X("confidence:Q", title="Confidence (%)", scale=whole, axis=alt.Axis(grid=False))
-    y = alt.Y("accuracy:Q", title="Accuracy (%)", scale=whole)
+    x = alt.X("confidence:Q", title="Confidence", scale=whole, axis=enc.percent_axis(grid=False))
+    y = alt.Y("accuracy:Q", title="Accuracy", scale=whole, axis=enc.percent_axis())
     hover = {"confidence_text": "confidence", "accuracy_text": "accuracy",
              "interval": "95 % interval", "predictions": "predictions"}  # fmt: skip
     points = points_of(rows)
@@ -259,7 +260,7 @@ def calibration_figure(bins: Sequence[CalibrationBin]) -> Figure:
     return one_chart(
         "calibration",
         "Accuracy against confidence",
-        "Accuracy against confidence, both in percent, in 15 bins of confidence. On the dashed "
+        "Accuracy against confidence, in 15 bins of confidence. On the dashed "
         "line confidence is accuracy; below it the network is too sure. Bars: 95 % Wilson "
         "intervals of the accuracy.",
         diagonal.encode(x, y),

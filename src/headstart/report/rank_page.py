@@ -291,7 +291,7 @@ def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
     )
     reach = enc.domain([row[end] for row in rows for end in ("low", "high")])
     y = alt.Y("accuracy:Q", title="Accuracy", scale=alt.Scale(domain=list(reach), nice=False),
-              axis=alt.Axis(labelExpr="datum.label + '\u00a0%'"))  # fmt: skip
+              axis=enc.percent_axis())  # fmt: skip
     hover = {"model": "model", "accuracy_text": "accuracy", "images_text": "measured on",
              "interval": "95 % interval", "latency_text": "latency"}  # fmt: skip
     label = ["model", "accuracy_text", "images_text", "latency_text"]
