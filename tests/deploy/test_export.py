@@ -190,6 +190,7 @@ def edited_json(folder: Path, file: str, part: str | None, name: str, value: obj
 
 IMPOSSIBLE_INPUTS = [
     ("interpolation", "bxcubic"), ("view", "hole"), ("size", 0), ("size", 1.5), ("size", None),
+    ("size", 10**9),
     ("mean", [0.5, 0.5]), ("mean", [0.5, 0.5, float("nan")]), ("std", [0.5, 0.5, 0]),
     ("std", "0.5"), ("side", -1), ("decoding", {"like": "xx"}), ("unheard_of", 1),
 ]  # fmt: skip

@@ -71,6 +71,22 @@ def test_an_item_whose_worker_is_killed_is_run_again(executor_name, tmp_path):
         assert sorted(executor.map(engines.square, range(4)))[-1] == (3, 9)
 
 
+def test_more_workers_than_a_pool_or_a_system_can_have(monkeypatch):
+    with refused("executor.no_workers", workers=10**23):
+        Processes(10**23)
+    start, before = threading.Thread.start, set(threading.enumerate())
+
+    def start_two(thread):
+        if thread.name == "worker 2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_two)
+    with refused("executor.threads", started=2, workers=5):
+        Processes(5)
+    assert set(threading.enumerate()) <= before
+
+
 def test_no_workers():
     with refused("executor.no_workers", workers=0):
         Processes(0)

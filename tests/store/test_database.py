@@ -182,6 +182,7 @@ def six(store):
     (Page(sort="seed", descending=True, limit=2), ["b/net 1", "a/net 1"]),
     (Page(sort="seed", descending=True, limit=2, offset=2), ["a[1] 1", "b/net 0"]),
     (Page(offset=5), ["a[1] 1"]),
+    (Page(offset=5, limit=10**30), ["a[1] 1"]), (Page(offset=10**30), []),
     (Page(datasets=["digits"], settings=["linear"], limit=1), ["b/net 0"]),
 ])  # fmt: skip
 def test_results_page_by_page(six, page, expected):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_args
 from pydantic import ConfigDict, Field, FiniteFloat, PositiveInt, TypeAdapter
 
 from headstart.errors import ExportError
+from headstart.models.model_catalogue import MOST_PIXELS
 from headstart.spec import Decoding, Interpolation, Model, Trial, Value
 
 __all__ = ["ImageInput", "View"]
@@ -42,7 +43,7 @@ class ImageInput:
     # A record with a field that is unknown here would be another input.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    size: PositiveInt
+    size: Annotated[PositiveInt, Field(le=MOST_PIXELS)]
     interpolation: Interpolation
     mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
     std: tuple[Scale, Scale, Scale]

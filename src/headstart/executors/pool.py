@@ -44,6 +44,8 @@ HOPE_SECONDS = 600.0
 STARTS = 3
 # Trials whose beginning is remembered: more than are under way at a time.
 REMEMBERED = 1000
+# More are a slip: each has a thread of its own here.
+MOST_WORKERS = 10_000
 # Seconds that the threads of workers have to end after the workers were stopped.
 STOP_SECONDS = 4
 
@@ -200,9 +202,9 @@ class WorkerPool:
         tries: int = TRIES,
         note: Callable[[str], None] = ignore,
     ) -> None:
-        if workers < 1:
+        if not 1 <= workers <= MOST_WORKERS:
             raise ExecutorError(
-                f"expected 1 worker process or more, found {workers}: pass --workers",
+                f"expected 1 to {MOST_WORKERS:,} workers, found {workers}: pass --workers",
                 code="executor.no_workers",
                 workers=workers,
             )
@@ -216,12 +218,23 @@ class WorkerPool:
         self._calls: set[SimpleQueue[tuple[str, QueuedItem, Any]]] = set()
         self._stopped = False
         self._lost: ExecutorError | None = None
-        self._threads = [
-            Thread(target=self._serve, args=(number,), name=f"worker {number}", daemon=True)
-            for number in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._threads = list[Thread]()
+        for number in range(workers):
+            thread = Thread(
+                target=self._serve, args=(number,), name=f"worker {number}", daemon=True
+            )
+            try:
+                thread.start()
+            except RuntimeError as error:
+                WorkerPool.stop(self)
+                raise ExecutorError(
+                    f"this system has no more threads after {number:,} of {workers:,} workers: "
+                    "pass a smaller --workers",
+                    code="executor.threads",
+                    started=number,
+                    workers=workers,
+                ) from error
+            self._threads.append(thread)
 
     def map(
         self,

@@ -38,6 +38,7 @@ __all__ = [
     "EMBEDDED",
     "FULL_NAME",
     "GROUPING",
+    "MOST_PIXELS",
     "OPTIONS",
     "ModelName",
     "catalogue",

@@ -35,6 +35,8 @@ VALUES = 900
 WILDCARD = re.compile(r"[*?\[]")
 # Rows that are read at once where all are.
 BATCH = 1000
+# Rows that a database can count.
+LARGEST = 2**63 - 1
 # Results that are read at once where the last ones are.
 NEWEST = 50
 Record = TypeVar("Record", bound=BaseModel)
@@ -189,7 +191,8 @@ class StoredResults:
         def of_page(version: int) -> sa.Select[Any]:
             """Find the page in the index, and read its records alone."""
             numbers = sa.select(columns.id).where(*where, counting(version)).order_by(*order)
-            numbers = numbers.limit(page.limit).offset(page.offset).correlate(None)
+            limit = None if page.limit is None else min(page.limit, LARGEST)
+            numbers = numbers.limit(limit).offset(min(page.offset, LARGEST)).correlate(None)
             return query(version).where(columns.id.in_(numbers))
 
         def of_part(part: sa.ColumnElement[bool]) -> Callable[[int], sa.Select[Any]]:
