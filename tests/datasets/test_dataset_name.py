@@ -87,3 +87,11 @@ def test_a_dataset_that_was_found_is_asked_for_as_it_was():
     # The spelling does not count.
     assert DatasetName.of(dataset) == asked
     assert hash(DatasetName.of(dataset)) == hash(asked)
+
+
+def test_a_path_is_a_name_and_what_is_no_text_is_refused(tmp_path):
+    place = tmp_path / "my photos"
+    assert DatasetName.parse(place) == DatasetName.parse(str(place))
+    for wrong in (3, None, b"photos", [str(place)]):
+        with refused("dataset.name_kind", found=type(wrong).__name__):
+            DatasetName.parse(wrong)

@@ -71,7 +71,7 @@ def presence(name: str, cache: Path | None = None) -> Presence:
 
 
 def find(
-    name: str,
+    name: str | Path,
     *,
     limit: int | None = None,
     examples_per_class: int | None = None,
@@ -86,7 +86,7 @@ def find(
     Parameters
     ----------
     name
-        Of the catalogue (``headstart datasets``), or of one of the other sources, then
+        Of the catalogue (``headstart datasets``), a folder, or of one of the other sources, then
         ``?option=value&...`` (`names.OPTIONS`, and the source's own).
     limit, examples_per_class
         At most so many images of each split; so many training images of each class.

@@ -57,19 +57,27 @@ class DatasetName:
     decoding: Decoding = AS_SHOWN
 
     @classmethod
-    def parse(cls, text: str) -> "DatasetName":
+    def parse(cls, name: str | os.PathLike[str]) -> "DatasetName":
         """Take a name apart.
 
         Raises
         ------
         StudyError
-            Options that are not ``?option=value``; a value that one of them cannot have.
+            Neither text nor a path; options that are not ``?option=value``; a value that one of
+            them cannot have.
 
         Examples
         --------
         >>> DatasetName.parse("photos.csv?label=species&split_seed=3").split_seed
         3
         """
+        text = os.fspath(name) if isinstance(name, os.PathLike) else name
+        if not isinstance(text, str):
+            raise StudyError(
+                f"invalid dataset {name!r:.60}: expected a name, or the path of a folder",
+                code="dataset.name_kind",
+                found=type(name).__name__,
+            )
         # As text from here on: names go into records, tables and pages.
         text = text if _is_text(text) else name_in_text(text)
         stem, mark, query = _taken_apart(text)

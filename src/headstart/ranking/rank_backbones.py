@@ -138,7 +138,7 @@ class RankOptions(Noun):
 
 
 def rank(
-    dataset: str,
+    dataset: str | Path,
     *,
     store: Path | str = "headstart.db",
     keep_models: Path | str | None = None,
@@ -183,7 +183,7 @@ def rank(
     candidates = _candidates(chosen.models, chosen.max_params)
     context = RunContext(device=device, reporter=reporter, trust=trust)
     results, keep = _checked_places(store, keep_models, context, chosen.precision)
-    found, images = _images(dataset, chosen, context)
+    found, images = _read(dataset, chosen, context)
     notes = check_rank_images(found, images, context)
     own = {**(executor_options or {}), "note": reporter.note}
     with executor_of(workers, device, executor, **own) as opened:
@@ -251,11 +251,11 @@ def _tested(
     return replace(answer, held_out=held_out, spent=contest.race.budget.spent, notes=notes)
 
 
-def _images(name: str, options: RankOptions, context: RunContext) -> tuple[Dataset, RankImages]:
+def _read(name: str | Path, chosen: RankOptions, context: RunContext) -> tuple[Dataset, RankImages]:
     """Find the dataset, and read it; StudyError if its classes are too small to be divided."""
     try:
-        dataset = _dataset(name, options, context.reporter)
-        return dataset, rank_images(dataset, options.seed, context.cache)
+        dataset = _dataset(name, chosen, context.reporter)
+        return dataset, rank_images(dataset, chosen.seed, context.cache)
     except DatasetError as error:
         if error.code != "dataset.split_impossible":
             raise
@@ -269,7 +269,7 @@ def _images(name: str, options: RankOptions, context: RunContext) -> tuple[Datas
         ) from error
 
 
-def _dataset(name: str, options: RankOptions, reporter: ProgressReporter) -> Dataset:
+def _dataset(name: str | Path, options: RankOptions, reporter: ProgressReporter) -> Dataset:
     """Find the dataset; a limit over all its splits is none."""
     find = partial(datasets.find, name, skip_broken=options.skip_broken, reporter=reporter)
     try:

@@ -133,8 +133,10 @@ def _read(
         grid, facts = grid_of_frame(source), {"kind": "frame"}
         return _of_grid(grid, "the table", facts, columns, options, of_examples)
     if not isinstance(source, str | Path):
-        raise TableError(f"expected a path, a name or a DataFrame as source, found {source!r:.60}",
-                         code="table.source")  # fmt: skip
+        raise TableError(
+            f"expected a path, a name or a DataFrame as source, found {type(source).__name__}",
+            code="table.source",
+        )
     if _is_published(source):
         return _read_published(str(source), options.predictor)
     if store := store_of(source):

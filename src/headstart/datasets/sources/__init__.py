@@ -40,7 +40,7 @@ def is_packaged(name: str) -> bool:
     return any(name in source.names() for source in SOURCES.values() if not source.looks)
 
 
-def resolve_name(name: str, cache: Path | None = None) -> tuple[Source, DatasetName]:
+def resolve_name(name: str | Path, cache: Path | None = None) -> tuple[Source, DatasetName]:
     """Find the source of a name, and what it is asked for: from any folder, with its metric.
 
     The metric of what is fetched later may show only then: look it up again.
