@@ -249,6 +249,16 @@ class ArtifactFolder:
                 return self._prove(name, temporary, sha256)
             return self._download(name, temporary, sha256 or self._digest(name))
 
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 of the file of this name: of an object, what it was put with.
+
+        Errors are those of `get`.
+        """
+        check_name(name)
+        if self.local:
+            return sha256_file(self._local_file(name))
+        return self._digest(name) or sha256_file(self.get(name))
+
     def exists(self, name: str) -> bool:
         """Whether there is a file of this name."""
         return self.size(name) is not None

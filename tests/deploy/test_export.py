@@ -23,6 +23,7 @@ from headstart.datasets.dataset_name import DatasetName
 from headstart.deploy import export, runners, verify
 from headstart.deploy.export import ExportTarget, export_result
 from headstart.deploy.final_network import best_result, final_network, find_result, kept_models_of
+from headstart.files import sha256_file
 from headstart.registry import METHODS
 from headstart.spec import Result
 from headstart.store import ResultStore
@@ -218,6 +219,27 @@ def test_classes_that_do_not_fit_a_kept_network_are_a_damaged_file(classes, run,
     edited_json(tmp_path / "kept", "config.json", None, "classes", classes)
     with refused("export.config_damaged", path=str(tmp_path / "kept")):
         hs.load(tmp_path / "kept")
+
+
+def test_changed_weights_of_a_kept_network_are_refused(run, tmp_path):
+    store, results = run
+    kept, copied = (
+        Path(f"{store.path}.models") / results["linear"].trial.key[:12],
+        tmp_path / "kept",
+    )
+    shutil.copytree(kept, copied)
+    weights = copied / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    # Of a weight: the header still fits.
+    content[-100] ^= 1
+    weights.write_bytes(content)
+    with refused("storage.damaged", name="model.safetensors"):
+        hs.load(copied)
+    # Releases before wrote no digest.
+    config = json.loads((copied / "config.json").read_text())
+    assert config.pop("sha256") != sha256_file(weights)
+    (copied / "config.json").write_text(json.dumps(config))
+    hs.load(copied)
 
 
 def test_names_of_classes_may_be_edited(exported, tmp_path):

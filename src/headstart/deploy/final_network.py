@@ -147,6 +147,8 @@ def kept_network(folder: ArtifactFolder, context: RunContext) -> FinalNetwork:
     ExportError
         No such folder (``export.folder_unknown``), or its ``config.json`` was changed
         (``export.config_damaged``).
+    StorageError
+        The weights are not those that the run kept (``storage.damaged``).
     HeadstartError
         As `models.find` and `models.load`.
     """
@@ -155,9 +157,11 @@ def kept_network(folder: ArtifactFolder, context: RunContext) -> FinalNetwork:
     try:
         config = json.loads(folder.get(CONFIG).read_text(encoding="utf-8"))
         name = str(config["load"])
-    except (ValueError, KeyError, TypeError) as error:
+        # Releases before wrote none.
+        sha256 = config.get("sha256")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise unknown_folder(folder.shown) from error
-    name = name.replace(f"FOLDER/{WEIGHTS}", str(folder.get(WEIGHTS)))
+    name = name.replace(f"FOLDER/{WEIGHTS}", str(folder.get(WEIGHTS, sha256)))
     model = models.find(name, context.cache)
     try:
         preprocessing = _preprocessing(model, config["input"])

@@ -82,8 +82,9 @@ def describe(result: Result, folder: ArtifactFolder) -> None:
     place = _provisional(result.trial.key)
     if not folder.exists(f"{place}/{WEIGHTS}"):
         return
+    config = {**_config(result), "sha256": folder.digest(f"{place}/{WEIGHTS}")}
     with folder.writing(f"{place}/{CONFIG}") as file:
-        file.write_text(json.dumps(_config(result), indent=1))
+        file.write_text(json.dumps(config, indent=1))
     with folder.writing(f"{place}/{CARD}") as file:
         file.write_text(_card(result), encoding="utf-8")
 
