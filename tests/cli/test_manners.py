@@ -67,6 +67,13 @@ def test_commands_are_listed_by_use(cli):
     )
 
 
+@pytest.mark.parametrize("group", ["cache", "datasets", "models", "results", "store"])
+def test_the_commands_of_a_group_are_one_list(cli, group):
+    shown = cli(group, "--help").out
+    assert " Commands " in shown
+    assert not [panel for panel in PANELS.values() if f" {panel} ─" in shown]
+
+
 @pytest.mark.parametrize("name", ["", " ", "\t"])
 @pytest.mark.parametrize("option", ["--store", "--models", "--keep-models"])
 def test_an_empty_value_is_refused(cli, tmp_path, monkeypatch, name, option):

@@ -160,31 +160,21 @@ class RootGroup(CommandGroup):
 
 
 def command(
-    app: typer.Typer, name: str | None = None
+    app: typer.Typer, name: str | None = None, *, panel: str | None = None
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Return a decorator that makes a function a command with the options that all have."""
 
     def add(function: Callable[..., None]) -> Callable[..., None]:
-        add_command(app, function, name, panel=None)
+        added = app.command(name, cls=Command, context_settings=HELP, rich_help_panel=panel)
+        added(_for_typer(function))
         return function
 
     return add
 
 
-def add_command(
-    app: typer.Typer,
-    function: Callable[..., None],
-    name: str | None = None,
-    *,
-    panel: str | None = OTHERS,
-) -> None:
-    """Make a function a command of `app`, with the options that all have.
-
-    Its panel is that of `PANELS`, else the one given if it has a name of its own.
-    """
-    panel = PANELS.get(name or function.__name__, panel if name else None)
-    add = app.command(name, cls=Command, context_settings=HELP, rich_help_panel=panel)
-    add(_for_typer(function))
+def add_command(app: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
+    """Make a function a command of `headstart` itself: one of `PANELS`, or a plug-in's."""
+    command(app, name, panel=PANELS.get(name or function.__name__, OTHERS))(function)
 
 
 def group(app: typer.Typer) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -89,7 +89,7 @@ def headstart_(
     set_verbosity(quiet=quiet, verbose=verbose)
 
 
-@command(app)
+@command(app, panel=PANELS["demo"])
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for all results.", metavar="FOLDER")] = Path(
         "headstart-demo"
@@ -103,7 +103,7 @@ def demo(
         sys.exit(BAD_INPUT)
 
 
-@command(app)
+@command(app, panel=PANELS["plugins"])
 def plugins(json: JsonFlag = False) -> None:
     """List the plugins, and the package that provides each."""
     found = [plugin for registry in REGISTRIES for plugin in registry.plugins.values()]
@@ -117,7 +117,7 @@ def plugins(json: JsonFlag = False) -> None:
     console.print(column_table(columns, map(asdict, found)))
 
 
-@command(app)
+@command(app, panel=PANELS["explain"])
 def explain(
     code: Annotated[
         str | None,
