@@ -158,8 +158,8 @@ def kept_network(folder: ArtifactFolder, context: RunContext) -> FinalNetwork:
         config = json.loads(folder.get(CONFIG).read_text(encoding="utf-8"))
         name = str(config["load"])
         # Releases before wrote none.
-        sha256 = config.get("sha256")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        sha256 = str(config["sha256"]) if "sha256" in config else None
+    except (ValueError, KeyError, TypeError) as error:
         raise unknown_folder(folder.shown) from error
     name = name.replace(f"FOLDER/{WEIGHTS}", str(folder.get(WEIGHTS, sha256)))
     model = models.find(name, context.cache)
