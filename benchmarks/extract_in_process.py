@@ -21,7 +21,7 @@ def main(n_images: int) -> None:
     """Extract, then print."""
     pixels = np.random.RandomState(0).randint(0, 255, (8, 28, 28), dtype=np.uint8)
     rows = np.arange(n_images)
-    request = FeatureRequest(ArrayImages(pixels, rows % 8), rows, "x", n_images)
+    request = FeatureRequest(ArrayImages(pixels).take(rows % 8), rows, "x", n_images)
     with tempfile.TemporaryDirectory() as folder:
         context = RunContext(cache=Path(folder))
         penultimate_features(models.find("efficientnet_lite0"), request, context)

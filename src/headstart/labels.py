@@ -22,160 +22,12 @@ __all__ = [
     "LabelKind",
     "MultiLabel",
     "SingleLabel",
-    "balanced_rows",
-    "balanced_subset",
-    "few_of_each",
-    "hold_out",
     "hold_out_exactly",
-    "hold_out_rows",
     "kind_of",
 ]
 
 Labels = npt.NDArray[np.int64]
 _own = threading.local()
-
-
-def hold_out(labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
-    """Return sorted indices (kept, held out) of a stratified split.
-
-    Each class contributes `fraction` of its examples. A class of two or more examples has at least
-    one on either side.
-    """
-    random = _random(seed)
-    held = []
-    for label in np.unique(labels):
-        places = random.permutation(np.flatnonzero(labels == label))
-        count = round(fraction * len(places))
-        held.append(places[: min(max(count, 1), len(places) - 1)])
-    out = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(labels)), out), out
-
-
-def hold_out_exactly(labels: Labels, size: int, seed: int) -> tuple[Labels, Labels]:
-    """Return sorted indices (kept, held out) of a stratified split with `size` held out.
-
-    Each class contributes its share of `size`, rounded down. The remainder comes one each from the
-    classes with the largest rounding losses, ties in random order. Every class keeps at least one.
-
-    Raises
-    ------
-    DatasetError
-        `size` is larger than the classes can contribute.
-    """
-    classes, available = np.unique(labels, return_counts=True)
-    if size > len(labels) - len(classes):
-        raise DatasetError(
-            f"cannot hold out {size:,} of {len(labels):,} images: each of their {len(classes):,} "
-            "classes has to keep one image",
-            code="dataset.split_impossible",
-            found=size,
-        )
-    random = _random(seed)
-    # Integers, so that equal losses compare equal. `size` is below the total, so no share is a
-    # whole class.
-    quota, loss = np.divmod(size * available, max(1, len(labels)))
-    while (missing := size - int(quota.sum())) > 0:
-        open_classes = random.permutation(np.flatnonzero(quota < available - 1))
-        first = np.argsort(-loss[open_classes], kind="stable")[:missing]
-        quota[open_classes[first]] += 1
-    held = [
-        random.permutation(np.flatnonzero(labels == label))[:count]
-        for label, count in zip(classes, quota, strict=True)
-    ]
-    out = np.sort(np.concatenate([np.zeros(0, np.int64), *held]))
-    return np.setdiff1d(np.arange(len(labels)), out), out
-
-
-def balanced_subset(labels: Labels, size: int, seed: int) -> Labels:
-    """Return `size` sorted indices, as evenly spread over the classes as possible.
-
-    What a small class lacks, the others contribute in equal shares. Classes that contribute one
-    more, because of a remainder, are random. Return all indices if `size` exceeds their number.
-    """
-    if size >= len(labels):
-        return np.arange(len(labels), dtype=np.int64)
-    random = _random(seed)
-    classes, available = np.unique(labels, return_counts=True)
-    quota = np.zeros(len(classes), dtype=np.int64)
-    while (missing := size - quota.sum()) > 0:
-        open_classes = np.flatnonzero(quota < available)
-        share = missing // len(open_classes)
-        if share:
-            quota[open_classes] = np.minimum(quota[open_classes] + share, available[open_classes])
-        else:
-            quota[random.permutation(open_classes)[:missing]] += 1
-    chosen = [
-        random.permutation(np.flatnonzero(labels == label))[:count]
-        for label, count in zip(classes, quota, strict=True)
-    ]
-    return np.sort(np.concatenate(chosen)).astype(np.int64)
-
-
-def few_of_each(labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
-    """Return `n` sorted indices per class, or all of a smaller class.
-
-    Subsets are nested: a larger `n` with the same seed includes the subset of a smaller one.
-    """
-    random = _random(seed)
-    orders = [random.permutation(np.flatnonzero(labels == label)) for label in range(n_classes)]
-    return np.sort(np.concatenate([order[:n] for order in orders])).astype(np.int64)
-
-
-def hold_out_rows(labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
-    """Return sorted indices (kept, held out) of a split that is stratified by each class.
-
-    The class with the fewest remaining images is distributed first. An image goes to the side that
-    lacks most of that class; ties go to the side that lacks most images, then to a random side.
-
-    Source: Sechidis, Tsoumakas, Vlahavas, "On the Stratification of Multi-label Data", ECML PKDD
-    2011 (iterative stratification).
-    """
-    random = _random(seed)
-    order = random.permutation(len(labels))
-    shown = _shown(labels)[order]
-    share = np.array([1 - fraction, fraction])
-    # Number of images, and of images per class, that each side still lacks.
-    lacks = share * len(labels)
-    class_lacks = share[:, None] * shown.sum(axis=0)
-    side = np.full(len(labels), -1)
-    left = shown.sum(axis=0)
-    while left.any():
-        rarest = int(np.where(left > 0, left, len(labels) + 1).argmin())
-        for place in np.flatnonzero(shown[:, rarest] & (side < 0)):
-            wants = np.round(class_lacks[:, rarest], 9), np.round(lacks, 9), random.rand(2)
-            chosen = int(np.lexsort(wants[::-1])[-1])
-            side[place] = chosen
-            lacks[chosen] -= 1
-            class_lacks[chosen] -= shown[place]
-            left = left - shown[place]
-    return np.sort(order[side == 0]), np.sort(order[side == 1])
-
-
-def balanced_rows(labels: Labels, size: int, seed: int) -> Labels:
-    """Return `size` sorted indices, as evenly spread over the classes as possible.
-
-    Images are selected one by one, each from the class with the fewest so far. Return all indices
-    if `size` exceeds their number.
-    """
-    if size >= len(labels):
-        return np.arange(len(labels), dtype=np.int64)
-    order = _random(seed).permutation(len(labels))
-    shown = _shown(labels)[order]
-    waiting = [np.flatnonzero(column).tolist()[::-1] for column in shown.T]
-    counts, taken = np.zeros(shown.shape[1]), np.zeros(len(labels), dtype=bool)
-    while taken.sum() < size:
-        counts[[not places for places in waiting]] = np.inf
-        place = waiting[int(counts.argmin())].pop()
-        if not taken[place]:
-            taken[place] = True
-            counts += shown[place]
-    return np.sort(order[taken]).astype(np.int64)
-
-
-def _shown(labels: Labels) -> npt.NDArray[np.bool_]:
-    """Return (n, K + 1) bool, the classes of each image; the last column means none."""
-    shown = labels == 1
-    return np.column_stack([shown, ~shown.any(axis=1)])
 
 
 class LabelKind(ABC):
@@ -205,7 +57,10 @@ class LabelKind(ABC):
 
     @abstractmethod
     def subset(self, labels: Labels, size: int, seed: int) -> Labels:
-        """Return `size` sorted indices, as evenly spread over the classes as possible."""
+        """Return `size` sorted indices, as evenly spread over the classes as possible.
+
+        Return all indices if `size` exceeds their number.
+        """
 
     @abstractmethod
     def subsample_per_class(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
@@ -216,7 +71,10 @@ class LabelKind(ABC):
 
     @abstractmethod
     def hold_out(self, labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
-        """Return sorted indices (kept, held out) of a stratified split."""
+        """Return sorted indices (kept, held out) of a stratified split.
+
+        Each class contributes `fraction` of its examples.
+        """
 
     @abstractmethod
     def names(self, label: Any, classes: Sequence[str]) -> list[str]:
@@ -245,13 +103,34 @@ class SingleLabel(LabelKind):
         return np.bincount(labels, minlength=n_classes).astype(np.int64)
 
     def subset(self, labels: Labels, size: int, seed: int) -> Labels:
-        return balanced_subset(labels, size, seed)
+        """Fill what a small class lacks from the others, in equal shares.
+
+        Classes that contribute one more, because of a remainder, are random.
+        """
+        if size >= len(labels):
+            return np.arange(len(labels), dtype=np.int64)
+        random = _random(seed)
+        classes, available = np.unique(labels, return_counts=True)
+        quota = np.zeros(len(classes), dtype=np.int64)
+        while (missing := size - quota.sum()) > 0:
+            open_classes = np.flatnonzero(quota < available)
+            share = missing // len(open_classes)
+            if share:
+                more = quota[open_classes] + share
+                quota[open_classes] = np.minimum(more, available[open_classes])
+            else:
+                quota[random.permutation(open_classes)[:missing]] += 1
+        return _first_of_each(labels, classes, quota, random)
 
     def subsample_per_class(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
-        return few_of_each(labels, n_classes, n, seed)
+        return _first_of_each(labels, np.arange(n_classes), np.full(n_classes, n), _random(seed))
 
     def hold_out(self, labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
-        return hold_out(labels, fraction, seed)
+        """Leave at least one on either side of a class of two or more examples."""
+        classes, available = np.unique(labels, return_counts=True)
+        # As Python's `round`, half to even.
+        count = np.minimum(np.maximum(np.round(fraction * available), 1), available - 1)
+        return _kept_and_held(labels, classes, count.astype(np.int64), _random(seed))
 
     def names(self, label: Any, classes: Sequence[str]) -> list[str]:
         return [classes[label]]
@@ -283,14 +162,53 @@ class MultiLabel(LabelKind):
         return np.asarray((labels == 1).sum(axis=0), dtype=np.int64)
 
     def subset(self, labels: Labels, size: int, seed: int) -> Labels:
-        return balanced_rows(labels, size, seed)
+        """Select images one by one, each from the class with the fewest so far."""
+        if size >= len(labels):
+            return np.arange(len(labels), dtype=np.int64)
+        order = _random(seed).permutation(len(labels))
+        shown = _shown(labels)[order]
+        waiting = [np.flatnonzero(column).tolist()[::-1] for column in shown.T]
+        counts, taken = np.zeros(shown.shape[1]), np.zeros(len(labels), dtype=bool)
+        while taken.sum() < size:
+            counts[[not places for places in waiting]] = np.inf
+            place = waiting[int(counts.argmin())].pop()
+            if not taken[place]:
+                taken[place] = True
+                counts += shown[place]
+        return np.sort(order[taken]).astype(np.int64)
 
     def subsample_per_class(self, labels: Labels, n_classes: int, n: int, seed: int) -> Labels:
         # Nested, since images are selected one by one, independently of the total number.
-        return balanced_rows(labels, n * n_classes, seed)
+        return self.subset(labels, n * n_classes, seed)
 
     def hold_out(self, labels: Labels, fraction: float, seed: int) -> tuple[Labels, Labels]:
-        return hold_out_rows(labels, fraction, seed)
+        """Distribute the class with the fewest remaining images first (iterative stratification).
+
+        An image goes to the side that lacks most of that class; ties go to the side that lacks most
+        images, then to a random side.
+
+        Source: Sechidis, Tsoumakas, Vlahavas, "On the Stratification of Multi-label Data", ECML
+        PKDD 2011.
+        """
+        random = _random(seed)
+        order = random.permutation(len(labels))
+        shown = _shown(labels)[order]
+        share = np.array([1 - fraction, fraction])
+        # Number of images, and of images per class, that each side still lacks.
+        lacks = share * len(labels)
+        class_lacks = share[:, None] * shown.sum(axis=0)
+        side = np.full(len(labels), -1)
+        left = shown.sum(axis=0)
+        while left.any():
+            rarest = int(np.where(left > 0, left, len(labels) + 1).argmin())
+            for place in np.flatnonzero(shown[:, rarest] & (side < 0)):
+                wants = np.round(class_lacks[:, rarest], 9), np.round(lacks, 9), random.rand(2)
+                chosen = int(np.lexsort(wants[::-1])[-1])
+                side[place] = chosen
+                lacks[chosen] -= 1
+                class_lacks[chosen] -= shown[place]
+                left = left - shown[place]
+        return np.sort(order[side == 0]), np.sort(order[side == 1])
 
     def names(self, label: Any, classes: Sequence[str]) -> list[str]:
         said = {1: "{}", 0: "({})"}
@@ -310,6 +228,58 @@ KINDS: Mapping[str, LabelKind] = MappingProxyType(
 def kind_of(metric: str) -> LabelKind:
     """Return the kind of labels that a metric scores."""
     return KINDS[metric]
+
+
+def hold_out_exactly(labels: Labels, size: int, seed: int) -> tuple[Labels, Labels]:
+    """Return sorted indices (kept, held out) of a stratified split with `size` held out.
+
+    Each class contributes its share of `size`, rounded down. The remainder comes one each from the
+    classes with the largest rounding losses, ties in random order. Every class keeps at least one.
+
+    Raises
+    ------
+    DatasetError
+        `size` is larger than the classes can contribute.
+    """
+    classes, available = np.unique(labels, return_counts=True)
+    if size > len(labels) - len(classes):
+        raise DatasetError(
+            f"cannot hold out {size:,} of {len(labels):,} images: each of their {len(classes):,} "
+            "classes has to keep one image",
+            code="dataset.split_impossible",
+            found=size,
+        )
+    random = _random(seed)
+    # Integers, so that equal losses compare equal. `size` is below the total, so no share is a
+    # whole class.
+    quota, loss = np.divmod(size * available, max(1, len(labels)))
+    while (missing := size - int(quota.sum())) > 0:
+        open_classes = random.permutation(np.flatnonzero(quota < available - 1))
+        first = np.argsort(-loss[open_classes], kind="stable")[:missing]
+        quota[open_classes[first]] += 1
+    return _kept_and_held(labels, classes, quota, random)
+
+
+def _first_of_each(
+    labels: Labels, classes: Labels, counts: Labels, random: np.random.RandomState
+) -> Labels:
+    """Return so many sorted indices of each class, the first ones in a random order."""
+    orders = [random.permutation(np.flatnonzero(labels == label)) for label in classes]
+    chosen = [order[:count] for order, count in zip(orders, counts, strict=True)]
+    return np.sort(np.concatenate([np.zeros(0, np.int64), *chosen]))
+
+
+def _kept_and_held(
+    labels: Labels, classes: Labels, counts: Labels, random: np.random.RandomState
+) -> tuple[Labels, Labels]:
+    held = _first_of_each(labels, classes, counts, random)
+    return np.setdiff1d(np.arange(len(labels)), held), held
+
+
+def _shown(labels: Labels) -> npt.NDArray[np.bool_]:
+    """Return (n, K + 1) bool, the classes of each image; the last column means none."""
+    shown = labels == 1
+    return np.column_stack([shown, ~shown.any(axis=1)])
 
 
 def _random(seed: int) -> np.random.RandomState:

@@ -83,7 +83,7 @@ def test_only_a_few_row_groups_are_held(files, reads, monkeypatch):
     images = ParquetImages(files, "image")
     for row in (0, 3, 0, 6, 0, 3):
         images.content(row)
-        assert len(images._column._kept) <= 2
+        assert len(images._kept) <= 2
     # The group of row 0 was asked for again and again, and stayed; that of row 3 had to go.
     assert [group for group, _ in reads] == [0, 1, 2, 1]
     # A subset and the whole share what is held.
@@ -104,7 +104,7 @@ def test_threads_read_what_is_there_and_no_group_twice(files, reads):
     assert all(contents == stored(files)[:9] for contents in found)
     taken = images.take(np.arange(3))
     reads.clear()
-    images._column._kept.clear()
+    images._kept.clear()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(taken.content, [0, 1, 2] * 8))
     assert len(reads) == 1

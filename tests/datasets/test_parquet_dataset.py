@@ -56,7 +56,7 @@ def test_a_repository_as_the_hubs_library_writes_it(pets):
     # The brightness tells the class.
     levels = [np.asarray(raw.parts["train"].images.decode(row)).mean() for row in range(5)]
     assert np.round((np.array(levels) - 60) / 20).tolist() == [2, 0, 1, 1, 1]
-    assert raw.groups == {}
+    assert raw.parts["train"].groups is None
     assert not has_several_classes(pets / "data/test-00000-of-00001.parquet", Choice(), "")
 
 
@@ -339,8 +339,8 @@ def test_groups_are_numbered_and_in_one_part_each(tmp_path):
     for part, patients in (("train", ["p9", "p1", "p9"]), ("test", ["p0", "p5", "p5"])):
         patient = {"patient": pa.array(patients)}
         write_images(tmp_path / f"{part}.parquet", [0, 1, 0], NAMES[:2], **patient)
-    groups = read(tmp_path, Choice(group="patient"), "").groups
-    assert {part: found.tolist() for part, found in groups.items()} == {
+    parts = read(tmp_path, Choice(group="patient"), "").parts
+    assert {part: split.groups.tolist() for part, split in parts.items()} == {
         "train": [3, 1, 3],
         "test": [0, 2, 2],
     }

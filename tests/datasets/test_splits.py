@@ -9,7 +9,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from headstart.datasets import ArrayImages, SealedTest, Split
 from headstart.datasets.splits import RawDataset, draw_splits, hold_out_groups
 from headstart.errors import DatasetError
-from headstart.labels import hold_out, kind_of
+from headstart.labels import kind_of
 from headstart.spec import Selection
 from refusals import invalid, refused
 
@@ -50,20 +50,21 @@ def test_the_door_opens_for_a_selection_alone():
     assert [kind for name, kind in hints.items() if name != "return"] == [Selection]
 
 
-KIND = kind_of("voc-map-11point")
+SINGLE_LABEL, MULTI_LABEL = kind_of("top-1"), kind_of("voc-map-11point")
 
 
-def split(labels):
+def split(labels, groups=None):
     labels = np.asarray(labels, dtype=np.int64)
     pixels = np.zeros((len(labels), 1, 1), dtype=np.uint8)
-    return Split(ArrayImages(pixels), labels, np.arange(len(labels), dtype=np.int64))
+    groups = None if groups is None else np.asarray(groups, dtype=np.int64)
+    return Split(ArrayImages(pixels), labels, np.arange(len(labels), dtype=np.int64), groups)
 
 
 def archive(groups=None, **labels):
-    parts = {name: split(values) for name, values in labels.items()}
+    groups = groups or {}
+    parts = {name: split(values, groups.get(name)) for name, values in labels.items()}
     n_classes = 1 + max(int(np.max(values)) for values in labels.values())
-    groups = {name: np.asarray(g, dtype=np.int64) for name, g in (groups or {}).items()}
-    return RawDataset(tuple(f"c{i}" for i in range(n_classes)), parts, groups=groups)
+    return RawDataset(tuple(f"c{i}" for i in range(n_classes)), parts)
 
 
 def rows(splits):
@@ -116,7 +117,7 @@ def test_everything_is_drawn():
 def test_several_labels_an_image():
     random = np.random.RandomState(0)
     labels = np.where(random.rand(200, 3) < [0.5, 0.2, 0.05], 1, -1)
-    splits, rule = draw_splits(archive(all=labels), 0, hold_out=KIND.hold_out)
+    splits, rule = draw_splits(archive(all=labels), 0, kind=MULTI_LABEL)
     assert rule == "drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0"
     total = (labels == 1).sum(axis=0)
     for name, share in (("train", 0.6), ("validation", 0.2), ("test", 0.2)):
@@ -193,10 +194,10 @@ def assert_whole(splits, groups):
     assert sum(map(len, sides)) == len(set().union(*sides))
 
 
-def drawn_or_not(given_, seed, hold_out=hold_out):
+def drawn_or_not(given_, seed, kind=SINGLE_LABEL):
     """Draw; an example that cannot be drawn from says nothing."""
     try:
-        return draw_splits(given_, seed, hold_out=hold_out)[0]
+        return draw_splits(given_, seed, kind=kind)[0]
     except DatasetError as error:
         assume(error.code != "dataset.split_impossible")
         raise
@@ -210,8 +211,8 @@ SEEDS = st.integers(0, 2**31)
 @given(st.one_of(SINGLE, SEVERAL), SEEDS, st.booleans())
 def test_splits_are_a_partition_and_follow_the_seed(labels, seed, whole):
     given_ = archive(**({"all": labels} if whole else {"train": labels, "test": labels}))
-    draw = KIND.hold_out if isinstance(labels[0], list) else hold_out
-    splits = drawn_or_not(given_, seed, draw)
+    kind = MULTI_LABEL if isinstance(labels[0], list) else SINGLE_LABEL
+    splits = drawn_or_not(given_, seed, kind)
     drawn = rows(splits)
     if not whole:
         assert drawn.pop("test") == list(range(len(labels)))
@@ -219,7 +220,7 @@ def test_splits_are_a_partition_and_follow_the_seed(labels, seed, whole):
     assert all(part == sorted(part) for part in drawn.values())
     for part in splits.values():
         np.testing.assert_array_equal(part.labels, np.asarray(labels)[part.rows])
-    assert rows(draw_splits(given_, seed, hold_out=draw)[0]) == rows(splits)
+    assert rows(draw_splits(given_, seed, kind=kind)[0]) == rows(splits)
 
 
 @given(

@@ -99,7 +99,29 @@ class Images(Decodable, Protocol):
         ...
 
 
-class ArrayImages:
+class NumberedImages:
+    """Some of the images of a collection, by the numbers that they have in it.
+
+    Subsets are copies of an object that share all but the numbers.
+    """
+
+    _rows: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Self:
+        """Return the images of these rows, in this order."""
+        taken = copy.copy(self)
+        taken._rows = self._rows[rows]
+        return taken
+
+    def decoded(self, decoding: Decoding) -> Self:  # noqa: ARG002  for subclasses that are files
+        """Return the same images, decoded in another way where they are files."""
+        return self
+
+
+class ArrayImages(NumberedImages):
     """Images held as one array.
 
     Parameters
@@ -108,21 +130,15 @@ class ArrayImages:
         (n, height, width) or (n, height, width, 3) uint8.
     """
 
-    def __init__(self, pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64] | None = None):
+    def __init__(self, pixels: npt.NDArray[np.uint8]):
         self._pixels = pixels
-        self._rows = np.arange(len(pixels), dtype=np.int64) if rows is None else rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
+        self._rows = np.arange(len(pixels), dtype=np.int64)
 
     def decode(self, row: int) -> Image.Image:
         return Image.fromarray(self._pixels[self._rows[row]])
 
     def where(self, row: int) -> str:
         return f"number {self._rows[row]}"
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "ArrayImages":
-        return ArrayImages(self._pixels, self._rows[rows])
 
     def info(
         self,
@@ -148,11 +164,8 @@ class ArrayImages:
             advance(len(self))
         return content.hexdigest()
 
-    def decoded(self, decoding: Decoding) -> "ArrayImages":  # noqa: ARG002  nothing to decode
-        return self
 
-
-class EncodedImages(ABC):
+class EncodedImages(NumberedImages, ABC):
     """Images as the bytes of files, decoded when asked for.
 
     A file that fails is distinguished from a file that is missing or unreadable: the first is a
@@ -197,18 +210,16 @@ class FileImages(EncodedImages):
     """Images in files."""
 
     def __init__(self, paths: Sequence[Path]):
-        self._paths = tuple(paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
+        self._files = tuple(paths)
+        self._rows = np.arange(len(paths), dtype=np.int64)
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """Where the images are."""
-        return self._paths
+        return tuple(self._files[row] for row in self._rows)
 
     def content(self, row: int) -> bytes:
-        path = self._paths[row]
+        path = self._files[int(self._rows[row])]
         try:
             # Before it is opened: that could wait for ever.
             if kind := unusable(path):
@@ -218,15 +229,10 @@ class FileImages(EncodedImages):
             raise storage_error(path, error, reading=True) from error
 
     def where(self, row: int) -> str:
-        return name_in_text(str(self._paths[row]))
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "FileImages":
-        taken = copy.copy(self)
-        taken._paths = tuple(self._paths[row] for row in rows)
-        return taken
+        return name_in_text(str(self._files[int(self._rows[row])]))
 
     def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
-        return file_index.inspect_files(self._paths, advance)
+        return file_index.inspect_files(self.paths, advance)
 
 
 class JoinedImages:
@@ -253,7 +259,7 @@ class JoinedImages:
         return part, row - int(self._ends[index]) + len(part)
 
 
-class IndexedImages:
+class IndexedImages(NumberedImages):
     """Images that an object gives by number, as ``dataset[number][0]``.
 
     They have no files of one image each to be known by: what is known of them, and their digest, is
@@ -272,22 +278,13 @@ class IndexedImages:
     def __init__(self, dataset: Any, title: str, fingerprint: Fingerprint) -> None:
         self._dataset, self._title, self._fingerprint = dataset, title, fingerprint
         self._rows = np.arange(len(dataset), dtype=np.int64)
-        # Shared by all subsets.
         self._seen: dict[int, ImageInfo] = {}
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def decode(self, row: int) -> Image.Image:
         return self._item(int(self._rows[row]))
 
     def where(self, row: int) -> str:
         return f"{self._title}, number {self._rows[row]}"
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "IndexedImages":
-        taken = IndexedImages.__new__(IndexedImages)
-        taken.__dict__ = {**self.__dict__, "_rows": self._rows[rows]}
-        return taken
 
     def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
         numbers = self._rows.tolist()
@@ -330,9 +327,6 @@ class IndexedImages:
         """Hexadecimal SHA-256 over the SHA-256 of each image's mode, size and pixels, in order."""
         digests = (bytes.fromhex(seen.sha256) for seen in self.info(file_index, advance))
         return hashlib.sha256(b"".join(digests)).hexdigest()
-
-    def decoded(self, decoding: Decoding) -> "IndexedImages":  # noqa: ARG002  the class decodes
-        return self
 
 
 def fingerprint_of(name: str, root: Path) -> Fingerprint:

@@ -154,8 +154,7 @@ def read_dataset(
             dataset_ref.refuse_decoding()
     if own.published_files(dataset_ref, cache) is None and own.manifest(dataset_ref) is None:
         raw = _without_unused(raw, kind)
-    grouped = {name: replace(part, groups=raw.groups.get(name)) for name, part in raw.parts.items()}
-    parts, split_rule = own.split(dataset_ref, replace(raw, parts=grouped))
+    parts, split_rule = own.split(dataset_ref, raw)
     parts = {
         name: replace(part, images=part.images.decoded(dataset_ref.decoding))
         for name, part in parts.items()

@@ -4,7 +4,6 @@ Row groups are decoded when an image of theirs is asked for, and the last few ar
 through the rows reads every row group once, and memory stays within a few of them.
 """
 
-import copy
 import hashlib
 import json
 import threading
@@ -100,32 +99,41 @@ class ParquetImages(EncodedImages):
     """
 
     def __init__(self, files: Sequence[Path], column: str) -> None:
-        self._column = _Column(files, column)
-        self._rows = np.arange(len(self._column), dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self._rows)
+        self._files, self._column = tuple(files), column
+        sizes, names = [], []
+        for file in self._files:
+            with opened(file) as parquet:
+                groups = range(parquet.num_row_groups)
+                sizes.append([parquet.metadata.row_group(group).num_rows for group in groups])
+                names.append(_names(parquet, column))
+        self._names = np.concatenate([np.zeros(0, dtype=object), *names])
+        self._rows = np.arange(len(self._names), dtype=np.int64)
+        # (file, row group) of each run of rows, and the number of its first row.
+        self._groups = [(f, g) for f, groups in enumerate(sizes) for g in range(len(groups))]
+        self._firsts = _firsts([n for groups in sizes for n in groups])
+        self._file_firsts = _firsts([sum(groups) for groups in sizes])
+        self._kept: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
+        self._lock = threading.Lock()
 
     def content(self, row: int) -> bytes:
-        return self._column.content(int(self._rows[row]))
+        return self._content(int(self._rows[row]))
 
     def where(self, row: int) -> str:
-        return self._column.where(int(self._rows[row]))
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "ParquetImages":
-        taken = copy.copy(self)
-        taken._rows = self._rows[rows]
-        return taken
+        (place,), (inside,) = self._places(self._rows[[row]])
+        file, name = self._files[place], self._names[self._rows[row]]
+        # 0000.parquet is in every folder of the hub's own conversions.
+        shown = f"{file.parent.name}/{file.name}" if file.stem.isdigit() else file.name
+        return f"{shown}, row {inside}" + (f" ({name})" if name else "")
 
     def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
-        places, inside = self._column.places(self._rows)
+        places, inside = self._places(self._rows)
         found: dict[int, ImageInfo] = {}
         for place in np.unique(places).tolist():
             rows = np.flatnonzero(places == place)
             seen = file_index.inspect_inside(
-                self._column.files[place],
+                self._files[place],
                 inside[rows].tolist(),
-                partial(self._column.content_in, place),
+                partial(self._content, first=int(self._file_firsts[place])),
                 advance,
             )
             found |= zip(rows.tolist(), seen, strict=True)
@@ -133,11 +141,11 @@ class ParquetImages(EncodedImages):
 
     def digest(self, file_index: FileIndex, advance: Advance | None = None) -> str:
         """Hexadecimal SHA-256 over (SHA-256 of the file, row in the file as int64), in order."""
-        places, inside = self._column.places(self._rows)
+        places, inside = self._places(self._rows)
         digests = {}
         used, counts = np.unique(places, return_counts=True)
         for place, n_images in zip(used.tolist(), counts.tolist(), strict=True):
-            (digest,) = file_index.sha256([self._column.files[place]])
+            (digest,) = file_index.sha256([self._files[place]])
             digests[place] = bytes.fromhex(digest)
             if advance:
                 advance(n_images)
@@ -145,6 +153,38 @@ class ParquetImages(EncodedImages):
         for place, row in zip(places.tolist(), inside.astype("<i8"), strict=True):
             content.update(digests[place] + row.tobytes())
         return content.hexdigest()
+
+    def _places(
+        self, rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the number of each row's file, and its number in that file."""
+        files = np.searchsorted(self._file_firsts, rows, side="right") - 1
+        return files, rows - self._file_firsts[files]
+
+    def _content(self, row: int, first: int = 0) -> bytes:
+        """Read the bytes of an image, so many rows after `first`; b"" where there are none."""
+        row += first
+        group = int(np.searchsorted(self._firsts, row, side="right")) - 1
+        # Threads that decode ask for neighbours: the second one waits, and finds it read.
+        with self._lock:
+            if group not in self._kept:
+                while len(self._kept) >= KEPT:
+                    self._kept.popitem(last=False)
+                self._kept[group] = self._read(*self._groups[group])
+            self._kept.move_to_end(group)
+            values = self._kept[group]
+        value = values[row - int(self._firsts[group])].as_py()
+        content: bytes | None = value[BYTES] if isinstance(value, dict) else value
+        return content or b""
+
+    def _read(self, place: int, group: int) -> pa.ChunkedArray:
+        column = self._column
+        try:
+            with opened(self._files[place]) as parquet:
+                leaf = f"{column}.{BYTES}" if _is_struct(parquet, column) else column
+                return parquet.read_row_group(group, columns=[leaf]).column(0)
+        except DatasetError as error:
+            raise StorageError(str(error), code="storage.damaged") from error
 
 
 def kept_paths(file: Path, column: str) -> list[str | None] | None:
@@ -163,76 +203,6 @@ def kept_paths(file: Path, column: str) -> list[str | None] | None:
             if any(value.as_py() and value[BYTES].is_valid for value in found):
                 return None
         return list(_names(parquet, column))
-
-
-class _Column:
-    """A column of images over several files; all subsets of the images share it."""
-
-    def __init__(self, files: Sequence[Path], name: str) -> None:
-        self.files = tuple(files)
-        self._name = name
-        sizes, names = [], []
-        for file in self.files:
-            with opened(file) as parquet:
-                groups = [
-                    parquet.metadata.row_group(group).num_rows
-                    for group in range(parquet.num_row_groups)
-                ]
-                names.append(_names(parquet, name))
-            sizes.append(groups)
-        self._names = np.concatenate([np.zeros(0, dtype=object), *names])
-        # (file, row group) of each run of rows, and the number of its first row.
-        self._groups = [(f, g) for f, groups in enumerate(sizes) for g in range(len(groups))]
-        self._firsts = _firsts([n for groups in sizes for n in groups])
-        self.file_firsts = _firsts([sum(groups) for groups in sizes])
-        self._kept: OrderedDict[int, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def places(
-        self, rows: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return the number of each row's file, and its number in that file."""
-        files = np.searchsorted(self.file_firsts, rows, side="right") - 1
-        return files, rows - self.file_firsts[files]
-
-    def where(self, row: int) -> str:
-        (place,), (inside,) = self.places(np.array([row]))
-        file, name = self.files[place], self._names[row]
-        # 0000.parquet is in every folder of the hub's own conversions.
-        shown = f"{file.parent.name}/{file.name}" if file.stem.isdigit() else file.name
-        return f"{shown}, row {inside}" + (f" ({name})" if name else "")
-
-    def content(self, row: int) -> bytes:
-        """Read the bytes of an image, b"" where there are none."""
-        group = int(np.searchsorted(self._firsts, row, side="right")) - 1
-        # Threads that decode ask for neighbours: the second one waits, and finds it read.
-        with self._lock:
-            if group not in self._kept:
-                while len(self._kept) >= KEPT:
-                    self._kept.popitem(last=False)
-                self._kept[group] = self._read(group)
-            self._kept.move_to_end(group)
-            values = self._kept[group]
-        value = values[row - int(self._firsts[group])].as_py()
-        content: bytes | None = value[BYTES] if isinstance(value, dict) else value
-        return content or b""
-
-    def content_in(self, file: int, row: int) -> bytes:
-        """Read the bytes of the image in a row of a file."""
-        return self.content(int(self.file_firsts[file]) + row)
-
-    def _read(self, group: int) -> pa.ChunkedArray:
-        place, inside = self._groups[group]
-        file = self.files[place]
-        try:
-            with opened(file) as parquet:
-                leaf = f"{self._name}.{BYTES}" if _is_struct(parquet, self._name) else self._name
-                return parquet.read_row_group(inside, columns=[leaf]).column(0)
-        except DatasetError as error:
-            raise StorageError(str(error), code="storage.damaged") from error
 
 
 def _firsts(sizes: list[int]) -> npt.NDArray[np.int64]:
@@ -287,13 +257,18 @@ def read(
         _class_names(files, label),
         f"{title}, column '{label}'",
     )
+    groups = _groups(parts, choice.group, title) if choice.group else {}
     splits = {
-        part: Split(_images(inside, image, title), labels[part], np.arange(len(labels[part])))
+        part: Split(
+            _images(inside, image, title),
+            labels[part],
+            np.arange(len(labels[part])),
+            groups.get(part),
+        )
         for part, inside in parts.items()
     }
-    groups = _groups(parts, choice.group, title) if choice.group else {}
     notes = tuple(_notes(files[0], image, label, choice, alone=list(parts) == ["all"]))
-    return RawDataset(classes, splits, groups=groups, parts_note=found.parts_note, notes=notes)
+    return RawDataset(classes, splits, parts_note=found.parts_note, notes=notes)
 
 
 def _notes(file: Path, image: str, label: str, choice: Choice, *, alone: bool) -> list[str]:

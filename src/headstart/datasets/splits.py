@@ -4,7 +4,7 @@ Splits that a dataset comes without are drawn, from the seed and stratified: eac
 share, as far as groups allow.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from headstart.datasets.images import Images
 from headstart.errors import DatasetError, SealedTestError
-from headstart.labels import hold_out
+from headstart.labels import LabelKind, kind_of
 from headstart.spec import Selection, digest
 
 if TYPE_CHECKING:
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "AS_GIVEN",
     "ICLOUD",
     "LOOSE",
-    "HoldOut",
     "RawDataset",
     "SealedTest",
     "Split",
@@ -38,9 +36,7 @@ LOOSE = "images in no class folder"
 # A file that lies in iCloud and not here: .NAME.icloud.
 ICLOUD = ".icloud"
 Rows = npt.NDArray[np.int64]
-
-HoldOut = Callable[[Rows, float, int], tuple[Rows, Rows]]
-AS_GIVEN = "as given"
+SINGLE = kind_of("top-1")
 # Over the groups: those after the first mend what the first could not know.
 PASSES = 5
 # Changes of a distance smaller than this are rounding.
@@ -92,9 +88,6 @@ class RawDataset:
         parts.
     missing
         How many images of a part are listed and are not there, for parts with some.
-    groups
-        For each part (n,) int64: images of one number belong together (a patient, a session) and
-        must not be split. Empty where nothing says so.
     left_out
         Kinds of files that lie among the images and are taken for none -> how many; and `LOOSE`,
         images that nothing gives a class.
@@ -107,7 +100,6 @@ class RawDataset:
     classes: tuple[str, ...]
     parts: dict[str, Split]
     missing: dict[str, int] = field(default_factory=dict)
-    groups: dict[str, npt.NDArray[np.int64]] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
     parts_note: str = ""
     notes: tuple[str, ...] = ()
@@ -258,7 +250,7 @@ def number_groups(
 
 
 def draw_splits(
-    raw: RawDataset, seed: int, name: str = "", hold_out: HoldOut = hold_out
+    raw: RawDataset, seed: int, name: str = "", kind: LabelKind = SINGLE
 ) -> tuple[dict[str, Split], str]:
     """Return ``train``, ``validation`` and ``test``, and say in words where they come from.
 
@@ -275,35 +267,68 @@ def draw_splits(
         The same seed draws the same splits; of validation and test, each has a stream of its own.
     name
         Of the dataset, for messages.
-    hold_out
-        (labels, fraction, seed) -> places (kept, held out), for images without groups.
+    kind
+        What the labels mean; stratifies images without groups.
 
     Raises
     ------
     DatasetError
         Other parts; or so few images or groups that a part would be empty.
     """
-    parts = dict(raw.parts)
+    parts = raw.parts
     if set(parts) == {"train", "validation", "test"}:
-        return {name: parts[name] for name in ("train", "validation", "test")}, AS_GIVEN
-    if set(parts) == {"all"}:
-        return _draw_all(raw, seed, name, hold_out)
-    if set(parts) not in ({"train", "test"}, {"train", "validation"}):
+        ordered = {part: parts[part] for part in ("train", "validation", "test")}
+        return ordered, raw.parts_note or "as given"
+    if set(parts) not in ({"all"}, {"train", "test"}, {"train", "validation"}):
         raise DatasetError(
             f"dataset '{name}': expected the parts train, and validation or test, or none; found "
             f"{', '.join(parts)}",
             code="dataset.split_missing",
             found=list(parts),
         )
-    draw = _Draw(raw, "train", seed, name, hold_out)
-    train = parts["train"]
-    kept, held = draw.hold_out(np.arange(len(train), dtype=np.int64), 0.2, "validation")
-    drawn = {"train": train.take(kept), "validation": train.take(held)}
-    rule = f"20 % of train drawn for validation, {draw.words}"
-    if "test" in parts:
-        return drawn | {"test": parts["test"]}, f"test as given; {rule}"
-    rule = f"what is named validation is the test set, as none is named test; {rule}"
-    return drawn | {"test": parts["validation"]}, rule
+    if "all" in parts:
+        rest, test = _divide(parts["all"], 0.2, "test", seed, name, kind)
+        train, validation = _divide(rest, 0.25, "validation", seed, name, kind)
+        rule = "drawn: 60 % train, 20 % validation, 20 % test"
+    else:
+        train, validation = _divide(parts["train"], 0.2, "validation", seed, name, kind)
+        test = parts["test" if "test" in parts else "validation"]
+        test_rule = "test as given"
+        if "test" not in parts:
+            test_rule = "what is named validation is the test set, as none is named test"
+        rule = f"{test_rule}; 20 % of train drawn for validation"
+    together = "" if train.groups is None else ", groups kept together"
+    note = f"{raw.parts_note}; " if raw.parts_note else ""
+    splits = {"train": train, "validation": validation, "test": test}
+    return splits, f"{note}{rule}, stratified, seed {seed}{together}"
+
+
+def _divide(
+    split: Split, fraction: float, what: str, seed: int, name: str, kind: LabelKind
+) -> tuple[Split, Split]:
+    """Return what is kept of a split, and the `fraction` held out for `what`."""
+    if not len(split):
+        raise DatasetError(
+            f"dataset '{name}' has no images to draw {what} images from: add some",
+            code="dataset.split_empty",
+            split=what,
+        )
+    own_seed = int(digest({"drawn": what, "seed": seed})[:8], 16)
+    if split.groups is None:
+        kept, held = kind.hold_out(split.labels, fraction, own_seed)
+        found = f"{len(split):,} images, no two of one class"
+    else:
+        kept, held = hold_out_groups(split.labels, split.groups, fraction, own_seed)
+        n_groups = len(np.unique(split.groups))
+        found = f"number of groups: {n_groups:,}, each with all images of some class"
+    if not len(held):
+        raise DatasetError(
+            f"no {what} images of dataset '{name}' can be drawn ({found}): a class needs some on "
+            "both sides; add images, or give all parts",
+            code="dataset.split_impossible",
+            split=what,
+        )
+    return split.take(kept), split.take(held)
 
 
 def hold_out_groups(labels: Rows, groups: Rows, fraction: float, seed: int) -> tuple[Rows, Rows]:
@@ -329,8 +354,19 @@ def hold_out_groups(labels: Rows, groups: Rows, fraction: float, seed: int) -> t
     tuple
         Places as int64. None is held out if every group has all images of some class.
     """
+    from scipy import sparse
+
     _, group = np.unique(groups, return_inverse=True)
-    chosen = _choose_groups(_counts(labels, group), np.bincount(group), fraction, seed)
+    if labels.ndim == 1:
+        rows, classes, n_classes = group, labels, int(labels.max()) + 1
+    else:
+        images, classes = np.nonzero(labels == 1)
+        rows, n_classes = group[images], labels.shape[1]
+    ones = np.ones(len(rows), dtype=np.int64)
+    shape = (int(group.max()) + 1, n_classes)
+    # Entries of one place are added up: images of each class in each group.
+    counts = sparse.csr_array(sparse.coo_array((ones, (rows, classes)), shape=shape))
+    chosen = _choose_groups(counts, np.bincount(group), fraction, seed)
     held = np.isin(group, chosen)
     return np.flatnonzero(~held).astype(np.int64), np.flatnonzero(held).astype(np.int64)
 
@@ -363,80 +399,3 @@ def _choose_groups(
             elif not chosen and change < least - ROUNDING:
                 best, least = {group}, change
     return sorted(chosen or best)
-
-
-def _counts(labels: Rows, group: Rows) -> "sparse.csr_array":
-    """Count the images of each class in each group: (groups, classes) int64."""
-    from scipy import sparse
-
-    if labels.ndim == 1:
-        rows, classes, n_classes = group, labels, int(labels.max()) + 1
-    else:
-        images, classes = np.nonzero(labels == 1)
-        rows, n_classes = group[images], labels.shape[1]
-    ones = np.ones(len(rows), dtype=np.int64)
-    shape = (int(group.max()) + 1, n_classes)
-    # Entries of one place are added up.
-    return sparse.csr_array(sparse.coo_array((ones, (rows, classes)), shape=shape))
-
-
-def _draw_all(
-    raw: RawDataset, seed: int, name: str, hold_out: HoldOut
-) -> tuple[dict[str, Split], str]:
-    whole = raw.parts["all"]
-    draw = _Draw(raw, "all", seed, name, hold_out)
-    rest, test = draw.hold_out(np.arange(len(whole), dtype=np.int64), 0.2, "test")
-    train, validation = draw.hold_out(rest, 0.25, "validation")
-    splits = {
-        "train": whole.take(train),
-        "validation": whole.take(validation),
-        "test": whole.take(test),
-    }
-    return splits, f"drawn: 60 % train, 20 % validation, 20 % test, {draw.words}"
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """Draws from one part of an archive."""
-
-    raw: RawDataset
-    part: str
-    seed: int
-    name: str
-    draw: HoldOut
-
-    @property
-    def groups(self) -> Rows | None:
-        return self.raw.groups.get(self.part)
-
-    @property
-    def words(self) -> str:
-        together = "" if self.groups is None else ", groups kept together"
-        return f"stratified, seed {self.seed}{together}"
-
-    def hold_out(self, places: Rows, fraction: float, what: str) -> tuple[Rows, Rows]:
-        """Divide `places` of the part into (kept, held out)."""
-        labels = self.raw.parts[self.part].labels[places]
-        if not len(labels):
-            raise DatasetError(
-                f"dataset '{self.name}' has no images to draw {what} images from: add some",
-                code="dataset.split_empty",
-                split=what,
-            )
-        seed = int(digest({"drawn": what, "seed": self.seed})[:8], 16)
-        if self.groups is None:
-            kept, held = self.draw(labels, fraction, seed)
-            found = f"{len(labels):,} images, no two of one class"
-        else:
-            groups = self.groups[places]
-            kept, held = hold_out_groups(labels, groups, fraction, seed)
-            n_groups = len(np.unique(groups))
-            found = f"number of groups: {n_groups:,}, each with all images of some class"
-        if not len(held):
-            raise DatasetError(
-                f"no {what} images of dataset '{self.name}' can be drawn ({found}): a class needs "
-                "some on both sides; add images, or give all parts",
-                code="dataset.split_impossible",
-                split=what,
-            )
-        return places[kept], places[held]

@@ -54,7 +54,7 @@ def test_a_table_of_paths_and_labels(folder):
     assert part.labels.tolist() == [1, 0, 1]
     assert part.labels.dtype == np.int64
     assert part.rows.tolist() == [0, 1, 2]
-    assert raw.groups == {}
+    assert part.groups is None
 
 
 @pytest.mark.parametrize(("header", "options"), [
@@ -124,14 +124,14 @@ def test_a_column_of_splits_that_is_none(folder):
 def test_groups(folder):
     rows = ["0.png,a,p9,train", "1.png,b,p1,test", "2.png,b,p9,train", "3.png,b,p4,train"]
     table = write(folder / "t.csv", "path,label,patient,split", *rows)
-    assert read(table).groups == {}
-    groups = read(f"{table}?group=patient").groups
-    assert {part: numbers.tolist() for part, numbers in groups.items()} == {
+    assert read(table).parts["test"].groups is None
+    parts = read(f"{table}?group=patient").parts
+    assert {name: part.groups.tolist() for name, part in parts.items()} == {
         "train": [2, 2, 1], "test": [0],
     }  # fmt: skip
-    groups = read(f"{table}?group=patient&split=").groups
-    assert groups["all"].tolist() == [2, 0, 2, 1]
-    assert groups["all"].dtype == np.int64
+    groups = read(f"{table}?group=patient&split=").parts["all"].groups
+    assert groups.tolist() == [2, 0, 2, 1]
+    assert groups.dtype == np.int64
 
 
 def test_several_labels_in_a_cell(folder):
@@ -577,7 +577,7 @@ def test_missing_images_may_be_left_out(folder):
     train = raw.parts["train"]
     assert names(raw, "train") == ["0.png", "1.png"]
     assert (train.labels.tolist(), train.rows.tolist()) == ([1, 0], [1, 2])
-    assert raw.groups["train"].tolist() == [1, 0]
+    assert train.groups.tolist() == [1, 0]
     assert raw.parts["test"].rows.tolist() == [0]
 
 

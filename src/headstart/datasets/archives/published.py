@@ -23,7 +23,7 @@ from headstart.datasets.images import FileImages
 from headstart.datasets.manifest import differs
 from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import UnknownNameError
-from headstart.labels import balanced_subset, hold_out_exactly
+from headstart.labels import hold_out_exactly, kind_of
 from headstart.spec import Sizes, digest, plain_name
 from headstart.spec.noun import Noun
 
@@ -196,10 +196,9 @@ def _drawn(facts: Facts, raw: RawDataset, seed: int) -> dict[str, Split]:
         what = f"number of images of class '{raw.classes[lacking]}'"
         raise differs(facts.key, what, f"more than {drawn}", int(counts[lacking]))
     # No class has fewer, so a balanced subset has exactly so many of each.
-    fitted = balanced_subset(
-        whole.labels, drawn * n_classes, _derived_seed(facts, "train+validation", seed)
-    )
-    held = balanced_subset(
+    subset = kind_of("top-1").subset
+    fitted = subset(whole.labels, drawn * n_classes, _derived_seed(facts, "train+validation", seed))
+    held = subset(
         whole.labels[fitted], for_validation * n_classes, _derived_seed(facts, "validation", seed)
     )
     return {

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.manifest import Manifest, PublishedFile
-from headstart.datasets.splits import AS_GIVEN, RawDataset, Split, draw_splits
+from headstart.datasets.splits import RawDataset, Split, draw_splits
 from headstart.errors import DatasetMissingError
 from headstart.labels import kind_of
 from headstart.spec import Metric, Sizes
@@ -148,12 +148,7 @@ class Source(ABC):
         if set(raw.parts) == {"train", "validation", "test"}:
             dataset_ref.refuse_split_seed()
         kind = kind_of(dataset_ref.metric or self.describe(dataset_ref).metric)
-        splits, rule = draw_splits(
-            raw, dataset_ref.split_seed, dataset_ref.stem, hold_out=kind.hold_out
-        )
-        if not raw.parts_note:
-            return splits, rule
-        return splits, raw.parts_note if rule == AS_GIVEN else f"{raw.parts_note}; {rule}"
+        return draw_splits(raw, dataset_ref.split_seed, dataset_ref.stem, kind)
 
     def manifest(self, dataset_ref: DatasetName) -> Manifest | None:  # noqa: ARG002
         """Return the published content, None where none is: the content is what it turns out."""

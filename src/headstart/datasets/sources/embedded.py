@@ -20,7 +20,7 @@ from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import storage_errors, writable_folder
-from headstart.labels import hold_out
+from headstart.labels import kind_of
 from headstart.spec import Sizes
 
 __all__ = ["EMBEDDED", "EmbeddedSource"]
@@ -36,6 +36,7 @@ FASHION_FILES = {
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
 HOST_SECONDS = 10
+SINGLE = kind_of("top-1")
 
 
 class Embedded(NamedTuple):
@@ -59,8 +60,8 @@ def read_digits() -> dict[str, Split]:
     # The source counts ink in 0..16.
     pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     labels = bunch.target.astype(np.int64)
-    rest, test = hold_out(labels, 0.2, seed=0)
-    kept, held = hold_out(labels[rest], 0.25, seed=1)
+    rest, test = SINGLE.hold_out(labels, 0.2, seed=0)
+    kept, held = SINGLE.hold_out(labels[rest], 0.25, seed=1)
     rows = {"train": rest[kept], "validation": rest[held], "test": test}
     images = ArrayImages(pixels)
     return {
@@ -118,7 +119,7 @@ def read_fashion_mnist(cache: Path) -> dict[str, Split]:
         )
     pixels, train_labels = (_read_idx(folder / name) for name in FASHION_FILES["train"])
     labels = train_labels.astype(np.int64)
-    kept, held = hold_out(labels, 1 / 6, seed=0)
+    kept, held = SINGLE.hold_out(labels, 1 / 6, seed=0)
     images = ArrayImages(pixels)
     test_pixels, test_labels = (_read_idx(folder / name) for name in FASHION_FILES["test"])
     return {

@@ -363,7 +363,7 @@ def _raw_dataset(
     notes: Sequence[str],
 ) -> RawDataset:
     """Take the images that are there; `labels` are of all, `groups` of those of each part."""
-    parts, missing, kept_groups = {}, {}, {}
+    parts, missing = {}, {}
     for part, rows in chosen.rows.items():
         if isinstance(images, list):
             there = [is_there(images[row]) for row in rows]
@@ -372,11 +372,8 @@ def _raw_dataset(
         else:
             places = np.arange(len(rows), dtype=np.int64)
             taken = images.take(rows)
-        parts[part] = Split(taken, labels[rows[places]], places)
+        together = groups[part][places] if part in groups else None
+        parts[part] = Split(taken, labels[rows[places]], places, together)
         if len(places) < len(rows):
             missing[part] = len(rows) - len(places)
-        if part in groups:
-            kept_groups[part] = groups[part][places]
-    return RawDataset(
-        classes, parts, missing, kept_groups, parts_note=chosen.parts_note, notes=tuple(notes)
-    )
+    return RawDataset(classes, parts, missing, parts_note=chosen.parts_note, notes=tuple(notes))
