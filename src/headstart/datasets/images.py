@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -337,28 +338,21 @@ def fingerprint_of(name: str, root: Path) -> Fingerprint:
     name
         What makes images of them, in which version.
     """
+    files = []
     with storage_errors(root, reading=True):
-        files = sorted(
-            (os.path.relpath(path, root), state.st_size, state.st_mtime_ns)
-            for folder, _, names in os.walk(root)
-            for path in (os.path.join(folder, file) for file in names)
-            if (state := _state(path))
-        )
+        for folder, _, names in os.walk(root):
+            for path in (os.path.join(folder, file) for file in names):
+                # A link to what is not there.
+                with suppress(FileNotFoundError):
+                    state = os.stat(path)
+                    files.append((os.path.relpath(path, root), state.st_size, state.st_mtime_ns))
     return Fingerprint(
         f"{name} {root}",
         n_bytes=sum(size for _, size, _ in files),
         # What SQLite takes for a whole number has 63 bits.
-        state=int(hashlib.sha256(repr(files).encode()).hexdigest()[:15], 16),
+        state=int(hashlib.sha256(repr(sorted(files)).encode()).hexdigest()[:15], 16),
         modified=max((modified for _, _, modified in files), default=0),
     )
-
-
-def _state(path: str) -> os.stat_result | None:
-    """Ask for a file's state; None of a link to what is not there."""
-    try:
-        return os.stat(path)
-    except FileNotFoundError:
-        return None
 
 
 def first_line(error: Exception) -> str:

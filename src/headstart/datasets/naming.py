@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -441,14 +442,9 @@ def _holds_several(
 
     The labels of an image recur beside others; a name (tench, Tinca tinca) is always whole.
     """
-    if separator in BETWEEN:
+    if separator in BETWEEN or (separator == "," and plural):
         return True
-    if separator == "," and plural:
-        return True
-    count: dict[str, int] = {}
-    for text in distinct:
-        for label in set(_apart(text, separator)):
-            count[label] = count.get(label, 0) + 1
+    count = Counter(label for text in distinct for label in set(_apart(text, separator)))
     recurring = [
         text for text in joined if all(count[label] > 1 for label in _apart(text, separator))
     ]

@@ -249,15 +249,18 @@ def read(
     parts = {part: [folder / name for name in inside] for part, inside in found.files.items()}
     files = [file for inside in parts.values() for file in inside]
     with opened(files[0]) as parquet:
-        image, label = _columns(parquet.schema_arrow, choice, title)
+        schema = parquet.schema_arrow
+    image, label = _columns(schema, choice, title)
     classes, labels = _labels(
-        _apart(
-            {part: _values(inside, label) for part, inside in parts.items()}, choice, label, title
-        ),
+        _apart(_filled(parts, label, title, "label"), choice, label, title),
         _class_names(files, label),
         f"{title}, column '{label}'",
     )
-    groups = _groups(parts, choice.group, title) if choice.group else {}
+    groups: dict[str, Labels] = {}
+    if choice.group:
+        values = _filled(parts, choice.group, title, "group")
+        names_of_groups = {part: list(map(str, found)) for part, found in values.items()}
+        groups = number_groups(names_of_groups, title, choice.group)
     splits = {
         part: Split(
             _images(inside, image, title),
@@ -267,31 +270,30 @@ def read(
         )
         for part, inside in parts.items()
     }
-    notes = tuple(_notes(files[0], image, label, choice, alone=list(parts) == ["all"]))
-    return RawDataset(classes, splits, parts_note=found.parts_note, notes=notes)
+    notes = _notes(files[0], schema, [image, label, choice.group], choice, list(parts) == ["all"])
+    return RawDataset(classes, splits, parts_note=found.parts_note, notes=tuple(notes))
 
 
-def _notes(file: Path, image: str, label: str, choice: Choice, *, alone: bool) -> list[str]:
-    """Return what is to be said of columns that may have been meant, and are not used."""
-    with opened(file) as parquet:
-        schema = parquet.schema_arrow
-    free = [name for name in schema.names if name not in (image, label, choice.group)]
+def _notes(
+    file: Path, schema: pa.Schema, used: Sequence[str], choice: Choice, alone: bool
+) -> Iterator[str]:
+    """Yield what is to be said of columns that may have been meant, and are not used."""
+    free = [name for name in schema.names if name not in used]
     features = _features(schema)
-    notes = []
     others = [name for name in free if _names_in(features.get(name)) is not None]
     if others and not choice.label:
-        notes.append(
-            f"labels: column '{label}'; not used: {join_names(others)} (choose with ?label=COLUMN)"
+        yield (
+            f"labels: column '{used[1]}'; not used: {join_names(others)} (choose with "
+            "?label=COLUMN)"
         )
     for name in free if alone and not choice.parts else []:
         if pa.types.is_string(schema.field(name).type):
             values = {value for value in _values([file], name) if value is not None}
             if len(values) > 1 and read_split_names(values).complete:
-                notes.append(
+                yield (
                     f"column '{name}' ({join_names(sorted(values))}) is not used: name the file "
                     f"itself to split by it ({file.name})"
                 )
-    return notes
 
 
 def read_hub_copy(facts: Facts, folder: Path) -> RawDataset:
@@ -384,19 +386,18 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 def _class_names(files: Sequence[Path], label: str) -> tuple[str, ...] | None:
     """Read the names that the hub's library has noted of a column of labels."""
-    found: tuple[str, ...] | None = None
-    for place, file in enumerate(files):
+    found = []
+    for file in files:
         with opened(file) as parquet:
-            names = _names_in(_features(parquet.schema_arrow).get(label))
-        if place and names != found:
+            found.append(_names_in(_features(parquet.schema_arrow).get(label)))
+        if found[-1] != found[0]:
             raise DatasetError(
                 f"{file} has other class names in column '{label}' than {files[0]}: expected "
                 "files of one dataset",
                 code="dataset.classes_differ",
                 file=file.name,
             )
-        found = names
-    return found
+    return found[0]
 
 
 def _names_in(feature: Any) -> tuple[str, ...] | None:
@@ -426,18 +427,28 @@ def _values(files: Sequence[Path], column: str) -> Values:
     return values
 
 
+def _filled(
+    parts: Mapping[str, Sequence[Path]], column: str, title: str, what: str
+) -> dict[str, Values]:
+    """Read a column of each part; DatasetError where a cell of it has no `what`."""
+    values = {part: _values(files, column) for part, files in parts.items()}
+    for part, found in values.items():
+        if None in found:
+            row = found.index(None)
+            raise DatasetError(
+                f"{title}, column '{column}': row {row} of {part} has no {what}",
+                code="dataset.cell_empty",
+                found=row,
+            )
+    return values
+
+
 def _labels(
     parts: dict[str, Values], names: tuple[str, ...] | None, where: str
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
     """Turn values to classes and labels: (n,), or (n, K) in {1, -1} where they are lists."""
     everything = [value for values in parts.values() for value in values]
     several = any(isinstance(value, list) for value in everything)
-    for part, values in parts.items():
-        if None in values:
-            row = values.index(None)
-            raise DatasetError(
-                f"{where}: row {row} of {part} has no label", code="dataset.cell_empty", found=row
-            )
     if several and not all(isinstance(value, list) for value in everything):
         raise DatasetError(
             f"{where} holds lists in one part, and single labels in another",
@@ -499,7 +510,7 @@ def _apart(parts: dict[str, Values], choice: Choice, label: str, title: str) -> 
             part: [
                 sorted({name.strip() for name in value.split(choice.sep)} - {""})
                 if isinstance(value, str)
-                else (value if value is None or isinstance(value, list) else [value])
+                else (value if isinstance(value, list) else [value])
                 for value in values
             ]
             for part, values in parts.items()
@@ -514,50 +525,30 @@ def _images(files: Sequence[Path], column: str, title: str) -> Images:
     with opened(files[0]) as parquet:
         kind = parquet.schema_arrow.field(column).type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        paths = _paths([(file, _values([file], column)) for file in files], column)
+        names = {file: _values([file], column) for file in files}
         remedy = f"expected them from the folder of {files[0].name} on, or images as bytes"
-        require_files(paths, f"{title}, column '{column}'", remedy)
-        return FileImages(paths)
     # One look: of many files, reading the first images of each would take long.
-    if _is_encoded(kind) and kept_paths(files[0], column) is not None:
-        paths = _paths([(file, kept_paths(file, column) or []) for file in files], column)
+    elif _is_encoded(kind) and kept_paths(files[0], column) is not None:
+        names = {file: kept_paths(file, column) or [] for file in files}
         remedy = "the column holds their names and no image: store the images as bytes"
-        require_files(paths, f"{title}, column '{column}'", remedy)
-        return FileImages(paths)
-    if _is_binary(kind) or _is_encoded(kind):
+    elif _is_binary(kind) or _is_encoded(kind):
         return ParquetImages(files, column)
-    raise DatasetError(
-        f"{title}: column '{column}' holds {kind}: expected images as bytes, or the paths of files",
-        code="dataset.cell_type",
-        found=str(kind),
-    )
-
-
-def _paths(named: Sequence[tuple[Path, Values]], column: str) -> list[Path]:
-    """Return the paths of images, which count from the folder that each Parquet file is in."""
-    paths = []
-    for file, names in named:
-        if None in names:
-            row = names.index(None)
+    else:
+        raise DatasetError(
+            f"{title}: column '{column}' holds {kind}: expected images as bytes, or the paths of "
+            "files",
+            code="dataset.cell_type",
+            found=str(kind),
+        )
+    for file, some in names.items():
+        if None in some:
+            row = some.index(None)
             raise DatasetError(
                 f"{file}, row {row}: column '{column}' has no path",
                 code="dataset.cell_empty",
                 found=row,
             )
-        paths += [file.parent / name for name in names]
-    return paths
-
-
-def _groups(parts: dict[str, list[Path]], column: str, title: str) -> dict[str, Labels]:
-    """Number the groups; DatasetError if one is in two parts already."""
-    values = {part: _values(files, column) for part, files in parts.items()}
-    for part, found in values.items():
-        if None in found:
-            row = found.index(None)
-            raise DatasetError(
-                f"{title}, column '{column}': row {row} of {part} has no group",
-                code="dataset.cell_empty",
-                found=row,
-            )
-    names = {part: [str(value) for value in found] for part, found in values.items()}
-    return number_groups(names, title, column)
+    # Paths count from the folder that each Parquet file is in.
+    paths = [file.parent / name for file, some in names.items() for name in some]
+    require_files(paths, f"{title}, column '{column}'", remedy)
+    return FileImages(paths)

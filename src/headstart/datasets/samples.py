@@ -6,7 +6,6 @@ says of itself (TIFF 6.0: BitsPerSample, SampleFormat, MinSampleValue and MaxSam
 SMin and SMax forms, PhotometricInterpretation; the depth of PNG, maxval of PGM), or refused.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
@@ -42,6 +41,8 @@ UNCOMPRESSED, BAND_BY_BAND = 1, 2
 COLOURS = {0: 1, 1: 1, 2: 3, 3: 1, 5: 4, 6: 3, 8: 3}
 ALPHA = {(1,), (2,)}
 PNG_DEPTH = slice(24, 25)
+# What unsigned integers of so many bits reach.
+DEPTHS = frozenset(2.0**bits - 1 for bits in range(8, 33))
 # So many rows are converted at a time: to bound the memory of wide types.
 STRIP_PIXELS = 1 << 20
 
@@ -85,11 +86,6 @@ class Samples(NamedTuple):
     inverted: bool = False
     extra: bool = False
 
-    @property
-    def bits(self) -> int:
-        """Of one sample."""
-        return int(re.sub(r"\D", "", self.kind))
-
 
 def is_deep(image: Image.Image) -> bool:
     """Whether Pillow gives an image in more than 8 bits: greyscale alone."""
@@ -103,7 +99,6 @@ def check_tiff(content: IO[bytes]) -> None:
     ------
     UnsupportedSamplesError
     """
-    content.seek(0)
     tags = _first_directory(content)
     if tags is None:
         return
@@ -133,7 +128,6 @@ def check_tiff(content: IO[bytes]) -> None:
 
 def describe_tiff(content: IO[bytes]) -> str:
     """Return what a TIFF file holds, for one that Pillow does not read; "" if that is unknown."""
-    content.seek(0)
     tags = _first_directory(content)
     return _described(*_type_of(tags)) if tags else ""
 
@@ -191,10 +185,8 @@ def range_of(samples: Samples, low: float, high: float, requested: Span | None =
             "replace these values, or pass those that are black and white as ?range=LOW..HIGH",
             misread=True,
         )
-    if samples.kind in ("uint12", "uint16"):
-        return 0.0, _depth(samples)
-    if samples.declared and _is_declaration(samples.declared, low, high):
-        return samples.declared
+    if span := _certain_range(samples, low, high):
+        return span
     if samples.kind == "float32":
         # What image libraries write.
         for top in (1.0, 255.0):
@@ -205,6 +197,20 @@ def range_of(samples: Samples, low: float, high: float, requested: Span | None =
         f"pass these as ?range=LOW..HIGH, for example ?range={low:g}..{high:g}",
         misread=True,
     )
+
+
+def _certain_range(samples: Samples, low: float, high: float) -> Span | None:
+    """Return black and white as an unsigned type has them, or as the file declares them."""
+    largest = {"uint12": 4095.0, "uint16": 65535.0}.get(samples.kind)
+    if declared := samples.declared:
+        is_depth = declared[0] == 0 and declared[1] in DEPTHS
+        if largest and is_depth:
+            return 0.0, min(largest, declared[1])
+        # Some programs declare what the smallest and the largest value of this very image are.
+        fits = declared[0] <= low and high <= declared[1]
+        if not largest and fits and (is_depth or declared != (low, high)):
+            return declared
+    return (0.0, largest) if largest else None
 
 
 def to_grey(image: Image.Image, samples: Samples, span: Span) -> npt.NDArray[np.uint8]:
@@ -257,27 +263,6 @@ def _kind_of_mode(image: Image.Image) -> str:
     return "uint8"
 
 
-def _depth(samples: Samples) -> float:
-    """Return the largest value of an unsigned type; a smaller depth, 4095 say, may be declared."""
-    largest = 2.0**samples.bits - 1
-    if samples.declared and samples.declared[0] == 0 and _is_depth(samples.declared[1]):
-        return min(largest, samples.declared[1])
-    return largest
-
-
-def _is_depth(value: float) -> bool:
-    return value in [2**bits - 1 for bits in range(8, 33)]
-
-
-def _is_declaration(declared: Span, low: float, high: float) -> bool:
-    """Whether declared values are those of black and white.
-
-    Some programs write there what the smallest and the largest value of this very image are.
-    """
-    fits = declared[0] <= low and high <= declared[1]
-    return fits and (declared != (low, high) or (declared[0] == 0 and _is_depth(declared[1])))
-
-
 def _declared(tags: Any, *, signed: bool) -> Span | None:
     for minimum, maximum in reversed(DECLARED):
         low, high = _values(tags, minimum), _values(tags, maximum)
@@ -290,6 +275,7 @@ def _declared(tags: Any, *, signed: bool) -> Span | None:
 def _first_directory(content: IO[bytes]) -> TiffImagePlugin.ImageFileDirectory_v2 | None:
     """Read the tags of the first image; None where they cannot be read: Pillow says more then."""
     try:
+        content.seek(0)
         header = content.read(8)
         if header[2:3] == b"\x2b" or header[3:4] == b"\x2b":
             header += content.read(8)
