@@ -5,7 +5,6 @@ import itertools
 import json
 import os
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,12 @@ import headstart as hs
 from conftest import MODEL, require, write_folder
 from headstart.datasets import file_index
 from headstart.datasets import images as reading
-from hub_files import write_images
+from own_datasets import write_dataset
 from processes import headstart_process
 from refusals import ended
 
 STAMPS = Path("/usr/share/tuxpaint/stamps")
+DRAWN = "drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0"
 
 
 @pytest.fixture
@@ -49,23 +49,16 @@ def without_a_warning(name, store: Path, *options) -> str:
     return out
 
 
-def squares(folder: Path, classes: dict[str, int]) -> Path:
-    """Write class folders, a brightness a class."""
-    return write_folder(folder, {".": classes})
-
-
 def words(text: str) -> str:
     return " ".join(text.split())
 
 
 def test_a_folder_without_splits(run, tmp_path):
-    folder = squares(tmp_path / "photos", {"dark": 8, "light": 8, "single": 1})
+    folder = write_folder(tmp_path / "photos", {".": {"dark": 8, "light": 8, "single": 1}})
     outcome, result = run(folder)
     assert outcome.code == 0, outcome.err
     said = words(outcome.out)
-    assert (
-        "photos: splits: drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0" in said
-    )
+    assert f"photos: splits: {DRAWN}" in said
     # A class of one image is trained on, and nothing is said of it that was not measured.
     (warning,) = result.provenance["data_warnings"]
     assert warning["code"] == "untested-classes"
@@ -78,65 +71,37 @@ def test_a_folder_without_splits(run, tmp_path):
     assert other.trial.dataset.revision != result.trial.dataset.revision
 
 
-def test_a_table_with_groups(run, cli, tmp_path):
-    folder = squares(tmp_path / "photos", {"a": 12, "b": 12})
-    table = tmp_path / "photos.csv"
-    lines = [f"photos/{name}/{i}.png,{name},{i // 2}" for name in "ab" for i in range(12)]
-    table.write_text("path,label,patient\n" + "\n".join(lines) + "\n")
-    outcome, result = run(f"{table}?group=patient")
+@pytest.mark.parametrize(("kind", "source", "name", "said"), [
+    ("parquet table", "table", "photos.parquet", DRAWN),
+    ("hub", "hf", "./pets", "test as given; 20 % of train drawn for validation"),
+    # Where the images are says nothing of what they are.
+    ("torchvision", "torchvision", "EuroSAT", DRAWN),
+    ("table", "table", "photos.csv?group=group", f"{DRAWN}, groups kept together"),
+])  # fmt: skip
+def test_a_dataset_of_each_source(kind, source, name, said, run, cli, tmp_path):
+    location = write_dataset(kind, tmp_path)
+    outcome, result = run(location)
     assert outcome.code == 0, outcome.err
-    assert "groups kept together" in words(outcome.out)
-    assert result.trial.dataset.name == "photos.csv?group=patient"
-    exported = tmp_path / "splits.csv"
-    assert cli("datasets", "splits", f"{table}?group=patient", "--export", exported).code == 0
-    with exported.open() as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == 24
-    sides: dict[int, set[str]] = {}
-    for row in rows:
-        sides.setdefault(int(Path(row["image"]).stem) // 2, set()).add(row["split"])
-    assert {len(splits) for splits in sides.values()} == {1}
-    assert folder.is_dir()
-
-
-def test_parquet_of_paths(run, tmp_path):
-    import pandas as pd
-
-    squares(tmp_path / "photos", {"a": 6, "b": 6})
-    rows = [(f"photos/{name}/{i}.png", name) for name in "ab" for i in range(6)]
-    pd.DataFrame(rows, columns=["path", "label"]).to_parquet(tmp_path / "photos.parquet")
-    outcome, result = run(tmp_path / "photos.parquet")
-    assert outcome.code == 0, outcome.err
-    assert result.trial.dataset.source == "table"
-    assert result.trial.dataset.classes == ("a", "b")
-
-
-def test_parquet_of_the_hub_in_a_folder(run, tmp_path):
-    for seed, split in enumerate(("train", "test")):
-        write_images(tmp_path / f"pets/{split}.parquet", [0, 1] * 4, ("cat", "dog"), seed=seed)
-    outcome, result = run(f"hf:{tmp_path}/pets")
-    assert outcome.code == 0, outcome.err
-    assert result.trial.dataset.classes == ("cat", "dog")
-    assert "test as given; 20 % of train drawn for validation" in words(outcome.out)
-
-
-FUNCTION = """
-import numpy as np
-
-def load():
-    levels = np.repeat(np.arange(2, dtype=np.uint8), 6)
-    random = np.random.RandomState(0)
-    images = random.randint(0, 60, (12, 16, 16, 3)) + 120 * levels[:, None, None, None]
-    return images.astype(np.uint8), ["night" if level == 0 else "day" for level in levels]
-"""
+    dataset = result.trial.dataset
+    assert (dataset.source, dataset.name, dataset.classes) == (source, name, ("a", "b"))
+    assert said in words(outcome.out)
+    if kind == "table":
+        exported = tmp_path / "splits.csv"
+        assert cli("datasets", "splits", location, "--export", exported).code == 0
+        with exported.open() as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 40
+        sides: dict[int, set[str]] = {}
+        for row in rows:
+            sides.setdefault(int(Path(row["image"]).stem) // 2, set()).add(row["split"])
+        assert {len(splits) for splits in sides.values()} == {1}
 
 
 def test_a_function_and_a_study_file_that_names_one(run, cli, tmp_path):
-    (tmp_path / "data.py").write_text(FUNCTION)
-    name = f"{tmp_path}/data.py:load"
+    name = write_dataset("function", tmp_path)
     outcome, result = run(name)
     assert outcome.code == 0, outcome.err
-    assert result.trial.dataset.classes == ("day", "night")
+    assert result.trial.dataset.classes == ("0", "1")
     study = tmp_path / "study.toml"
     study.write_text(f"models = ['{MODEL}']\ndatasets = ['{name}']\n")
     refused = cli("run", study, "--store", tmp_path / "results.db")
@@ -145,24 +110,6 @@ def test_a_function_and_a_study_file_that_names_one(run, cli, tmp_path):
     trusted = cli("run", study, "--store", tmp_path / "results.db", "--trust")
     assert trusted.code == 0, trusted.err
     assert "0 measured, 1 already stored" in trusted.out
-
-
-def test_a_class_of_torchvision(run, tmp_path):
-    raw = tmp_path / "FashionMNIST" / "raw"
-    raw.mkdir(parents=True)
-    for part, n in (("train", 60), ("t10k", 20)):
-        levels = np.arange(n, dtype=np.uint8) % 2
-        pixels = np.random.RandomState(n).randint(0, 60, (n, 28, 28)) + 120 * levels[:, None, None]
-        heads = struct.pack(">IIII", 2051, n, 28, 28), struct.pack(">II", 2049, n)
-        images = heads[0] + pixels.astype(np.uint8).tobytes()
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(images)
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(heads[1] + levels.tobytes())
-    outcome, result = run(f"torchvision:FashionMNIST?root={tmp_path}", "--limit", "20")
-    assert outcome.code == 0, outcome.err
-    assert "test as given; 20 % of train drawn for validation" in words(outcome.out)
-    assert dict(result.trial.dataset.sizes) == {"train": 48, "validation": 12, "test": 20}
-    # Where the images are says nothing of what they are.
-    assert result.trial.dataset.name == "FashionMNIST"
 
 
 @pytest.fixture
@@ -258,9 +205,7 @@ def test_the_stamps_of_tuxpaint(tmp_path):
     stamps = list(STAMPS.rglob("*.png"))
     classes = {stamp.relative_to(STAMPS).parts[0] for stamp in stamps}
     said = words(without_a_warning(STAMPS, tmp_path / "r.db"))
-    assert (
-        "stamps: splits: drawn: 60 % train, 20 % validation, 20 % test, stratified, seed 0" in said
-    )
+    assert f"stamps: splits: {DRAWN}" in said
     assert "1 measured, 0 already stored, 0 failed" in said
     (result,) = hs.ResultStore(tmp_path / "r.db").results()
     kept = [warning["text"] for warning in result.provenance["data_warnings"]]

@@ -3,102 +3,47 @@
 import numpy as np
 import pytest
 
-from conftest import write_folder
 from headstart import datasets
-from headstart.context import default_cache
-from hub_files import write_images
-
-FUNCTION = """
-import numpy as np
-
-def load():
-    images = np.arange(40, dtype=np.uint8)[:, None, None] * np.ones((4, 4), np.uint8)
-    return images, np.arange(40) % 2
-"""
-
-
-@pytest.fixture
-def named(tmp_path):
-    """Give a dataset of each source: two classes, their splits given or drawn."""
-
-    def name(kind: str) -> str:
-        whole = {"a": 20, "b": 20}
-        if kind == "folder":
-            return str(write_folder(tmp_path / "photos", {".": whole}))
-        if kind == "split folders":
-            parts = dict.fromkeys(("train", "validation", "test"), whole)
-            return str(write_folder(tmp_path / "photos", parts))
-        if kind == "table":
-            write_folder(tmp_path / "photos", {".": whole})
-            lines = [f"photos/{k}/{i}.png,{k}|c,{i // 2}" for k in "ab" for i in range(20)]
-            (tmp_path / "photos.csv").write_text("\n".join(["path,labels,group", *lines]) + "\n")
-            return f"{tmp_path}/photos.csv?sep=|&group=group"
-        if kind == "hub":
-            for seed, split in enumerate(("train", "test")):
-                write_images(tmp_path / f"pets/{split}.parquet", [0, 1] * 15, "ab", seed=seed)
-            return f"hf:{tmp_path}/pets"
-        if kind == "torchvision":
-            write_folder(tmp_path / "eurosat", {"2750": whole})
-            return f"torchvision:EuroSAT?root={tmp_path}"
-        if kind == "function":
-            (tmp_path / "data.py").write_text(FUNCTION)
-            return f"{tmp_path}/data.py:load"
-        return kind
-
-    return name
-
+from own_datasets import write_dataset
 
 KINDS = (
-    "folder", "split folders", "table", "hub", "torchvision", "function", "digits", "glyphs",
+    "folder", "split folders", "several labels", "hub", "torchvision", "function", "digits",
+    "glyphs",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_few_images_of_each_class_are_no_images_of_another_split(kind, named, own_cache):
-    name = named(kind)
-    whole = datasets.load(datasets.find(name), 0, default_cache())
+def test_few_images_are_of_their_split_balanced_and_drawn_by_the_seed(kind, tmp_path, own_cache):
+    name = write_dataset(kind, tmp_path)
+
+    def drawn(seed, **options):
+        """Return the splits, and the pixels of the images of each: no two have the same."""
+        splits = datasets.load(datasets.find(name, **options), seed, own_cache)
+        parts = (splits.train.images, splits.validation.images, splits.test.images)
+        return splits, [{part.decode(i).tobytes() for i in range(len(part))} for part in parts]
+
+    whole, whole_parts = drawn(0)
     n_classes = whole.n_classes
-    drawn = set()
-    for seed in range(2):
-        few = datasets.load(datasets.find(name, limit=3 * n_classes), seed, default_cache())
-        train, validation = (images_of(part.images) for part in (few.train, few.validation))
-        assert len(train) == len(few.train) == 3 * n_classes
-        assert not train & validation
-        assert train <= images_of(whole.train.images)
-        assert validation <= images_of(whole.validation.images)
-        test = images_of(few.test.images)
-        assert test <= images_of(whole.test.images)
-        assert not test & (train | validation)
+
+    def check_train(few, train, per_class):
+        assert len(train) == len(few.train) == per_class * n_classes
         if few.train.labels.ndim == 1:
-            assert np.bincount(few.train.labels).tolist() == [3] * n_classes
-        drawn.add(frozenset(train))
-    assert len(drawn) == 2
+            assert np.bincount(few.train.labels).tolist() == [per_class] * n_classes
 
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_images_a_class_are_nested_and_beside_whole_validation_and_test(kind, named, own_cache):
-    name = named(kind)
-    whole = datasets.load(datasets.find(name), 0, default_cache())
-    held = images_of(whole.validation.images) | images_of(whole.test.images)
-    drawn = []
+    limited, nested = set(), set()
     for seed in range(2):
+        few, parts = drawn(seed, limit=3 * n_classes)
+        check_train(few, parts[0], 3)
+        assert all(part <= all_ for part, all_ in zip(parts, whole_parts, strict=True))
+        assert not (parts[0] & parts[1]) | (parts[0] & parts[2]) | (parts[1] & parts[2])
+        limited.add(frozenset(parts[0]))
         smaller = set()
-        for n in (1, 3):
-            dataset = datasets.find(name, examples_per_class=n)
-            few = datasets.load(dataset, seed, default_cache())
-            train = images_of(few.train.images)
-            assert len(train) == len(few.train) == n * whole.n_classes
-            assert smaller < train <= images_of(whole.train.images)
-            assert not train & held
-            assert images_of(few.validation.images) == images_of(whole.validation.images)
-            assert images_of(few.test.images) == images_of(whole.test.images)
-            if few.train.labels.ndim == 1:
-                assert np.bincount(few.train.labels).tolist() == [n] * whole.n_classes
+        for per_class in (1, 3):
+            few, (train, *held) = drawn(seed, examples_per_class=per_class)
+            check_train(few, train, per_class)
+            assert smaller < train <= whole_parts[0]
+            assert held == whole_parts[1:]
+            assert not train & (held[0] | held[1])
             smaller = train
-        drawn.append(frozenset(smaller))
-    assert len(set(drawn)) == 2
-
-
-def images_of(images) -> set[bytes]:
-    """Know images by their pixels: no two of these datasets have the same."""
-    return {images.decode(row).tobytes() for row in range(len(images))}
+        nested.add(frozenset(smaller))
+    assert (len(limited), len(nested)) == (2, 2)

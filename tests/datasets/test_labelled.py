@@ -6,7 +6,7 @@ import pytest
 from headstart import datasets
 from headstart.datasets.labelled import class_pictures, labelled_test
 from headstart.errors import BrokenImageError
-from headstart.spec import Selection
+from own_datasets import labels_of_test
 from refusals import refused
 
 
@@ -15,9 +15,7 @@ def test_images_labels_and_places_are_those_of_a_trial(session_cache, limit):
     dataset = datasets.find("digits", limit=limit, cache=session_cache)
     split, places = labelled_test(dataset, 3, session_cache)
     splits = datasets.load(dataset, 3, session_cache, test_labels=True)
-    chosen = {"lambda": 1.0}
-    selection = Selection(examples=splits.revision, chosen=chosen, validation_curve=(chosen,))
-    np.testing.assert_array_equal(split.labels, splits.test.open(selection))
+    np.testing.assert_array_equal(split.labels, labels_of_test(splits))
     np.testing.assert_array_equal(split.rows, splits.test.rows)
     np.testing.assert_array_equal(places, splits.places[-len(split) :])
     whole = datasets.all_images(dataset, session_cache)
@@ -31,10 +29,8 @@ def test_the_door_stays_shut_for_whoever_asks_the_usual_way(session_cache):
     dataset = datasets.find("digits", limit=70, cache=session_cache)
     labelled_test(dataset, 0, session_cache)
     splits = datasets.load(dataset, 0, session_cache)
-    chosen = {"lambda": 1.0}
-    selection = Selection(examples=splits.revision, chosen=chosen, validation_curve=(chosen,))
     with refused("test.sealed"):
-        splits.test.open(selection)
+        labels_of_test(splits)
 
 
 def test_a_picture_per_class_the_first_that_can_be_decoded(session_cache, monkeypatch):
