@@ -3,7 +3,7 @@
 import pytest
 
 from headstart.datasets.archives import check_published, protocol_splits, without_missing
-from headstart.datasets.archives.image_lists import read_birdsnap
+from headstart.datasets.archives.readers import read_birdsnap
 from headstart.files import name_in_text
 from headstart.spec import Sizes
 from refusals import refused

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from headstart.datasets.archives.cifar import read_cifar10, read_cifar100
+from headstart.datasets.archives.readers import read_cifar10, read_cifar100
 from refusals import refused
 
 

@@ -5,9 +5,9 @@ from importlib.resources import files
 
 import pytest
 
-from headstart.datasets.archives import Facts, facts_of, published_facts
+from headstart.datasets.archives import facts_of, published_facts
 from headstart.spec import plain_name
-from refusals import invalid, refused
+from refusals import refused
 
 
 def test_sizes_are_those_of_the_papers_table_1():
@@ -37,6 +37,7 @@ def test_metrics_are_the_papers():
     per_class = {"fgvc_aircraft", "oxford_pets", "caltech101", "flowers102"}
     assert {key for key, metric in metrics.items() if metric == "mean-per-class"} == per_class
     assert {key for key, metric in metrics.items() if metric == "voc-map-11point"} == {"voc2007"}
+    assert [facts.key for facts in published_facts().values() if facts.multilabel] == ["voc2007"]
 
 
 @pytest.mark.parametrize("facts", published_facts().values(), ids=published_facts())
@@ -47,15 +48,6 @@ def test_what_holds_for_every_class_adds_up(facts):
     assert facts.layout
     assert facts.sources
     assert facts.split_rule
-
-
-def test_a_metric_of_another_kind_than_the_labels_is_refused():
-    fields = facts_of("voc2007").model_dump()
-    with invalid("value_error"):
-        Facts(**{**fields, "metric": "top-1"})
-    fields = facts_of("dtd").model_dump()
-    with invalid("value_error"):
-        Facts(**{**fields, "metric": "voc-map-11point"})
 
 
 def test_an_unknown_key_tells_the_nearest():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from headstart.datasets.archives.matlab import read_stanford_cars
+from headstart.datasets.archives.readers import read_stanford_cars
 from hub_files import named
 from refusals import refused
 

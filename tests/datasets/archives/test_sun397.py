@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from headstart.datasets.archives.image_lists import read_sun397
+from headstart.datasets.archives.readers import read_sun397
 from hub_files import named
 from refusals import refused
 

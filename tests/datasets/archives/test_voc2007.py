@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from headstart.datasets.archives.image_lists import VOC_CLASSES, read_voc2007
+from headstart.datasets.archives.readers import VOC_CLASSES, read_voc2007
 from headstart.metrics import voc_map_11point
 from refusals import refused
 

@@ -4,23 +4,6 @@ A reader gives the parts that the creators made, `protocol_splits` splits them a
 `check_published` proves that the outcome is what was published. None of it uses a network.
 """
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-
-from headstart.datasets.archives.cifar import read_cifar10, read_cifar100
-from headstart.datasets.archives.image_lists import (
-    VOC_CLASSES,
-    read_birdsnap,
-    read_caltech101,
-    read_dtd,
-    read_fgvc_aircraft,
-    read_food101,
-    read_oxford_pets,
-    read_sun397,
-    read_voc2007,
-)
-from headstart.datasets.archives.matlab import read_flowers102, read_stanford_cars
 from headstart.datasets.archives.published import (
     Facts,
     HubCopy,
@@ -31,8 +14,8 @@ from headstart.datasets.archives.published import (
     published_facts,
     without_missing,
 )
+from headstart.datasets.archives.readers import INCOMPLETE, READERS, VOC_CLASSES, is_archive
 from headstart.datasets.splits import RawDataset
-from headstart.errors import DatasetError, NotUnpackedError
 
 __all__ = [
     "INCOMPLETE",
@@ -49,34 +32,3 @@ __all__ = [
     "published_facts",
     "without_missing",
 ]
-
-# By key of the catalogue.
-READERS: dict[str, Callable[[Path], RawDataset]] = {
-    "food101": read_food101,
-    "cifar10": read_cifar10,
-    "cifar100": read_cifar100,
-    "birdsnap": read_birdsnap,
-    "sun397": read_sun397,
-    "stanford_cars": read_stanford_cars,
-    "fgvc_aircraft": read_fgvc_aircraft,
-    "voc2007": read_voc2007,
-    "dtd": read_dtd,
-    "oxford_pets": read_oxford_pets,
-    "caltech101": read_caltech101,
-    "flowers102": read_flowers102,
-}
-# Those of which images are known to be gone: they can be read without.
-INCOMPLETE: dict[str, Callable[[Path], RawDataset]] = {
-    "birdsnap": partial(read_birdsnap, allow_missing=True)
-}
-
-
-def is_archive(key: str, folder: Path) -> bool:
-    """Whether a folder holds the creators' archive of a dataset, whole or in part."""
-    try:
-        READERS[key](folder)
-    except NotUnpackedError:
-        return False
-    except DatasetError:
-        return True
-    return True

@@ -14,17 +14,17 @@ import tomllib
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from headstart.datasets.images import FileImages
 from headstart.datasets.manifest import differs
 from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import UnknownNameError
 from headstart.labels import hold_out_exactly, kind_of
-from headstart.spec import Sizes, digest, plain_name
+from headstart.spec import Metric, Sizes, digest, plain_name
 from headstart.spec.noun import Noun
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "without_missing",
 ]
 
-VOC_METRIC = "voc-map-11point"
 LEVELS = (-1, 0, 1)
 
 Part = Literal["train", "validation", "test", "all", "train+validation"]
@@ -87,8 +86,7 @@ class Facts(Noun):
     n_classes: PositiveInt
     sizes: Sizes
     per_class: dict[str, PositiveInt] = Field(default_factory=dict)
-    metric: Literal["top-1", "mean-per-class", "voc-map-11point"]
-    multilabel: bool = False
+    metric: Metric
     parts: tuple[Literal["train", "validation", "test", "all"], ...]
     split_rule: str
     sources: tuple[str, ...]
@@ -98,14 +96,10 @@ class Facts(Noun):
     archives: dict[str, str] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _metric_fits_labels(self) -> Self:
-        if self.multilabel != (self.metric == VOC_METRIC):
-            raise ValueError(
-                f"metric {self.metric} does not fit multilabel = {self.multilabel}: "
-                f"{VOC_METRIC} is for images of several classes, the others for images of one"
-            )
-        return self
+    @property
+    def multilabel(self) -> bool:
+        """Whether an image may show several of the classes: the metric says it."""
+        return kind_of(self.metric).ndim == 2
 
 
 @cache
@@ -127,13 +121,11 @@ def is_published_name(name: str) -> bool:
 
     Capitals and what is neither letter nor digit do not count.
     """
-    return plain_name(name) in _plain_names()
-
-
-@cache
-def _plain_names() -> frozenset[str]:
-    facts = published_facts().values()
-    return frozenset(plain_name(n) for f in facts for n in (f.key, f.title, *f.aliases))
+    return plain_name(name) in {
+        plain_name(known)
+        for facts in published_facts().values()
+        for known in (facts.key, facts.title, *facts.aliases)
+    }
 
 
 def protocol_splits(facts: Facts, raw: RawDataset, seed: int = 0) -> dict[str, Split]:

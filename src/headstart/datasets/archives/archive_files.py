@@ -1,8 +1,17 @@
-"""Folders and list files of the creators' archives: what their readers share."""
+"""Files of the creators' archives, as their readers share them: lists, MATLAB files, pickles.
 
+A pickle may name any function of any module and have it called, so what CIFAR's files need (bytes,
+numbers, lists, dicts and arrays of bytes) is allowed and nothing else. The three names of NumPy in
+them stand for the classes here: NumPy's own reconstruction, which trusts the file, is not called
+either.
+"""
+
+import pickle
+import zlib
 from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +23,16 @@ from headstart.files import storage_errors
 
 __all__ = [
     "Labels",
-    "classes_in",
     "first_with",
-    "from_one",
     "has_content",
     "invalid_file",
     "labels_of",
     "listed_split",
     "read_content",
     "read_lines",
+    "read_pickle",
     "read_rows",
+    "read_variable",
     "split_by_folder",
     "unpacked",
     "whole_numbers",
@@ -152,18 +161,10 @@ def labels_of(names: Iterable[str], classes: Sequence[str], source: Path) -> Lab
     return np.array([places[name] for name in names], dtype=np.int64)
 
 
-def from_one(numbers: Iterable[Any], source: Path, what: str, most: int | None = None) -> Labels:
-    """Turn whole numbers that count from 1 into (n,) int64 that count from 0.
-
-    As `whole_numbers`, which says what the parameters mean and what is raised.
-    """
-    return whole_numbers(numbers, source, what, least=1, most=most) - 1
-
-
 def whole_numbers(
-    numbers: Iterable[Any], source: Path, what: str, *, least: int, most: int | None = None
+    numbers: Iterable[Any], source: Path, what: str, *, least: int = 1, most: int | None = None
 ) -> Labels:
-    """Turn whole numbers into (n,) int64.
+    """Turn whole numbers that count from `least` into (n,) int64 that count from 0.
 
     Parameters
     ----------
@@ -182,11 +183,16 @@ def whole_numbers(
         A number that is not whole, under `least`, or over `most`.
     """
     expected = f"whole numbers from {least}" + ("" if most is None else f" to {most:,}")
-    values = [_number(number) for number in numbers]
-    for value in values:
+    values = []
+    for number in numbers:
+        try:
+            value = float(number)
+        except (TypeError, ValueError):
+            value = float("nan")
         if not value.is_integer() or value < least or (most is not None and value > most):
             fault = f"has the {what} {value:g}: expected {expected}"
             raise invalid_file(source, fault, found=f"{value:g}", expected=expected)
+        values.append(int(value) - least)
     return np.array(values, dtype=np.int64)
 
 
@@ -216,11 +222,6 @@ def has_content(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def classes_in(path: Path) -> tuple[str, ...]:
-    """Return the classes of a list of ``CLASS/IMAGE`` lines, sorted."""
-    return tuple(sorted({_folder(line) for line in read_lines(path)}))
-
-
 def split_by_folder(path: Path, images: Path, classes: Sequence[str], suffix: str = "") -> Split:
     """Read a list of ``CLASS/IMAGE`` lines; the class is all before the last slash.
 
@@ -232,16 +233,120 @@ def split_by_folder(path: Path, images: Path, classes: Sequence[str], suffix: st
     lines = read_lines(path)
     # A leading slash would make the path start at the root of the file system.
     paths = [images / f"{line.lstrip('/')}{suffix}" for line in lines]
-    return listed_split(paths, labels_of(map(_folder, lines), classes, path), path)
+    labels = labels_of((line.rpartition("/")[0] for line in lines), classes, path)
+    return listed_split(paths, labels, path)
 
 
-def _folder(line: str) -> str:
-    return line.rpartition("/")[0]
+def read_variable(path: Path, name: str) -> npt.NDArray[Any]:
+    """Read one variable as a vector: numbers, text (a cell array), or records (a struct array).
 
+    Raises
+    ------
+    DatasetMissingError
+        No such file.
+    DatasetError
+        Not a MATLAB file, or one without this variable.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
-def _number(text: Any) -> float:
-    """Read a number; what is none becomes NaN, which no check lets through."""
+    content = BytesIO(read_content(path))
     try:
-        return float(text)
-    except (TypeError, ValueError):
-        return float("nan")
+        variables = loadmat(content, squeeze_me=True, variable_names=[name])
+    # What scipy's readers raise on other content is not one type.
+    except (
+        MatReadError,
+        NotImplementedError,
+        LookupError,
+        OSError,
+        TypeError,
+        ValueError,
+        zlib.error,
+    ) as error:
+        raise invalid_file(path, f"is not a MATLAB file ({error})") from error
+    if name not in variables:
+        raise invalid_file(path, f"has no variable '{name}'", found=name)
+    return np.atleast_1d(np.asarray(variables[name])).ravel()
+
+
+def read_pickle(path: Path) -> dict[bytes, Any]:
+    """Read a dict that Python 2 pickled; its text stays bytes, its arrays are uint8.
+
+    Raises
+    ------
+    DatasetMissingError
+        No such file.
+    DatasetError
+        Not a pickle of a dict, or one that holds anything else than the types named above.
+    """
+    try:
+        content = _Unpickler(BytesIO(read_content(path)), encoding="bytes").load()
+    # What a damaged pickle raises is not one type.
+    except (
+        pickle.UnpicklingError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        OverflowError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise _not_of_cifar(path, str(error) or type(error).__name__) from error
+    if not isinstance(content, dict):
+        raise _not_of_cifar(path, f"it holds a {type(content).__name__}")
+    return {
+        key: value.pixels if isinstance(value, _Array) else value for key, value in content.items()
+    }
+
+
+def _not_of_cifar(path: Path, reason: str) -> DatasetError:
+    fault = (
+        f"is not one of CIFAR's pickles ({reason}): expected a dict of bytes, numbers, lists and "
+        "arrays of bytes, and for safety nothing else is read"
+    )
+    return invalid_file(path, fault, reason=reason)
+
+
+class _DType:
+    """What ``numpy.dtype`` stands for: arrays of bytes only."""
+
+    def __init__(self, code: bytes, *_align_and_copy: int) -> None:
+        if code != b"u1":
+            raise pickle.UnpicklingError(f"an array of type {code!r}")
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and the like mean nothing to single bytes."""
+
+
+class _Array:
+    """What ``numpy.ndarray`` stands for."""
+
+    pixels: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+
+    def __setstate__(self, state: tuple[int, tuple[int, ...], _DType, bool, bytes]) -> None:
+        _version, shape, dtype, fortran_order, content = state
+        if not isinstance(dtype, _DType) or not isinstance(content, bytes):
+            raise pickle.UnpicklingError("an array that is not of bytes")
+        order: Literal["C", "F"] = "F" if fortran_order else "C"
+        self.pixels = np.frombuffer(content, np.uint8).reshape(shape, order=order)
+
+
+def _reconstruct(_kind: type, _shape: tuple[int, ...], _code: bytes) -> _Array:
+    """Stand for NumPy's function of that name: an empty array, whose state comes next."""
+    return _Array()
+
+
+ALLOWED = {
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _DType,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Look up what the file wants to call."""
+        if (module, name) not in ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return ALLOWED[module, name]
