@@ -2,13 +2,7 @@ import json
 
 import pytest
 
-from headstart.datasets.sources.study_datasets import (
-    Place,
-    adopt,
-    adopted,
-    default_folder,
-    place_of,
-)
+from headstart.datasets.sources.study_datasets import Place, adopt, adopted, place_of
 from refusals import refused
 
 
@@ -20,7 +14,6 @@ def test_where_a_dataset_is_is_remembered(tmp_path, monkeypatch):
     # From any folder.
     assert adopted("dtd", tmp_path) == Place(tmp_path / "here", "archive")
     assert adopted("food101", tmp_path) is None
-    assert default_folder("dtd", tmp_path) == tmp_path / "datasets" / "dtd"
     adopt("dtd", Place(tmp_path, "hub"), tmp_path)
     assert adopted("dtd", tmp_path) == Place(tmp_path, "hub")
 

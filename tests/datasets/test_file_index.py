@@ -225,7 +225,7 @@ def test_a_full_disk_stops_nothing(files, looks, tmp_path, monkeypatch):
     def fail(self, kept):
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(module.DatabaseRecords, "keep", fail)
+    monkeypatch.setattr(FileIndex, "_write", fail)
     file_index = FileIndex(path, notes.append)
     assert file_index.inspect_files(files) == file_index.inspect_files(files)
     assert len(looks) == len(files)

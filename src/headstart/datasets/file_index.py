@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import fields
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import PIL
 
@@ -24,15 +24,7 @@ from headstart.errors import StorageError
 from headstart.files import locked, md5_file, sha256_file, storage_error, storage_errors, unusable
 from headstart.threads import available_cpus
 
-__all__ = [
-    "Advance",
-    "DatabaseRecords",
-    "FileIndex",
-    "Fingerprint",
-    "Key",
-    "MemoryRecords",
-    "Record",
-]
+__all__ = ["Advance", "FileIndex", "Fingerprint"]
 
 # Raised when `inspect_image` comes to say something else. Another Pillow may know other formats.
 VERSION = f"3, Pillow {PIL.__version__}"
@@ -54,126 +46,20 @@ TICK_NS = 2_000_000_000
 # So much work an interrupt may lose.
 BATCH = 1000
 
-
-class Key(NamedTuple):
-    """What was looked at: a file's path, absolute, and the place of an image inside it.
-
-    The path is bytes: a file's name need not be text. Negative places are kinds of look at the
-    file itself.
-    """
-
-    path: bytes
-    place: int
-
-    @classmethod
-    def of(cls, path: Path, place: int) -> "Key":
-        """Name a file by its absolute path."""
-        return cls(os.fsencode(path if path.is_absolute() else path.absolute()), place)
+# What was looked at: a file's absolute path, as bytes since its name need not be text, and the
+# place of an image inside it. Negative places are kinds of look at the file itself.
+Key = tuple[bytes, int]
 
 
 class Record(NamedTuple):
-    """What was info in a file of this size, in bytes, and time of modification, in ns.
+    """What was seen in a file of this size, in bytes, and state: its time of modification, in ns.
 
-    Of images that are made of several files, `modified` is any number that tells their state.
+    Of images that are made of several files, `state` is any number that tells theirs.
     """
 
     size: int
-    modified: int
+    state: int
     info: ImageInfo
-
-
-class MemoryRecords:
-    """Records that last as long as this object."""
-
-    def __init__(self) -> None:
-        self._records: dict[Key, Record] = {}
-
-    def recall(self, keys: Collection[Key]) -> dict[Key, Record]:
-        """Return what is known of these keys."""
-        return {key: self._records[key] for key in keys if key in self._records}
-
-    def keep(self, records: Mapping[Key, Record]) -> None:
-        """Remember."""
-        self._records.update(records)
-
-
-class DatabaseRecords:
-    """Records in an SQLite file that several processes may use at once.
-
-    Parameters
-    ----------
-    path
-        The file; made, with its folder, when it is not there.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def recall(self, keys: Collection[Key]) -> dict[Key, Record]:
-        """Return what is known of these keys.
-
-        Raises
-        ------
-        sqlite3.Error, OSError
-            A file that cannot be used, or is no database.
-        """
-        wanted = set(keys)
-        paths = sorted({key.path for key in wanted})
-        first = min((key.place for key in wanted), default=0)
-        last = max((key.place for key in wanted), default=0)
-        found = {}
-        with self._session() as connection:
-            for start in range(0, len(paths), MOST_VARIABLES):
-                some = paths[start : start + MOST_VARIABLES]
-                rows = connection.execute(
-                    f"SELECT * FROM {TABLE} WHERE path IN ({', '.join('?' * len(some))}) "  # noqa: S608
-                    "AND version = ? AND place BETWEEN ? AND ?",
-                    (*some, VERSION, first, last),
-                )
-                for path, place, _, size, modified, *info in rows:
-                    found[Key(path, place)] = Record(size, modified, _as_info(info))
-        return {key: found[key] for key in found.keys() & wanted}
-
-    def keep(self, records: Mapping[Key, Record]) -> None:
-        """Remember, in one transaction.
-
-        Raises
-        ------
-        sqlite3.Error, OSError
-            A file that cannot be written, or is no database.
-        """
-        values_of = attrgetter(*FIELDS)
-        rows = [
-            (*key, VERSION, record.size, record.modified, *values_of(record.info))
-            for key, record in records.items()
-        ]
-        marks = ", ".join("?" * len(COLUMNS))
-        with self._session() as connection, connection:
-            connection.executemany(f"REPLACE INTO {TABLE} VALUES ({marks})", rows)  # noqa: S608
-
-    @contextmanager
-    def _session(self) -> Iterator[sqlite3.Connection]:
-        """Connect for a moment: the object may go to other threads and processes."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        # No write-ahead log: it does not work on network drives, where caches often are; nor may
-        # the locks of SQLite, which are those of the file system.
-        with ExitStack() as stack:
-            # Where no lock can be written, nobody writes to the database.
-            with suppress(StorageError):
-                stack.enter_context(locked(self._path.with_suffix(".lock"), lambda: None))
-            connection = sqlite3.connect(self._path, timeout=WAIT_SECONDS)
-            stack.enter_context(closing(connection))
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {TABLE} ({', '.join(COLUMNS)}, "
-                "PRIMARY KEY (path, place)) WITHOUT ROWID"
-            )
-            yield connection
-
-
-def _as_info(row: list[Any]) -> ImageInfo:
-    """Make a ImageInfo of its columns; SQLite gives truth values as numbers."""
-    values = dict(zip(FIELDS, row, strict=True))
-    return ImageInfo(**values | {name: bool(values[name]) for name in FLAGS})
 
 
 class Fingerprint(NamedTuple):
@@ -214,9 +100,8 @@ class FileIndex:
     def __init__(self, path: Path | None, note: Callable[[str], None] | None = None) -> None:
         self._path = path
         self._note = note
-        self._records: MemoryRecords | DatabaseRecords = (
-            MemoryRecords() if path is None else DatabaseRecords(path)
-        )
+        # Where there is no database.
+        self._in_memory: dict[Key, Record] = {}
 
     def sha256(self, paths: Sequence[Path]) -> list[str]:
         """Return the hexadecimal SHA-256 of files of any kind.
@@ -252,7 +137,7 @@ class FileIndex:
         """
         path = os.fsencode(fingerprint.name)
         stamp = (fingerprint.n_bytes, fingerprint.state, fingerprint.modified)
-        lookups = [_Lookup(Key(path, row), *stamp) for row in rows]
+        lookups = [_Lookup((path, row), *stamp) for row in rows]
         return self._through(lookups, lambda i: look(rows[i]), advance)
 
     def _digests(
@@ -356,27 +241,81 @@ class FileIndex:
             self._keep(lasting)
         return [known[one.key].info for one in lookups]
 
-    def _recall(self, keys: Sequence[Key]) -> dict[Key, Record]:
-        try:
-            return self._records.recall(keys)
-        except (sqlite3.Error, OSError) as error:
-            self._forget(error)
-            return {}
+    def _recall(self, keys: Collection[Key]) -> dict[Key, Record]:
+        if self._path is not None:
+            try:
+                return self._read(set(keys))
+            except (sqlite3.Error, OSError) as error:
+                self._do_without(error)
+        return {key: self._in_memory[key] for key in keys if key in self._in_memory}
 
     def _keep(self, records: dict[Key, Record]) -> None:
-        try:
-            self._records.keep(records)
-        except (sqlite3.Error, OSError) as error:
-            self._forget(error)
-            self._records.keep(records)
+        if self._path is not None:
+            try:
+                self._write(records)
+            except (sqlite3.Error, OSError) as error:
+                self._do_without(error)
+            else:
+                return
+        self._in_memory |= records
 
-    def _forget(self, error: Exception) -> None:
-        self._records = MemoryRecords()
+    def _do_without(self, error: Exception) -> None:
         if self._note:
             self._note(
                 f"cannot use {self._path} ({error}): files are read anew each time; remove it, or "
                 "make its folder writable"
             )
+        self._path = None
+
+    def _read(self, wanted: set[Key]) -> dict[Key, Record]:
+        paths = sorted({path for path, _ in wanted})
+        first = min((place for _, place in wanted), default=0)
+        last = max((place for _, place in wanted), default=0)
+        found = {}
+        with self._session() as connection:
+            for start in range(0, len(paths), MOST_VARIABLES):
+                some = paths[start : start + MOST_VARIABLES]
+                rows = connection.execute(
+                    f"SELECT * FROM {TABLE} WHERE path IN ({', '.join('?' * len(some))}) "  # noqa: S608
+                    "AND version = ? AND place BETWEEN ? AND ?",
+                    (*some, VERSION, first, last),
+                )
+                for path, place, _, size, state, *fields_of in rows:
+                    if (path, place) in wanted:
+                        values = dict(zip(FIELDS, fields_of, strict=True))
+                        # SQLite gives truth values as numbers.
+                        values |= {name: bool(values[name]) for name in FLAGS}
+                        found[path, place] = Record(size, state, ImageInfo(**values))
+        return found
+
+    def _write(self, records: Mapping[Key, Record]) -> None:
+        values_of = attrgetter(*FIELDS)
+        rows = [
+            (*key, VERSION, record.size, record.state, *values_of(record.info))
+            for key, record in records.items()
+        ]
+        marks = ", ".join("?" * len(COLUMNS))
+        with self._session() as connection, connection:
+            connection.executemany(f"REPLACE INTO {TABLE} VALUES ({marks})", rows)  # noqa: S608
+
+    @contextmanager
+    def _session(self) -> Iterator[sqlite3.Connection]:
+        """Connect for a moment: the object may go to other threads and processes."""
+        assert self._path is not None  # noqa: S101 - callers look
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # No write-ahead log: it does not work on network drives, where caches often are; nor may
+        # the locks of SQLite, which are those of the file system.
+        with ExitStack() as stack:
+            # Where no lock can be written, nobody writes to the database.
+            with suppress(StorageError):
+                stack.enter_context(locked(self._path.with_suffix(".lock"), lambda: None))
+            connection = sqlite3.connect(self._path, timeout=WAIT_SECONDS)
+            stack.enter_context(closing(connection))
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {TABLE} ({', '.join(COLUMNS)}, "
+                "PRIMARY KEY (path, place)) WITHOUT ROWID"
+            )
+            yield connection
 
 
 def _kind(path: Path) -> str:
@@ -398,8 +337,8 @@ def _stamped(places: Sequence[tuple[Path, int]]) -> list[_Lookup]:
             except OSError as error:
                 raise storage_error(path, error, reading=True) from error
         state = states[path]
-        time_ns = state.st_mtime_ns
-        lookups.append(_Lookup(Key.of(path, place), state.st_size, time_ns, time_ns))
+        key = (os.fsencode(path.absolute()), place)
+        lookups.append(_Lookup(key, state.st_size, state.st_mtime_ns, state.st_mtime_ns))
     return lookups
 
 

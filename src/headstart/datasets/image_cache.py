@@ -15,9 +15,10 @@ thirty times (`benchmarks/data.py`).
 
 import hashlib
 import mmap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -171,73 +172,51 @@ class State:
     content: "hashlib._Hash | None" = None
 
 
-@dataclass(frozen=True)
-class _Mapped:
-    """The files of a form, opened.
-
-    Parameters
-    ----------
-    place
-        The folder.
-    names
-        Of each image, for a person to find it.
-    state
-        What is in the folder.
-    starts
-        (m + 1,) int64, where each image begins in `pixels`.
-    memory, pixels
-        The map, and the same as an array.
-    """
-
-    place: Path
-    names: tuple[str, ...]
-    state: State
-    starts: npt.NDArray[np.int64]
-    memory: mmap.mmap
-    pixels: Pixels
-
-    @classmethod
-    def of(cls, place: Path, names: tuple[str, ...], state: State) -> Self:
-        starts = np.concatenate([[0], np.cumsum(state.shapes.prod(axis=1, dtype=np.int64))])
-        file = place / PIXELS
-        with storage_errors(file, reading=True), file.open("rb") as opened:
-            # An empty file (all images are broken) cannot be mapped.
-            number = opened.fileno() if starts[-1] else -1
-            memory = mmap.mmap(number, max(1, int(starts[-1])), access=mmap.ACCESS_READ)
-        # A plain array: a slice of np.memmap costs nine times as much.
-        return cls(place, names, state, starts, memory, np.frombuffer(memory, np.uint8))
-
-
 class PreparedImages:
     """Images of a prepared form. Safe to read from several threads, and in forked processes.
 
     `open_prepared` and `prepare_images` give it. Pickled, it is the folder and the rows, and is
     mapped anew where it is unpickled.
+
+    Parameters
+    ----------
+    place
+        The folder that holds them.
+    names
+        Of each image, for a person to find it.
+    state
+        What is in the folder.
     """
 
-    def __init__(self, form: _Mapped, rows: npt.NDArray[np.int64]) -> None:
-        self._form, self._rows = form, rows
+    def __init__(self, place: Path, names: tuple[str, ...], state: State) -> None:
+        self.place = place
+        self._names, self._card, self._shapes = names, state.card, state.shapes
+        self._rows = np.arange(len(names), dtype=np.int64)
+        # Where each image begins, and where the last one ends.
+        self._starts = np.concatenate([[0], np.cumsum(state.shapes.prod(axis=1, dtype=np.int64))])
+        file, n_bytes = place / PIXELS, int(self._starts[-1])
+        with storage_errors(file, reading=True), file.open("rb") as opened:
+            # An empty file (all images are broken) cannot be mapped.
+            number = opened.fileno() if n_bytes else -1
+            self._memory = mmap.mmap(number, max(1, n_bytes), access=mmap.ACCESS_READ)
+        # A plain array: a slice of np.memmap costs nine times as much.
+        self._pixels = np.frombuffer(self._memory, np.uint8)
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __reduce__(self) -> tuple[Callable[..., "PreparedImages"], tuple[object, ...]]:
-        return _reopened, (self._form.place, self._form.names, self._rows)
-
-    @property
-    def place(self) -> Path:
-        """The folder that holds them."""
-        return self._form.place
+        return _reopened, (self.place, self._names, self._rows)
 
     @property
     def n_bytes(self) -> int:
         """Size of the pixels of all images of the folder."""
-        return self._form.state.card.n_bytes
+        return self._card.n_bytes
 
     @property
     def broken(self) -> Mapping[int, str]:
         """Row -> what the decoder said, of the images that did not decode."""
-        broken = self._form.state.card.broken
+        broken = self._card.broken
         if not broken:
             return {}
         return {i: broken[row] for i, row in enumerate(self._rows.tolist()) if row in broken}
@@ -245,7 +224,7 @@ class PreparedImages:
     @property
     def shapes(self) -> npt.NDArray[np.int64]:
         """(n, 3) heights, widths and channels, without reading an image; 0 where it is broken."""
-        return self._form.state.shapes[self._rows].astype(np.int64)
+        return self._shapes[self._rows].astype(np.int64)
 
     def pixels(self, row: int) -> Pixels:
         """Return an image, not copied: (height, width, 1 or 3) uint8, read-only.
@@ -255,26 +234,28 @@ class PreparedImages:
         BrokenImageError
             It did not decode when it was prepared.
         """
-        form, row = self._form, int(self._rows[row])
-        if row in form.state.card.broken:
-            raise BrokenImageError(form.names[row], form.state.card.broken[row])
-        first, last = int(form.starts[row]), int(form.starts[row + 1])
+        row = int(self._rows[row])
+        if row in self._card.broken:
+            raise BrokenImageError(self._names[row], self._card.broken[row])
+        first, last = int(self._starts[row]), int(self._starts[row + 1])
         # One request to the disk instead of one every few pages: twice as fast where the file is
         # not in memory.
         start = first - first % mmap.PAGESIZE
-        form.memory.madvise(mmap.MADV_WILLNEED, start, last - start)
-        return form.pixels[first:last].reshape(form.state.shapes[row])
+        self._memory.madvise(mmap.MADV_WILLNEED, start, last - start)
+        return self._pixels[first:last].reshape(self._shapes[row])
 
     def decode(self, row: int) -> Image.Image:
         pixels = self.pixels(row)
         return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
     def where(self, row: int) -> str:
-        return self._form.names[int(self._rows[row])]
+        return self._names[int(self._rows[row])]
 
     def take(self, rows: npt.NDArray[np.int64]) -> "PreparedImages":
         """Return the images of these rows, in this order; the map is shared."""
-        return PreparedImages(self._form, self._rows[rows])
+        taken = PreparedImages.__new__(PreparedImages)
+        taken.__dict__ = {**self.__dict__, "_rows": self._rows[rows]}
+        return taken
 
 
 def open_prepared(
@@ -309,7 +290,7 @@ def open_prepared(
             f"expected the {state.card.n_images} images of {place}, found {len(images)}"
         )
     names = tuple(images.where(row) for row in range(len(images)))
-    return PreparedImages(_Mapped.of(place, names, state), np.arange(len(images), dtype=np.int64))
+    return PreparedImages(place, names, state)
 
 
 def read_state(place: Path, reporter: ProgressReporter, *, whole: bool = False) -> State | None:
@@ -338,17 +319,6 @@ def is_whole_form(place: Path) -> bool:
             return True
         card = read_card(place / CARD)
         return card is not None and _verified(place, card, thorough=True) is not None
-
-
-def _write_index(place: Path, card: Card, shapes: Shapes) -> None:
-    """Write card and index for pixels that are safe on disk already."""
-    card.n_done = len(shapes)
-    card.n_bytes = int(shapes.prod(axis=1, dtype=np.int64).sum())
-    card.modified_ns = (place / PIXELS).stat().st_mtime_ns
-    card.index_sha256 = _digest(shapes)
-    with replaced(place / INDEX) as temporary, temporary.open("wb") as opened:
-        np.save(opened, shapes)
-    write_card(place, card)
 
 
 def write_card(place: Path, card: Card) -> None:
@@ -404,7 +374,7 @@ def _reopened(place: Path, names: tuple[str, ...], rows: npt.NDArray[np.int64]) 
             f"prepared images {place} are gone or damaged: prepare them again",
             code="cache.images_damaged",
         )
-    return PreparedImages(_Mapped.of(place, names, state), rows)
+    return PreparedImages(place, names, state).take(rows)
 
 
 def bytes_needed(n_images: int, side: int = SIDE) -> int:
@@ -478,24 +448,12 @@ def prepare_images(
     return prepared
 
 
-@contextmanager
-def locked_form(place: Path, reporter: ProgressReporter) -> Iterator[Lock]:
+def locked_form(place: Path, reporter: ProgressReporter) -> AbstractContextManager[Lock]:
     """Lock the folder of a prepared form."""
-
-    def waiting() -> None:
-        reporter.stage("waiting for another process's prepared images")
-
-    with locked(place.with_name(f"{place.name}.lock"), waiting) as lock:
-        yield lock
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Some images, fitted."""
-
-    pixels: bytes
-    shapes: list[tuple[int, ...]]
-    broken: dict[int, str]
+    return locked(
+        place.with_name(f"{place.name}.lock"),
+        lambda: reporter.stage("waiting for another process's prepared images"),
+    )
 
 
 def _extend(
@@ -509,26 +467,27 @@ def _extend(
     skip_broken: bool,
 ) -> None:
     """Append the images that are not there yet."""
-    state = state or State(_new_card(images, recipe), np.empty((0, 3), np.int32))
+    if state is None:
+        made_by = {name: version(name) for name in ("headstart", "pillow")}
+        made_by["libjpeg"] = str(features.version("jpg"))
+        card = Card(recipe=recipe.content, n_images=len(images), made_by=made_by)
+        state = State(card, np.empty((0, 3), np.int32))
     card = state.card
     rows = range(card.n_done, len(images))
     check_free_space(place, _estimate_bytes(images, rows, recipe.side), "prepared images")
     reporter.stage("preparing images", total=len(images), unit="images")
     reporter.advance(card.n_done)
-
-    def part(some: Sequence[int]) -> _Part:
-        return _fitted(images, some, recipe.side, skip_broken=skip_broken)
-
     parts = [rows[i : i + PART] for i in range(0, len(rows), PART)]
+    fit = partial(_fitted, images, side=recipe.side, skip_broken=skip_broken)
     shapes = [state.shapes]
     with Appender(place / PIXELS, card.n_bytes, state.content, lock) as out:
-        for fitted in map_ahead(part, parts, depth=2 * available_cpus(), spare=0):
-            out.write(fitted.pixels)
-            shapes.append(np.array(fitted.shapes, dtype=np.int32))
-            card.broken |= fitted.broken
+        for pixels, of_part, broken in map_ahead(fit, parts, depth=2 * available_cpus(), spare=0):
+            out.write(pixels)
+            shapes.append(of_part)
+            card.broken |= broken
             if out.due:
                 _sync(place, card, shapes, out)
-            reporter.advance(len(fitted.shapes))
+            reporter.advance(len(of_part))
         _sync(place, card, shapes, out)
 
 
@@ -536,17 +495,19 @@ def _sync(place: Path, card: Card, shapes: list[Shapes], out: Appender) -> None:
     """Make safe on disk what was written, then say so."""
     card.sha256 = out.sync()
     shapes[:] = [np.concatenate(shapes)]
-    _write_index(place, card, shapes[0])
+    card.n_done = len(shapes[0])
+    card.n_bytes = int(shapes[0].prod(axis=1, dtype=np.int64).sum())
+    card.modified_ns = (place / PIXELS).stat().st_mtime_ns
+    card.index_sha256 = _digest(shapes[0])
+    with replaced(place / INDEX) as temporary, temporary.open("wb") as opened:
+        np.save(opened, shapes[0])
+    write_card(place, card)
 
 
-def _new_card(images: Decodable, recipe: PreparedForm) -> Card:
-    made_by = {name: version(name) for name in ("headstart", "pillow")}
-    made_by["libjpeg"] = str(features.version("jpg"))
-    return Card(recipe=recipe.content, n_images=len(images), made_by=made_by)
-
-
-def _fitted(images: Decodable, rows: Sequence[int], side: int, *, skip_broken: bool) -> _Part:
-    """Decode some images and make them small."""
+def _fitted(
+    images: Decodable, rows: Sequence[int], *, side: int, skip_broken: bool
+) -> tuple[bytes, Shapes, dict[int, str]]:
+    """Decode some images and make them small: pixels, shapes, and what is wrong with the broken."""
     pixels, shapes, broken = [], [], {}
     for row in rows:
         try:
@@ -558,7 +519,7 @@ def _fitted(images: Decodable, rows: Sequence[int], side: int, *, skip_broken: b
             image = np.empty((0, 0, 0), np.uint8)
         pixels.append(image.tobytes())
         shapes.append(image.shape)
-    return _Part(b"".join(pixels), shapes, broken)
+    return b"".join(pixels), np.array(shapes, dtype=np.int32), broken
 
 
 def _estimate_bytes(images: Decodable, rows: range, side: int) -> int:

@@ -27,13 +27,13 @@ from headstart.datasets.hub_splits import Choice
 from headstart.datasets.manifest import PublishedFile, find_published
 from headstart.datasets.parquet_dataset import read_hub_copy
 from headstart.datasets.sources.base import Description, Presence, Source
-from headstart.datasets.sources.hf import fetch_snapshot
+from headstart.datasets.sources.hf import Repository
 from headstart.datasets.sources.torchvision import download
 from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError, DatasetMissingError, StudyError
 from headstart.files import replaced, storage_errors, writable_folder
 
-__all__ = ["Place", "StudySource", "adopt", "adopted", "default_folder", "place_of"]
+__all__ = ["Place", "StudySource", "adopt", "adopted", "place_of"]
 
 Form = Literal["archive", "hub"]
 # How often a class of torchvision has to be made, and with what, to download everything: once as it
@@ -65,11 +65,6 @@ def place_of(name: str, folder: Path) -> Place:
     """
     copy = any(folder.rglob("*.parquet")) and not is_archive(name, folder)
     return Place(folder, "hub" if copy else "archive")
-
-
-def default_folder(name: str, cache: Path) -> Path:
-    """Where a download of a dataset goes."""
-    return cache / "datasets" / name
 
 
 def adopt(name: str, place: Place, cache: Path) -> None:
@@ -138,31 +133,16 @@ class StudySource(Source):
         """Download as torchvision does, else from the hub; what came is remembered."""
         if self.presence(dataset_ref, cache).present:
             return
-        facts, folder, refusals = (
-            facts_of(dataset_ref.stem),
-            default_folder(dataset_ref.stem, cache),
-            [],
-        )
-        if facts.torchvision:
-            reporter.stage(f"downloading {facts.title}")
+        facts, refusals = facts_of(dataset_ref.stem), []
+        for download_from in (_from_torchvision, _from_hub):
             try:
-                download(facts.torchvision, folder, CALLS.get(facts.torchvision, ({},)))
+                place = download_from(facts, cache, reporter)
             except DatasetError as error:
                 refusals.append(str(error))
             else:
-                adopt(dataset_ref.stem, Place(folder), cache)
-                return
-        if facts.hub:
-            copy = facts.hub
-            try:
-                found = fetch_snapshot(
-                    copy.repository, copy.revision or None, Choice.of(copy), cache, reporter
-                )
-            except DatasetError as error:
-                refusals.append(str(error))
-            else:
-                adopt(dataset_ref.stem, Place(found.folder, "hub"), cache)
-                return
+                if place is not None:
+                    adopt(dataset_ref.stem, place, cache)
+                    return
         said = f" ({'; '.join(refusals)})" if refusals else ""
         raise DatasetMissingError(
             f"dataset '{dataset_ref.stem}' is not on this machine and cannot be downloaded{said}: "
@@ -214,10 +194,28 @@ class StudySource(Source):
 
     def _place(self, dataset_ref: DatasetName, cache: Path) -> Place | None:
         if "root" in dataset_ref.options:
-            return place_of(
-                dataset_ref.stem, Path(dataset_ref.options["root"]).expanduser().resolve()
-            )
+            folder = Path(dataset_ref.options["root"]).expanduser().resolve()
+            return place_of(dataset_ref.stem, folder)
         return adopted(dataset_ref.stem, cache)
+
+
+def _from_torchvision(facts: Facts, cache: Path, reporter: ProgressReporter) -> Place | None:
+    """Download by the class of torchvision, None where there is none."""
+    if not facts.torchvision:
+        return None
+    reporter.stage(f"downloading {facts.title}")
+    folder = cache / "datasets" / facts.key
+    download(facts.torchvision, folder, CALLS.get(facts.torchvision, ({},)))
+    return Place(folder)
+
+
+def _from_hub(facts: Facts, cache: Path, reporter: ProgressReporter) -> Place | None:
+    """Download the copy on the Hugging Face hub, None where there is none."""
+    if not facts.hub:
+        return None
+    copy, choice = facts.hub, Choice.of(facts.hub)
+    repository = Repository(copy.repository, copy.revision or None, choice, cache)
+    return Place(repository.fetch(reporter).folder, "hub")
 
 
 def _undivided(raw: RawDataset, facts: Facts) -> tuple[RawDataset, Facts]:
