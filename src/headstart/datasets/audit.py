@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -163,17 +162,20 @@ def audit_images(
     """
     seen = {name: part.images.info(file_index, advance) for name, part in parts.items()}
     images = [image for some in seen.values() for image in some]
-    spans = _spans(images, decoding)
-    dark = [image.high or 0.0 for span, image in spans if span == FULL]
+    problems: list[Problem] = []
+    scaled: list[tuple[Span, ImageInfo]] = []
+    for name, some in seen.items():
+        for row, image in enumerate(some):
+            reason, span = _judge(image, decoding)
+            if reason:
+                problems.append(Problem(name, row, parts[name].images.where(row), reason))
+            if span:
+                scaled.append((span, image))
+    dark = [image.high or 0.0 for span, image in scaled if span == FULL]
     dark = [high for high in dark if high < FULL[1] / DARK]
     return AuditReport(
         n_images=len(images),
-        problems=tuple(
-            Problem(name, row, parts[name].images.where(row), reason)
-            for name, some in seen.items()
-            for row, image in enumerate(some)
-            if (reason := _problem(image, decoding))
-        ),
+        problems=tuple(problems),
         duplicates=_duplicates(parts, seen),
         conflicts=_count_conflicts(parts, seen),
         turned=sum(image.turned for image in images),
@@ -183,16 +185,34 @@ def audit_images(
         largest=max((image.width * image.height for image in images), default=0),
         too_large=sum(bool(_excess(image, decoding)) for image in images),
         extra_bands=sum(image.extra for image in images),
-        spans=Counter(span for span, _ in spans),
+        spans=Counter(span for span, _ in scaled),
         guessed=Counter(
             # An image that is black all over fits any range.
             span
-            for span, image in spans
+            for span, image in scaled
             if not image.kind.startswith("uint") and image.high
         ),
         dark=len(dark),
         dark_high=max(dark, default=0.0),
     )
+
+
+def _judge(image: ImageInfo, decoding: Decoding) -> tuple[str, Span | None]:
+    """Return what is wrong with an image, "" if nothing is known; and how it is scaled."""
+    if image.problem or decoding.like == "torchvision":
+        return image.problem or _excess(image, decoding), None
+    try:
+        span = image.span(decoding.range)
+        if decoding.range and image.kind == "colour16":
+            range_of(image.samples, 0, 0, decoding.range)
+    except UnsupportedSamplesError as error:
+        return _excess(image, decoding) or str(error), None
+    return _excess(image, decoding), span
+
+
+def _excess(image: ImageInfo, decoding: Decoding) -> str:
+    # The limit is on what a small file may unfold to: an array is there already.
+    return over_limit(image.width, image.height, decoding) if image.format else ""
 
 
 def check_audit(audit: AuditReport, dataset_name: str, skip_broken: bool) -> None:
@@ -234,39 +254,6 @@ def _check_spans(audit: AuditReport, dataset_name: str) -> None:
         code="dataset.ranges_differ",
         ranges=[span for span, _ in counts],
     )
-
-
-def _spans(images: Iterable[ImageInfo], decoding: Decoding) -> list[tuple[Span, ImageInfo]]:
-    """Return how images are scaled, of those that are."""
-    if decoding.like == "torchvision":
-        return []
-    found = []
-    for image in images:
-        if image.problem:
-            continue
-        with suppress(UnsupportedSamplesError):
-            if span := image.span(decoding.range):
-                found.append((span, image))
-    return found
-
-
-def _problem(image: ImageInfo, decoding: Decoding) -> str:
-    """Return what is wrong with an image; "" where nothing is known to be."""
-    if reason := image.problem or _excess(image, decoding):
-        return reason
-    try:
-        if decoding.like == "viewer":
-            image.span(decoding.range)
-            if decoding.range and image.kind == "colour16":
-                range_of(image.samples, 0, 0, decoding.range)
-    except UnsupportedSamplesError as error:
-        return str(error)
-    return ""
-
-
-def _excess(image: ImageInfo, decoding: Decoding) -> str:
-    # The limit is on what a small file may unfold to: an array is there already.
-    return over_limit(image.width, image.height, decoding) if image.format else ""
 
 
 def _duplicates(
@@ -332,7 +319,7 @@ class VerifiedDataset:
 
 
 def verify(name: str, cache: Path, reporter: ProgressReporter) -> VerifiedDataset:
-    """Read a dataset, compare it with what is published, and audit_loaded at every image.
+    """Read a dataset, compare it and its files with what is published, look at every image.
 
     Raises
     ------
@@ -348,26 +335,24 @@ def verify(name: str, cache: Path, reporter: ProgressReporter) -> VerifiedDatase
 def verify_located(
     source: Source, dataset_ref: DatasetName, cache: Path, reporter: ProgressReporter
 ) -> VerifiedDataset:
-    """Read a dataset, compare it and its files with what is published, look at every image."""
+    """Verify a dataset of this source; see `verify`."""
     reporter.stage("reading the dataset")
     file_index = open_file_index(cache, reporter.note)
     loaded = read_dataset(source.name, dataset_ref, cache, reporter, file_index)
     published = source.published_files(dataset_ref, cache)
     archives = check_published_files(dataset_ref.stem, published or (), file_index, reporter)
-    manifest = loaded.manifest.model_copy(update={"archives": archives})
-    checked = audit_loaded(
-        source, dataset_ref, replace(loaded, manifest=manifest), cache, reporter, file_index
-    )
-    return replace(checked, published=published)
+    loaded = replace(loaded, manifest=loaded.manifest.model_copy(update={"archives": archives}))
+    return _look(source, dataset_ref, loaded, cache, reporter, file_index, published)
 
 
-def audit_loaded(
+def _look(
     source: Source,
     dataset_ref: DatasetName,
     loaded: LoadedDataset,
     cache: Path,
     reporter: ProgressReporter,
     file_index: FileIndex,
+    published: tuple[PublishedFile, ...] | None = None,
 ) -> VerifiedDataset:
     """Look at every image of a dataset that was read."""
     total = sum(map(len, loaded.parts.values()))
@@ -375,7 +360,7 @@ def audit_loaded(
     audit = audit_images(loaded.parts, file_index, dataset_ref.decoding, reporter.advance)
     title = dataset_ref.titled(source.describe(dataset_ref).title)
     place = source.presence(dataset_ref, cache).place
-    return VerifiedDataset(title, place, loaded, audit, dataset_ref.decoding)
+    return VerifiedDataset(title, place, loaded, audit, dataset_ref.decoding, published)
 
 
 def check_images(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> None:
@@ -446,7 +431,7 @@ def _audited(dataset: Dataset, cache: Path, reporter: ProgressReporter) -> Verif
     reporter.stage("reading the dataset")
     loaded = loaded_dataset(dataset, cache)
     file_index = open_file_index(cache, reporter.note)
-    return audit_loaded(source, DatasetName.of(dataset), loaded, cache, reporter, file_index)
+    return _look(source, DatasetName.of(dataset), loaded, cache, reporter, file_index)
 
 
 def published_note(checked: VerifiedDataset) -> str:
@@ -468,42 +453,36 @@ def data_warnings(checked: VerifiedDataset, pooled: tuple[str, ...] = ()) -> lis
 
     An image in two of the splits that are `pooled` is no leakage.
     """
-    found, loaded = checked.audit, checked.loaded
-    warnings = [
-        DataWarning(
-            "missing-images",
-            f"{_count_of(n, 'listed image' if part == 'all' else f'listed {part} image')} missing: "
-            "accuracies are not comparable with "
-            "published ones",
-        )
-        for part, n in loaded.missing.items()
-    ]
-    warnings += [DataWarning("skipped-files", text) for text in _skipped(loaded.left_out)]
-    if found.problems:
-        broken = f"{len(found.problems):,} of {found.n_images:,} images cannot be used"
-        warnings.append(DataWarning("broken-images", broken))
-    warnings += [DataWarning("converted-images", text) for text in decoding_notes(checked)]
-    leaks = [d for d in found.duplicates if not {d.split, d.other_split} <= {*pooled}]
+    loaded, audit = checked.loaded, checked.audit
+    broken, conflicts = len(audit.problems), audit.conflicts
+    unusable = f"{broken:,} of {audit.n_images:,} images cannot be used"
+    conflicting = f"{_count_of(conflicts, 'duplicate image', 'has', 'have')} conflicting labels"
+    texts: dict[str, Iterable[str]] = {
+        "missing-images": _missing(loaded.missing),
+        "skipped-files": _skipped(loaded.left_out),
+        "broken-images": [unusable] if broken else [],
+        "converted-images": decoding_notes(checked),
+        "leakage": _leakage(audit, pooled),
+        "label-conflicts": [conflicting] if conflicts else [],
+        "similar-classes": _suspicious_classes(loaded.classes),
+        "untested-classes": _untested(loaded),
+    }
+    return [DataWarning(code, text) for code, some in texts.items() for text in some]
+
+
+def _missing(missing: Mapping[str, int]) -> Iterator[str]:
+    for part, n in missing.items():
+        images = _count_of(n, "listed image" if part == "all" else f"listed {part} image")
+        yield f"{images} missing: accuracies are not comparable with published ones"
+
+
+def _leakage(audit: AuditReport, pooled: Sequence[str]) -> Iterator[str]:
+    """Yield which images are in two splits that are not `pooled`, in one line."""
+    leaks = [d for d in audit.duplicates if not {d.split, d.other_split} <= {*pooled}]
     if leaks:
         pairs = [f"{d.other_split} {d.other_where} = {d.split} {d.where}" for d in leaks]
-        verb = "1 image is" if len(pairs) == 1 else f"{len(pairs):,} images are"
-        text = f"{verb} in two splits (leakage): {first_few(pairs, NAMED, '; ')}"
-        warnings.append(DataWarning("leakage", text))
-    if found.conflicts:
-        verb = "image has" if found.conflicts == 1 else "images have"
-        text = f"{found.conflicts:,} duplicate {verb} conflicting labels"
-        warnings.append(DataWarning("label-conflicts", text))
-    warnings += [
-        DataWarning("similar-classes", text) for text in _suspicious_classes(loaded.classes)
-    ]
-    if untested := _untested(loaded):
-        names = first_few([f"'{name}'" for name in untested], NAMED)
-        verb = "has" if len(untested) == 1 else "have"
-        text = f"{len(untested):,} of {len(loaded.classes):,} classes {verb} no test image: "
-        left = len(loaded.classes) - len(untested)
-        mean = "" if loaded.metric == "top-1" else f"; the mean is over the other {left:,}"
-        warnings.append(DataWarning("untested-classes", f"{text}{names}{mean}"))
-    return warnings
+        images = _count_of(len(pairs), "image")
+        yield f"{images} in two splits (leakage): {first_few(pairs, NAMED, '; ')}"
 
 
 def decoding_notes(checked: VerifiedDataset) -> Iterator[str]:
@@ -545,7 +524,11 @@ def _skipped(left_out: Mapping[str, int]) -> Iterator[str]:
         if ICLOUD in others:
             remedies.append(f"{ICLOUD} is an image not downloaded from iCloud yet")
         remedy = f" ({'; '.join(remedies)})" if remedies else ""
-        yield f"files skipped (unsupported extension): {_most_first(others)}{remedy}"
+        ordered = sorted(others.items(), key=lambda pair: (-pair[1], pair[0]))
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in ordered[:NAMED])
+        rest = sum(n for _, n in ordered[NAMED:])
+        more = f" and {rest:,} more" if rest else ""
+        yield f"files skipped (unsupported extension): {kinds}{more}{remedy}"
 
 
 def _suspicious_classes(classes: Sequence[str]) -> Iterator[str]:
@@ -565,21 +548,20 @@ def _suspicious_classes(classes: Sequence[str]) -> Iterator[str]:
         yield f"classes whose names may stand for a missing label: {join_names(missing)}"
 
 
-def _untested(loaded: LoadedDataset) -> list[str]:
-    """Return the classes without a test image."""
+def _untested(loaded: LoadedDataset) -> Iterator[str]:
+    """Yield which classes have no test image, in one line."""
     if "test" not in loaded.parts:
-        return []
-    labels = loaded.parts["test"].labels
-    counts = kind_of(loaded.metric).counts(labels, len(loaded.classes))
-    return [name for name, n in zip(loaded.classes, counts.tolist(), strict=True) if not n]
+        return
+    n_classes = len(loaded.classes)
+    counts = kind_of(loaded.metric).counts(loaded.parts["test"].labels, n_classes)
+    untested = [name for name, n in zip(loaded.classes, counts.tolist(), strict=True) if not n]
+    if untested:
+        verb = "has" if len(untested) == 1 else "have"
+        names = first_few([f"'{name}'" for name in untested], NAMED)
+        left = n_classes - len(untested)
+        mean = "" if loaded.metric == "top-1" else f"; the mean is over the other {left:,}"
+        yield f"{len(untested):,} of {n_classes:,} classes {verb} no test image: {names}{mean}"
 
 
-def _count_of(n: int, noun: str) -> str:
-    return f"1 {noun} is" if n == 1 else f"{n:,} {noun}s are"
-
-
-def _most_first(counts: Mapping[str, int]) -> str:
-    ordered = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    more = sum(n for _, n in ordered[NAMED:])
-    said = ", ".join(f"{n:,} {kind}" for kind, n in ordered[:NAMED])
-    return f"{said} and {more:,} more" if more else said
+def _count_of(n: int, noun: str, one: str = "is", many: str = "are") -> str:
+    return f"{count(n, noun)} {one if n == 1 else many}"

@@ -237,22 +237,9 @@ def _drawn(dataset: Dataset, split: str, labels: Rows, seed: int) -> Rows:
 
 def _check_subset(dataset: Dataset) -> None:
     """Raise StudyError for a subset that cannot be drawn."""
-    if dataset.limit is not None:
-        _check_limit(dataset, dataset.limit)
-    few = dataset.examples_per_class
-    if few and few > dataset.most_per_class:
-        raise StudyError(
-            f"{few:,} images per class are more than there are: the smallest class of dataset "
-            f"'{dataset.name}' has {dataset.most_per_class:,} training images; lower it",
-            code="dataset.too_few_per_class",
-            found=few,
-            most=dataset.most_per_class,
-        )
-
-
-def _check_limit(dataset: Dataset, limit: int) -> None:
-    sizes = dict(dataset.sizes)
-    if limit > max(sizes.values()):
+    limit, few = dataset.limit, dataset.examples_per_class
+    sizes, n_classes = dict(dataset.sizes), len(dataset.classes)
+    if limit is not None and limit > max(sizes.values()):
         had = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
         raise StudyError(
             f"limit {limit:,} is larger than the data: dataset '{dataset.name}' has {had} "
@@ -261,14 +248,21 @@ def _check_limit(dataset: Dataset, limit: int) -> None:
             found=limit,
             sizes=sizes,
         )
-    n_classes = len(dataset.classes)
-    if limit < kind_of(dataset.metric).min_images(n_classes):
+    if limit is not None and limit < kind_of(dataset.metric).min_images(n_classes):
         raise StudyError(
             f"limit {limit} leaves a class with no training example: dataset "
             f"'{dataset.name}' has {n_classes} classes; raise it to that at least",
             code="dataset.limit",
             found=limit,
             n_classes=n_classes,
+        )
+    if few and few > dataset.most_per_class:
+        raise StudyError(
+            f"{few:,} images per class are more than there are: the smallest class of dataset "
+            f"'{dataset.name}' has {dataset.most_per_class:,} training images; lower it",
+            code="dataset.too_few_per_class",
+            found=few,
+            most=dataset.most_per_class,
         )
 
 

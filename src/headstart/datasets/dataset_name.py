@@ -3,6 +3,7 @@
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -81,12 +82,13 @@ class DatasetName:
         # As text from here on: names go into records, tables and pages.
         text = text if _is_text(text) else name_in_text(text)
         stem, mark, query = _taken_apart(text)
-        options = _options(query)
-        if twice := _repeated(query):
+        given = _pairs(query)
+        options = dict(given)
+        if twice := [name for name, n in Counter(name for name, _ in given).items() if n > 1]:
             raise StudyError(
-                f"dataset '{text}': option {twice} is given twice: give it once",
+                f"dataset '{text}': option {twice[0]} is given twice: give it once",
                 code="dataset.option_twice",
-                found=twice,
+                found=twice[0],
             )
         if mark and not options:
             raise StudyError(
@@ -94,17 +96,18 @@ class DatasetName:
                 code="dataset.option_form",
                 found=query,
             )
-        for option, known in (("metric", METRICS), ("allow_missing", YES)):
-            if option in options:
-                _check_one_of(text, option, options[option], known)
         metric: Any = options.get("metric")
+        if metric is not None:
+            _check_one_of(text, "metric", metric, METRICS)
+        allow_missing = options.get("allow_missing", "no")
+        _check_one_of(text, "allow_missing", allow_missing, YES)
         return cls(
             text,
             stem,
             {name: value for name, value in options.items() if name not in OPTIONS},
             metric=metric,
             split_seed=_number(text, "split_seed", options.get("split_seed", "0")),
-            allow_missing=YES[options.get("allow_missing", "no")],
+            allow_missing=YES[allow_missing],
             decoding=_decoding(text, options),
         )
 
@@ -124,10 +127,9 @@ class DatasetName:
     @staticmethod
     def again(dataset: Dataset) -> str:
         """Return a name that finds a dataset again, from any folder."""
-        given = _options(_taken_apart(dataset.name)[2])
+        given = dict(_pairs(_taken_apart(dataset.name)[2]))
         given |= {name: dataset.options[name] for name in PLACES if name in dataset.options}
-        query = urlencode(given, safe=",|/+ ", quote_via=quote)
-        return f"{dataset.location}?{query}" if query else dataset.location
+        return _with_options(dataset.location, given)
 
     def check(self, known: Mapping[str, str]) -> None:
         """Raise UnknownNameError for an option that neither all sources nor this one has."""
@@ -161,9 +163,8 @@ class DatasetName:
 
     def titled(self, title: str) -> str:
         """Add to a title what makes this dataset another one than its plain name."""
-        given = _options(_taken_apart(self.full)[2])
-        telling = {name: value for name, value in given.items() if name not in PLACES}
-        return f"{title}?{urlencode(telling, safe=',|/+ ', quote_via=quote)}" if telling else title
+        given = _pairs(_taken_apart(self.full)[2])
+        return _with_options(title, {name: value for name, value in given if name not in PLACES})
 
 
 def _is_text(name: str) -> bool:
@@ -178,36 +179,33 @@ def _taken_apart(text: str) -> tuple[str, str, str]:
     return (text, "", "") if os.path.exists(path_of(text)) else text.partition("?")
 
 
-def _options(query: str) -> dict[str, str]:
+def _pairs(query: str) -> list[tuple[str, str]]:
     # As in an address, but that + is no blank: people type these, and ``+`` joins splits.
-    return dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))
+    return parse_qsl(query.replace("+", "%2B"), keep_blank_values=True)
 
 
-def _repeated(query: str) -> str:
-    """Return an option that is there twice, "" if none is."""
-    given = [name for name, _ in parse_qsl(query, keep_blank_values=True)]
-    return next((name for name in given if given.count(name) > 1), "")
+def _with_options(name: str, options: Mapping[str, str]) -> str:
+    return f"{name}?{urlencode(options, safe=',|/+ ', quote_via=quote)}" if options else name
 
 
 def _check_one_of(text: str, option: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
-        raise StudyError(
-            f"dataset '{text}': invalid {option}={value}: expected {', '.join(known)}",
-            code="dataset.option_invalid",
-            option=option,
-            found=value,
-        )
+        raise _invalid(text, option, value, ", ".join(known))
 
 
 def _number(text: str, option: str, value: str, lowest: int = 0) -> int:
     if not value.isdecimal() or int(value) < lowest:
-        raise StudyError(
-            f"dataset '{text}': invalid {option}={value}: expected a whole number from {lowest}",
-            code="dataset.option_invalid",
-            option=option,
-            found=value,
-        )
+        raise _invalid(text, option, value, f"a whole number from {lowest}")
     return int(value)
+
+
+def _invalid(text: str, option: str, value: str, expected: str) -> StudyError:
+    return StudyError(
+        f"dataset '{text}': invalid {option}={value}: expected {expected}",
+        code="dataset.option_invalid",
+        option=option,
+        found=value,
+    )
 
 
 def _decoding(text: str, options: Mapping[str, str]) -> Decoding:
