@@ -9,7 +9,7 @@ photos/test/cat/3.jpg         photos/cat/test/3.jpg
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -210,7 +210,13 @@ def _layout(folder: Path) -> _Layout:
     found = read_split_names(named)
     if _are_splits(inner, found.parts, found.unclear, found.others):
         if found.unclear:
-            raise _unknown(inner, found.unclear, named)
+            unclear, verb = join_names(found.unclear), "is" if len(found.unclear) == 1 else "are"
+            raise DatasetError(
+                f"dataset folder {inner} has folders {join_names(named)}, which look like splits: "
+                f"what {unclear} {verb} for is not clear; {HOW_TO_SAY}",
+                code="dataset.split_unknown",
+                found=found.unclear,
+            )
         if found.others:
             raise DatasetError(
                 f"dataset folder {inner} has split folders "
@@ -223,14 +229,15 @@ def _layout(folder: Path) -> _Layout:
         only = inner / next(iter(found.parts.values()))
         check_parts(found.parts, f"dataset folder {inner}", f"give {only} to have splits drawn")
         return _split_folders({part: [inner / name] for part, name in found.parts.items()}, inner)
-    if inside := _splits_of_classes(inner, filled):
-        return inside
-    _check_not_alike(inner, filled)
-    _check_no_copy(inner, filled)
+    if layout := _splits_of_classes(inner, filled):
+        return layout
+    inside = {name: filled_folders(_inside_wrapper(inner / name)) for name in filled}
+    _check_not_alike(inner, inside)
+    _check_no_copy(inner, inside)
     _check_class_folders(inner)
     _check_not_around(folder, inner, filled)
     said = "" if inner == folder else f"class folders in {inner.relative_to(folder)}"
-    notes = (*_pooled(inner, filled), *_lists_passed_over(folder, inner))
+    notes = (*_pooled(inside.values()), *_lists_passed_over(folder, inner))
     return _Layout({"all": _classes_in([inner])}, (inner,), said, notes)
 
 
@@ -328,25 +335,24 @@ def _splits_of_classes(folder: Path, filled: Sequence[str]) -> _Layout | None:
     return _Layout(places, (), describe_parts("folders", said))
 
 
-def _check_not_alike(folder: Path, filled: Sequence[str]) -> None:
+def _check_not_alike(folder: Path, inside: Mapping[str, Sequence[str]]) -> None:
     """Raise DatasetError where a few folders hold the same many: which are the classes?"""
-    if len(filled) < 2 or not _share_classes(folder, filled):
+    if len(inside) < 2 or not _share_classes(folder, list(inside)):
         return
-    places = [_inside_wrapper(folder / name) for name in filled]
-    same = sorted(set.intersection(*(set(filled_folders(place)) for place in places)))
-    if len(filled) <= len(same) or are_divisions(filled):
+    same = sorted(set.intersection(*map(set, inside.values())))
+    if len(inside) <= len(same) or are_divisions(inside):
         raise DatasetError(
-            f"dataset folder {folder} has {len(filled)} folders ({join_names(filled)}) that hold "
-            f"the same folders ({join_names(same)}): splits or classes? {HOW_TO_SAY}",
+            f"dataset folder {folder} has {len(inside)} folders ({join_names(list(inside))}) that "
+            f"hold the same folders ({join_names(same)}): splits or classes? {HOW_TO_SAY}",
             code="dataset.layout_unclear",
-            found=tuple(filled),
+            found=tuple(inside),
         )
 
 
-def _check_no_copy(folder: Path, filled: Sequence[str]) -> None:
+def _check_no_copy(folder: Path, inside: Mapping[str, Sequence[str]]) -> None:
     """Raise DatasetError where a class folder holds class folders again, as a backup does."""
-    for name in filled:
-        again = set(filled_folders(_inside_wrapper(folder / name))) & set(filled)
+    for name, names in inside.items():
+        again = set(names) & set(inside)
         if len(again) > 1:
             raise DatasetError(
                 f"folder '{name}' of dataset folder {folder} holds folders that are called like "
@@ -392,22 +398,19 @@ def _lists_beside(folder: Path, inner: Path) -> list[Path]:
     ]
 
 
-def _pooled(folder: Path, filled: Sequence[str]) -> tuple[str, ...]:
+def _pooled(inside: Collection[Sequence[str]]) -> tuple[str, ...]:
     """Note that folders inside class folders are pooled; nothing where there are none."""
-    inside = [filled_folders(_inside_wrapper(folder / name)) for name in filled]
-    names = list(dict.fromkeys(name for some in inside for name in some))
     if all(len(some) < 2 for some in inside):
         return ()
+    names = list(dict.fromkeys(name for some in inside for name in some))
     return (f"classes are the outer folders; folders in them ({join_names(names)}) are pooled",)
 
 
 def _hidden(roots: Sequence[Path]) -> tuple[str, ...]:
     """Note hidden folders with images beside the class folders: one may be meant for a class."""
-    found = [name for root in roots for name in hidden_folders(root)]
-    if not found:
-        return ()
-    names = join_names(list(dict.fromkeys(found)))
-    return (f"hidden folders with images are left out: {names} (rename those that are classes)",)
+    names = list(dict.fromkeys(name for root in roots for name in hidden_folders(root)))
+    said = f"hidden folders with images are left out: {join_names(names)}"
+    return (f"{said} (rename those that are classes)",) if names else ()
 
 
 def _lists_passed_over(folder: Path, inner: Path) -> tuple[str, ...]:
@@ -421,16 +424,6 @@ def _lists_passed_over(folder: Path, inner: Path) -> tuple[str, ...]:
     return (
         f"not read, though called like lists of splits: {join_names(lists)}; a table with a column "
         "of splits is",
-    )
-
-
-def _unknown(folder: Path, unclear: Sequence[str], names: Sequence[str]) -> DatasetError:
-    return DatasetError(
-        f"dataset folder {folder} has folders {join_names(names)}, which look like splits: what "
-        f"{join_names(unclear)} {'is' if len(unclear) == 1 else 'are'} for is not clear; "
-        f"{HOW_TO_SAY}",
-        code="dataset.split_unknown",
-        found=tuple(unclear),
     )
 
 
@@ -480,7 +473,11 @@ def _chosen(folder: Path, chosen: Mapping[str, str]) -> _Layout:
         )
     if "all" not in chosen:
         check_parts(chosen, f"the choice for {folder}", "?all=FOLDER has splits drawn")
-    names = {part: _joined(folder, value) for part, value in chosen.items()}
+    # What + joins; a folder may have a + in its name.
+    names = {
+        part: [value] if os.path.isdir(folder / value) else value.split("+")
+        for part, value in chosen.items()
+    }
     every = [name for some in names.values() for name in some]
     if twice := [name for name in every if every.count(name) > 1]:
         raise DatasetError(
@@ -512,11 +509,6 @@ def _chosen_in_classes(folder: Path, names: Mapping[str, Sequence[str]]) -> _Lay
             for one in classes
         }
     return _Layout(parts, (), describe_parts("folders", names))
-
-
-def _joined(folder: Path, value: str) -> list[str]:
-    """Take apart what + joins; a folder may have a + in its name."""
-    return [value] if os.path.isdir(folder / value) else value.split("+")
 
 
 def _no_folder(folder: Path, name: str, had: Sequence[str]) -> DatasetError:
