@@ -1,7 +1,8 @@
 """Digits and Fashion-MNIST, which come with headstart's dependencies or the operating system."""
 
 import gzip
-import socket
+import math
+import struct
 import urllib.error
 from collections.abc import Callable, Mapping
 from importlib.resources import files
@@ -17,6 +18,7 @@ from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import ArrayImages
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.torchvision import socket_timeout
 from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError, DatasetMissingError
 from headstart.files import storage_errors, writable_folder
@@ -29,13 +31,14 @@ FASHION_CLASSES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+# Below the cache: the layout is torchvision's.
+DOWNLOAD_FOLDER = Path("datasets", "FashionMNIST", "raw")
 # Where Debian's package dataset-fashion-mnist puts the four files.
 SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FASHION_FILES = {
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
-HOST_SECONDS = 10
 SINGLE = kind_of("top-1")
 
 
@@ -72,7 +75,7 @@ def read_digits() -> dict[str, Split]:
 
 def find_fashion_mnist(cache: Path) -> Path | None:
     """Find the folder that holds the four files, without touching the network."""
-    for folder in (SYSTEM_FOLDER, _download_folder(cache)):
+    for folder in (SYSTEM_FOLDER, cache / DOWNLOAD_FOLDER):
         if all((folder / name).exists() for pair in FASHION_FILES.values() for name in pair):
             return folder
     return None
@@ -90,21 +93,18 @@ def fetch_fashion_mnist(cache: Path) -> None:
         return
     from torchvision.datasets import FashionMNIST
 
-    root = writable_folder(_download_root(cache))
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(HOST_SECONDS)
+    root = writable_folder(cache / DOWNLOAD_FOLDER.parts[0])
     with storage_errors(root):
         try:
-            FashionMNIST(str(root), download=True)
+            with socket_timeout():
+                FashionMNIST(str(root), download=True)
         # torchvision's own word for a failed download is RuntimeError.
         except (urllib.error.URLError, RuntimeError, TimeoutError, ConnectionError) as error:
             raise DatasetMissingError(
                 "dataset 'fashion_mnist' is not on this machine and its host does not answer: "
                 "install Debian's package dataset-fashion-mnist, or put the four .gz files into "
-                f"{_download_folder(cache)}"
+                f"{cache / DOWNLOAD_FOLDER}"
             ) from error
-        finally:
-            socket.setdefaulttimeout(patience)
 
 
 def read_fashion_mnist(cache: Path) -> dict[str, Split]:
@@ -117,27 +117,18 @@ def read_fashion_mnist(cache: Path) -> dict[str, Split]:
         raise DatasetMissingError(
             f"dataset 'fashion_mnist' is in neither {SYSTEM_FOLDER} nor the cache"
         )
-    pixels, train_labels = (_read_idx(folder / name) for name in FASHION_FILES["train"])
-    labels = train_labels.astype(np.int64)
-    kept, held = SINGLE.hold_out(labels, 1 / 6, seed=0)
-    images = ArrayImages(pixels)
-    test_pixels, test_labels = (_read_idx(folder / name) for name in FASHION_FILES["test"])
+    whole = {}
+    for part, (images, labels) in FASHION_FILES.items():
+        numbers = _read_idx(folder / labels).astype(np.int64)
+        whole[part] = Split(
+            ArrayImages(_read_idx(folder / images)), numbers, np.arange(len(numbers))
+        )
+    kept, held = SINGLE.hold_out(whole["train"].labels, 1 / 6, seed=0)
     return {
-        "train": Split(images.take(kept), labels[kept], kept),
-        "validation": Split(images.take(held), labels[held], held),
-        "test": Split(
-            ArrayImages(test_pixels), test_labels.astype(np.int64), np.arange(len(test_labels))
-        ),
+        "train": whole["train"].take(kept),
+        "validation": whole["train"].take(held),
+        "test": whole["test"],
     }
-
-
-def _download_root(cache: Path) -> Path:
-    return cache / "datasets"
-
-
-def _download_folder(cache: Path) -> Path:
-    # The layout is torchvision's.
-    return _download_root(cache) / "FashionMNIST" / "raw"
 
 
 def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
@@ -151,19 +142,15 @@ def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
             file=path.name,
         ) from error
     n_dims = content[3] if len(content) > 3 else 0
-    shape = (
-        np.frombuffer(content, ">u4", count=n_dims, offset=4)
-        if len(content) >= 4 + 4 * n_dims
-        else ()
-    )
-    values = np.frombuffer(content, np.uint8, offset=min(len(content), 4 + 4 * n_dims))
-    if content[:3] != b"\0\0\x08" or values.size != np.prod(shape):
+    head = 4 + 4 * n_dims
+    shape = struct.unpack(f">{n_dims}I", content[4:head].ljust(4 * n_dims, b"\0"))
+    if content[:3] != b"\0\0\x08" or len(content) - head != math.prod(shape):
         raise DatasetError(
             f"{path} is not an IDX file of bytes; fetch a fresh copy",
             code="dataset.archive_invalid",
             file=path.name,
         )
-    return values.reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
 
 EMBEDDED: Mapping[str, Embedded] = MappingProxyType(

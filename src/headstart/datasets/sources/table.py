@@ -1,11 +1,13 @@
 """A table of the user's: one row per image, with its path (or the image itself) and its labels."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +15,18 @@ import numpy.typing as npt
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import FileImages, Images
 from headstart.datasets.naming import (
+    PARTS,
+    SplitNames,
     check_lists,
+    check_parts,
     check_single,
     check_texts,
     column_key,
+    describe_parts,
     join_names,
     merged_spellings,
+    part_of_name,
+    read_split_names,
     shorten,
     sorted_classes,
 )
@@ -32,21 +40,35 @@ from headstart.datasets.sources.own_files import (
     require_files,
     start_of,
 )
-from headstart.datasets.sources.table_columns import (
-    FLAGS,
-    LABELS,
-    PATHS,
-    Parts,
-    flag_columns,
-    one_of,
-    parts_of_rows,
-)
-from headstart.datasets.sources.table_file import SUFFIXES, Table, cell_text, filled
+from headstart.datasets.sources.table_file import FLAGS, SUFFIXES, Table, cell_text, filled
 from headstart.datasets.splits import RawDataset, Split, encode_labels, number_groups
 from headstart.errors import DatasetError
 from headstart.files import name_in_text, path_of, unusable
 
 __all__ = ["TableSource", "is_table"]
+
+# What columns are called where the user names none, the most telling first.
+PATHS = (
+    *("path", "file", "filename", "image", "image_path", "file_name", "file_path", "filepath"),
+    *("image_file", "image_filename", "image_file_name", "image_name", "img_path", "img_filename"),
+    *("img_name", "img", "relative_path", "image_id", "image_index", "id_code", "id", "name"),
+    *("paths", "files", "filenames", "images", "image_paths", "file_paths", "filepaths"),
+    *("imageid", "imagepath", "imagename", "img_id", "photo", "picture", "url"),
+)
+LABELS = (
+    *("label", "class", "target", "labels", "class_name", "label_name", "category", "species"),
+    *("breed", "diagnosis", "classes", "tags", "categories", "finding_labels", "y"),
+    *("dx", "class_id", "classid", "label_id", "classname", "labelname"),
+)
+SPLITS = (
+    *("split", "splits", "data_split", "dataset_split", "split_name", "partition", "subset"),
+    *("set", "set_name", "fold", "kfold", "k_fold", "cv_fold", "fold_id"),
+)
+# Called so, a column holds splits if one of its values mentions one.
+PERHAPS = ("usage", "phase", "stage", "dataset", "data_set", "type", "part")
+WHOLE = re.compile(r"^(-?[0-9]+)\.0+$")
+# Distinct values of a column that may name splits.
+MOST_SPLITS = 12
 
 Rows = npt.NDArray[np.int64]
 
@@ -112,16 +134,15 @@ class TableSource(Source):
         columns = _Columns.choose(path, dataset_ref.options)
         names, notes = _names(columns)
         images = _images(columns, dataset_ref.options.get("root", ""), notes)
-        chosen = parts_of_rows(columns.table, columns.used, dataset_ref.options)
+        chosen = _parts_of_rows(columns.table, columns.used, dataset_ref.options)
         if isinstance(images, list):
             _check_once(path, images, names)
             if not dataset_ref.allow_missing:
                 folder = start_of(path, images)
                 remedy = f"pass ?root={folder} for the folder that their paths start from"
-                left = (
-                    "" if folder != "DIR" else ", or ?allow_missing=yes to measure on what is left"
-                )
-                require_files(images, str(path), f"{remedy}{left}")
+                if folder == "DIR":
+                    remedy += ", or ?allow_missing=yes to measure on what is left"
+                require_files(images, str(path), remedy)
         spelled = merged_spellings(name for several in names for name in several)
         if not columns.flags:
             check_texts(f"{path}, column '{columns.labels[0]}'", spelled)
@@ -142,19 +163,16 @@ class TableSource(Source):
 class _Columns:
     """What the columns of a table are for.
 
-    `labels` is the column of labels, or (`flags`) the columns of 1 and 0, one per class.
-    `separator` stands between labels in a cell; `lists` says that a cell is a list of them.
+    `labels` is the column of labels; or the columns of 1 and 0, one per class, and `flags` what
+    these hold. `separator` stands between labels in a cell; None where nobody has said.
     """
 
     table: Table
     path: str
     labels: tuple[str, ...]
+    flags: Mapping[str, list[bool]]
     group: str | None
-    separator: str
-    lists: bool
-    flags: bool
-    single: bool
-    joined: bool
+    separator: str | None
 
     @classmethod
     def choose(cls, path: Path, options: Mapping[str, str]) -> "_Columns":
@@ -162,59 +180,31 @@ class _Columns:
         named = [column_key(options[use]) for use in ("path", "label", "group") if use in options]
         table = Table(path, frozenset([*PATHS, *LABELS, *named]))
         images = [name for name, kind in table.header.items() if kind == "image"]
-        found = _column(table, "path", options, PATHS)
+        found = table.find("path", options, PATHS)
         if found is None and len(images) == 1:
             found = images[0]
         if found is None:
             raise _no_column(table, "path", "paths", PATHS)
-        group = _column(table, "group", options, ())
+        group = table.find("group", options)
         labels, flags = _label_columns(table, options, [found, *([group] if group else [])])
         table.check_once([found, *labels])
-        single = True
-        if flags:
-            sums = [sum(row) for row in zip(*_flags(table, labels).values(), strict=True)]
-            single = all(total == 1 for total in sums)
-        return cls(
-            table=table,
-            path=found,
-            labels=labels,
-            group=group,
-            separator=options.get("sep", ""),
-            lists=not flags and table.header[labels[0]] == "list",
-            flags=flags,
-            single=single,
-            joined="sep" not in options,
-        )
+        return cls(table, found, labels, flags, group, options.get("sep"))
 
     @property
+    def lists(self) -> bool:
+        """Whether a cell is a list of labels."""
+        return not self.flags and self.table.header[self.labels[0]] == "list"
+
+    @cached_property
     def many(self) -> bool:
-        """Whether an image may have several labels."""
-        return self.lists or bool(self.separator) or (self.flags and not self.single)
+        """Whether an image may have several labels, or none."""
+        rows = zip(*self.flags.values(), strict=True)
+        return self.lists or bool(self.separator) or any(sum(row) != 1 for row in rows)
 
     @property
     def used(self) -> tuple[str, ...]:
         """The columns that hold no splits."""
         return (self.path, *self.labels, *([self.group] if self.group else []))
-
-
-def _column(
-    table: Table, use: str, options: Mapping[str, str], guesses: Sequence[str]
-) -> str | None:
-    named = options.get(use)
-    if named is None:
-        return one_of(table, guesses)
-    if named not in table.header:
-        raise _unknown_column(table, named, use)
-    return named
-
-
-def _unknown_column(table: Table, named: str, use: str) -> DatasetError:
-    return DatasetError(
-        f"{table.path} has no column '{named}' (asked for by {use}={named}): it has "
-        f"{table.listed()}",
-        code="dataset.column_unknown",
-        found=named,
-    )
 
 
 def _no_column(table: Table, use: str, what: str, guesses: Sequence[str]) -> DatasetError:
@@ -234,22 +224,20 @@ def _no_column(table: Table, use: str, what: str, guesses: Sequence[str]) -> Dat
 
 def _label_columns(
     table: Table, options: Mapping[str, str], taken: Sequence[str]
-) -> tuple[tuple[str, ...], bool]:
-    """Return the column of labels, or those of 1 and 0, and whether it is these."""
+) -> tuple[tuple[str, ...], dict[str, list[bool]]]:
+    """Return the column of labels, or those of 1 and 0 and what they hold."""
     named = options.get("label")
     if named is not None and named not in table.header and "+" in named:
         several = tuple(named.split("+"))
         for name in several:
-            if name not in table.header:
-                raise _unknown_column(table, name, "label")
-        _flags(table, several)
-        return several, True
-    label = _column(table, "label", options, LABELS)
+            table.require(name, "label")
+        return several, {name: table.flags(name) for name in several}
+    label = table.find("label", options, LABELS)
     if label is not None:
-        return (label,), False
-    flags, rest = flag_columns(table, [*taken, options.get("split", "")])
+        return (label,), {}
+    flags, rest = _flag_columns(table, [*taken, options.get("split", "")])
     if len(flags) > 1 and not rest:
-        return tuple(flags), True
+        return tuple(flags), {name: table.flags(name) for name in flags}
     if len(flags) > 1:
         raise DatasetError(
             f"{table.path} has no column of labels, and columns of 1 and 0 ({join_names(flags)}) "
@@ -261,21 +249,20 @@ def _label_columns(
     raise _no_column(table, "label", "labels", LABELS)
 
 
-def _flags(table: Table, names: Sequence[str]) -> dict[str, list[bool]]:
-    """Read columns of 1 and 0."""
-    found = {}
-    for name in names:
-        texts = [text.lower() for text in table.texts(name)]
-        wrong = next((text for text in texts if text not in FLAGS), None)
-        if wrong is not None:
-            raise DatasetError(
-                f"{table.path}: column '{name}' holds '{shorten(wrong)}' in data row "
-                f"{texts.index(wrong) + 1}: expected 1 or 0 for each image and class",
-                code="dataset.cell_type",
-                found=wrong,
-            )
-        found[name] = [FLAGS[text] for text in texts]
-    return found
+def _flag_columns(table: Table, taken: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the columns that hold 1 and 0 alone, and the others that are not taken.
+
+    A column of splits is neither.
+    """
+    flags: list[str] = []
+    others: list[str] = []
+    splits = _split_flags(table, taken).values()
+    for name, kind in table.header.items():
+        is_split = column_key(name) in SPLITS or _flag_of(name) or name in splits
+        if name and name not in taken and not is_split:
+            holds_flags = kind == "value" and table.values(name) <= FLAGS.keys()
+            (flags if holds_flags else others).append(name)
+    return flags, others
 
 
 def _names(columns: _Columns) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -284,8 +271,7 @@ def _names(columns: _Columns) -> tuple[list[tuple[str, ...]], list[str]]:
     Where an image may have several, an empty cell says that it shows none of the classes.
     """
     table, column = columns.table, columns.labels[0]
-    if columns.flags:
-        flags = _flags(table, columns.labels)
+    if flags := columns.flags:
         rows = zip(*flags.values(), strict=True)
         names = [tuple(name for name, here in zip(flags, row, strict=True) if here) for row in rows]
         notes = [
@@ -295,15 +281,14 @@ def _names(columns: _Columns) -> tuple[list[tuple[str, ...]], list[str]]:
             notes.append(f"classes without an image, left out: {join_names(unused, quoted=False)}")
         return names, notes
     if columns.lists:
-        cells = table.columns([column])[column]
-        filled(table.path, column, ["" if cell is None else "list" for cell in cells], "label")
-        lists = cells
-        check_lists(f"{table.path}: column '{column}'", cells)
+        lists = table.cells(column)
+        filled(table.path, column, ["" if cell is None else "list" for cell in lists], "label")
+        check_lists(f"{table.path}: column '{column}'", lists)
     elif columns.separator:
         lists = [text.split(columns.separator) for text in table.texts(column)]
     else:
         texts = table.filled(column, "label")
-        if columns.joined:
+        if columns.separator is None:
             check_single(str(table.path), column, texts)
         return [(text,) for text in texts], []
     several = [
@@ -325,7 +310,7 @@ def _images(columns: _Columns, root: str, notes: list[str]) -> list[Path] | Imag
             return ParquetImages([table.path], column)
         cells = kept
     else:
-        cells = table.columns([column])[column]
+        cells = table.cells(column)
     texts = filled(table.path, column, cells, "path")
     folder = table.path.parent / os.path.expanduser(root)
     if root:
@@ -354,11 +339,18 @@ def _check_once(path: Path, images: Sequence[Path], names: Sequence[tuple[str, .
             )
 
 
+class _Parts(NamedTuple):
+    """The rows of each part, in the order of the table; and in words what was taken for what."""
+
+    rows: dict[str, Rows]
+    parts_note: str = ""
+
+
 def _raw_dataset(
     classes: tuple[str, ...],
     images: list[Path] | Images,
     labels: Rows,
-    chosen: Parts,
+    chosen: _Parts,
     groups: Mapping[str, Rows],
     notes: Sequence[str],
 ) -> RawDataset:
@@ -377,3 +369,202 @@ def _raw_dataset(
         if len(places) < len(rows):
             missing[part] = len(rows) - len(places)
     return RawDataset(classes, parts, missing, parts_note=chosen.parts_note, notes=tuple(notes))
+
+
+def _parts_of_rows(table: Table, used: Sequence[str], options: Mapping[str, str]) -> _Parts:
+    """Divide the rows as a column of splits says; `used` columns hold something else.
+
+    Raises DatasetError for values that do not say which part they mean, and for a part without
+    rows.
+    """
+    asked = {part: options[part].split("+") for part in PARTS if part in options}
+    column = _split_column(table, used, options, given=bool(asked))
+    if column is None:
+        if asked:
+            raise DatasetError(
+                f"{table.path} has no column of splits for {next(iter(asked))}="
+                f"{options[next(iter(asked))]}: name it with ?split=COLUMN; it has "
+                f"{table.listed()}",
+                code="dataset.column_missing",
+                found=tuple(table.header),
+            )
+        # Not the images themselves, which would all be read.
+        n = len(table.cells(used[0] if table.header[used[0]] == "value" else used[1]))
+        return _Parts({"all": np.arange(n, dtype=np.int64)})
+    chosen = bool(asked) or "split" in options
+    several = _split_flags(table, used) if _flag_of(column) and not chosen else {}
+    return _by_flags(table, several) if several else _divided(table, column, asked)
+
+
+def _divided(table: Table, column: str, asked: Mapping[str, list[str]]) -> _Parts:
+    """Divide the rows by the values of a column, those asked for or what they mean."""
+    # Numbers among which cells are empty, or come from pandas: 1.0 is 1.
+    texts = [WHOLE.sub(r"\1", text) for text in table.texts(column)]
+    values = list(dict.fromkeys(texts))
+    parts = asked or _meaning(table, column, texts)
+    if lost := [name for some in parts.values() for name in some if name not in values]:
+        raise DatasetError(
+            f"{table.path}: column '{column}' has no value '{shorten(lost[0])}': it has "
+            f"{join_names(values)}",
+            code="dataset.split_unknown",
+            found=lost[0],
+        )
+    every = [name for some in parts.values() for name in some]
+    if twice := [name for name in every if every.count(name) > 1]:
+        raise DatasetError(
+            f"{table.path}: value '{shorten(twice[0])}' of column '{column}' is asked for twice: "
+            "name each value once",
+            code="dataset.split_twice",
+            found=twice[0],
+        )
+    instead = "leave that column out with ?split= to have splits drawn"
+    check_parts(parts, f"{table.path}: column '{column}'", instead)
+    rows = {
+        part: np.flatnonzero([text in parts[part] for text in texts]).astype(np.int64)
+        for part in PARTS
+        if part in parts
+    }
+    unused = [value or "(empty)" for value in values if value not in every]
+    ordered = {part: parts[part] for part in rows}
+    return _Parts(rows, describe_parts(f"column '{column}':", ordered, unused))
+
+
+def _split_column(
+    table: Table, used: Sequence[str], options: Mapping[str, str], *, given: bool
+) -> str | None:
+    """Find the column of splits: by its name, else by what it holds."""
+    if "split" in options:
+        return table.find("split", options) if options["split"] else None
+    free = [
+        name for name, kind in table.header.items() if kind == "value" and name and name not in used
+    ]
+    keys = {column_key(name): name for name in reversed(free)}
+    called = [keys[guess] for guess in SPLITS if guess in keys]
+    called += [keys[key] for key in PERHAPS if key in keys and _mentions(table, keys[key])]
+    # Called by several parts: train_test, train/val/test.
+    called += [
+        name
+        for name in free
+        if len({part_of_name(word) for word in column_key(name).split("_")} - {None}) > 1
+    ]
+    if called and given:
+        return called[0]
+    meant = [name for name in free if _names_splits(table, name)]
+    if not meant:
+        flags = [name for name in free if _flag_of(name)]
+        flags += [name for name in free if _is_flag_of_validation(table, name)]
+        return next(iter([*called, *flags]), None)
+    first = next((name for name in called if name in meant), meant[0])
+    if first not in called and len(meant) > 1:
+        raise DatasetError(
+            f"{table.path} has several columns of splits ({join_names(meant)}): choose one with "
+            "?split=COLUMN, or none with ?split=",
+            code="dataset.split_unknown",
+            found=tuple(meant),
+        )
+    return first
+
+
+def _is_flag_of_validation(table: Table, name: str) -> bool:
+    """Whether a column such as ``valid`` is of 1 and 0: validation, or that a row is in order?"""
+    values = table.values(name) if part_of_name(column_key(name)) == "validation" else set()
+    return len(values) > 1 and values <= FLAGS.keys()
+
+
+def _mentions(table: Table, name: str) -> bool:
+    """Whether train or a test is mentioned among the few values of a column."""
+    values = {str(cell) for cell in table.cells(name)}
+    found = read_split_names(values) if len(values) <= MOST_SPLITS else SplitNames()
+    return len(found.parts) + len(found.unclear) > 1
+
+
+def _names_splits(table: Table, name: str) -> bool:
+    """Whether all that a column holds are names of splits, train among them."""
+    cells = table.cells(name)
+    if not all(isinstance(cell, str) for cell in cells):
+        return False
+    values = set(cells)
+    if not 1 < len(values) <= MOST_SPLITS:
+        return False
+    found = read_split_names(value.strip() for value in values)
+    return found.complete and "train" in found.parts and len(found.parts) > 1
+
+
+def _flag_of(name: str) -> str | None:
+    """Return the part that a column such as ``is_train`` tells from the others; None for others."""
+    key = column_key(name)
+    said = key.split("_")[0] == "is" or key in ("train", "training", "test", "testing")
+    return _part_of_column(name) if said else None
+
+
+def _part_of_column(name: str) -> str | None:
+    return part_of_name("_".join(word for word in column_key(name).split("_") if word != "is"))
+
+
+def _split_flags(table: Table, used: Sequence[str]) -> dict[str, str]:
+    """Find columns of 1 and 0, one per part (``train``, ``val``, ``test``): part -> column.
+
+    None where there is but one: `_flag_of` says whether that tells train from test.
+    """
+    found: dict[str, str] = {}
+    for name, kind in table.header.items():
+        part = _part_of_column(name) if kind == "value" and name not in used else None
+        if part and part not in found and table.values(name) <= FLAGS.keys():
+            found[part] = name
+    return found if len(found) > 1 and ("train" in found or "test" in found) else {}
+
+
+def _by_flags(table: Table, columns: Mapping[str, str]) -> _Parts:
+    """Divide the rows by columns of 1 and 0; those without a 1 are the part without a column."""
+    flags = {part: table.flags(name) for part, name in columns.items()}
+    rest = [part for part in PARTS if part not in flags]
+    # Neither train nor test may be validation, or left out.
+    left = rest[0] if rest and rest != ["validation"] else ""
+    rows: dict[str, list[int]] = {}
+    for row, values in enumerate(zip(*flags.values(), strict=True)):
+        parts = [part for part, value in zip(flags, values, strict=True) if value]
+        if len(parts) > 1 or not (parts or left):
+            raise DatasetError(
+                f"{table.path}: data row {row + 1} has {len(parts)} of the columns "
+                f"{join_names(list(columns.values()))} set: expected 1; pass ?split= to have "
+                "splits drawn",
+                code="dataset.split_unknown",
+                found=row + 1,
+            )
+        rows.setdefault(parts[0] if parts else left, []).append(row)
+    check_parts(rows, f"{table.path}: columns {join_names(list(columns.values()))}", "pass ?split=")
+    said = {part: [columns.get(part, "the rest")] for part in PARTS if part in rows}
+    divided = {part: np.array(rows[part], dtype=np.int64) for part in said}
+    return _Parts(divided, describe_parts("columns", said))
+
+
+def _meaning(table: Table, column: str, texts: Sequence[str]) -> dict[str, list[str]]:
+    """Return which values of a column mean which part."""
+    values = list(dict.fromkeys(texts))
+    flag = _flag_of(column)
+    # is_valid says as often that a row is in order.
+    if flag in ("train", "test") and {value.lower() for value in values} <= FLAGS.keys():
+        other = "test" if flag == "train" else "train"
+        parts: dict[str, list[str]] = {}
+        for value in values:
+            parts.setdefault(flag if FLAGS[value.lower()] else other, []).append(value)
+        return parts
+    found = read_split_names({value.casefold(): value for value in reversed(values)}.values())
+    if found.complete:
+        same = {part: name.casefold() for part, name in found.parts.items()}
+        return {
+            part: [value for value in values if value.casefold() == name]
+            for part, name in same.items()
+        }
+    odd = [value for value in values if value in (*found.unclear, *found.others)]
+    odd = odd or list(found.unclear or found.others)
+    row = next(row for row, text in enumerate(texts) if text.casefold() == odd[0].casefold())
+    raise DatasetError(
+        f"{table.path}: data row {row + 1} has the split '{shorten(texts[row])}' (column "
+        f"'{column}', with the values {join_names(sorted(values))}): expected train, "
+        "validation or test; say which is which with ?train=VALUE&test=VALUE (and "
+        "validation=VALUE; + joins several), or pass ?split= to have splits drawn",
+        code="dataset.split_unknown",
+        found=tuple(sorted(values)),
+        column=column,
+    )

@@ -3,12 +3,13 @@
 import csv
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from headstart.datasets.decode import kind_of_file
@@ -16,7 +17,7 @@ from headstart.datasets.naming import column_key, join_names, shorten
 from headstart.errors import DatasetError
 from headstart.files import storage_errors, text_encoding
 
-__all__ = ["SUFFIXES", "Table", "cell_text", "filled"]
+__all__ = ["FLAGS", "SUFFIXES", "Table", "cell_text", "filled"]
 
 Kind = Literal["value", "list", "image"]
 
@@ -25,6 +26,10 @@ PARQUET, JSON = ".parquet", (".json", ".jsonl")
 SUFFIXES = (*SEPARATORS, PARQUET, *JSON)
 # What stands between cells in files that are called CSV, the usual first.
 SEPARATORS_TRIED = (",", "\t", ";", "|")
+FLAGS: Mapping[str, bool] = MappingProxyType(
+    dict.fromkeys(("1", "1.0", "true", "yes"), True)
+    | dict.fromkeys(("0", "0.0", "false", "no"), False)
+)
 # Of a file, to find out how it is written.
 HEAD = 1 << 16
 SHOWN = 20
@@ -61,27 +66,26 @@ class Table:
             return {name: _kind_of_cells(cells) for name, cells in self._records.items()}
         return dict.fromkeys(self._frame.columns, "value")
 
-    def columns(self, names: Sequence[str]) -> dict[str, list[Any]]:
-        """Read cells as they are in the file: text of CSV and TSV, any type of Parquet and JSON.
+    def cells(self, name: str) -> list[Any]:
+        """Read a column as it is in the file: text of CSV and TSV, any type of Parquet and JSON.
 
         Raises
         ------
         DatasetError
             A file of another kind; one without rows; a column that is there twice.
         """
-        self.check_once(names)
+        self.check_once([name])
         if self._is_json:
-            cells = {name: self._records[name] for name in names}
+            cells = self._records[name]
         elif not self._is_parquet:
-            cells = {name: self._frame[name].tolist() for name in names}
+            cells = self._frame[name].tolist()
         else:
             import pyarrow.parquet as pq
 
             # An open file: Arrow takes no name that is not UTF-8.
             with self._unreadable(), self.path.open("rb") as file:
-                read = pq.ParquetFile(file).read(columns=list(names))
-                cells = {name: read.column(name).to_pylist() for name in names}
-        if names and not cells[names[0]]:
+                cells = pq.ParquetFile(file).read(columns=[name]).column(name).to_pylist()
+        if not cells:
             raise DatasetError(
                 f"{self.path} has no rows: expected one per image", code="dataset.empty"
             )
@@ -102,12 +106,52 @@ class Table:
 
     def texts(self, name: str) -> list[str]:
         """Read a column as text, "" where nothing is written."""
-        cells = self.columns([name])[name]
-        return [cell_text(self.path, name, row, cell) for row, cell in enumerate(cells)]
+        return [cell_text(self.path, name, row, cell) for row, cell in enumerate(self.cells(name))]
 
     def filled(self, name: str, what: str) -> list[str]:
         """Read a column as text, every cell of which has to be filled; `what` it holds."""
-        return filled(self.path, name, self.columns([name])[name], what)
+        return filled(self.path, name, self.cells(name), what)
+
+    def flags(self, name: str) -> list[bool]:
+        """Read a column of 1 and 0; DatasetError for other cells."""
+        texts = [text.lower() for text in self.texts(name)]
+        wrong = next((text for text in texts if text not in FLAGS), None)
+        if wrong is not None:
+            raise DatasetError(
+                f"{self.path}: column '{name}' holds '{shorten(wrong)}' in data row "
+                f"{texts.index(wrong) + 1}: expected 1 or 0 for each image and class",
+                code="dataset.cell_type",
+                found=wrong,
+            )
+        return [FLAGS[text] for text in texts]
+
+    def values(self, name: str) -> set[str]:
+        """Return what is written in a column, in small letters."""
+        return {str(cell).strip().lower() for cell in self.cells(name)}
+
+    def find(self, use: str, options: Mapping[str, str], guesses: Sequence[str] = ()) -> str | None:
+        """Return the column that option `use` names, else the first that is called as a guess.
+
+        Raises
+        ------
+        DatasetError
+            There is no column of that name.
+        """
+        if use not in options:
+            keys = {column_key(name): name for name in reversed(self.header)}
+            return next((keys[guess] for guess in guesses if guess in keys), None)
+        self.require(options[use], use)
+        return options[use]
+
+    def require(self, name: str, use: str) -> None:
+        """Raise DatasetError unless there is a column of this name, which option `use` gave."""
+        if name not in self.header:
+            raise DatasetError(
+                f"{self.path} has no column '{name}' (asked for by {use}={name}): it has "
+                f"{self.listed()}",
+                code="dataset.column_unknown",
+                found=name,
+            )
 
     def listed(self) -> str:
         """Return the names of the columns for a message, the first of many."""

@@ -30,7 +30,7 @@ from headstart.errors import DatasetError, DatasetMissingError, UnknownNameError
 from headstart.files import storage_errors
 from headstart.hub import SECONDS
 
-__all__ = ["TorchvisionSource", "download"]
+__all__ = ["TorchvisionSource", "download", "socket_timeout"]
 
 # What classes call their splits, in the order in which they are tried.
 SPLITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -106,8 +106,10 @@ class TorchvisionSource(Source):
 
     def read(self, dataset_ref: DatasetName, cache: Path) -> RawDataset:
         root = _root(dataset_ref, cache)
+        options = {name: value for name, value in dataset_ref.options.items() if name != "root"}
+        made_by = f"{dataset_ref.stem} {json.dumps(options, sort_keys=True)}"
         # Before they are read: what changes meanwhile is then another state.
-        fingerprint = fingerprint_of(_fingerprint_name(dataset_ref), root)
+        fingerprint = fingerprint_of(f"{made_by} {version('torchvision')}", root)
         found = _open_parts(dataset_ref, root)
         labels = {part: _labels(dataset, dataset_ref.stem, part) for part, dataset in found.items()}
         known = np.unique(np.concatenate(list(labels.values())))
@@ -147,12 +149,6 @@ def _root(dataset_ref: DatasetName, cache: Path) -> Path:
     if "root" in dataset_ref.options:
         return Path(os.path.expanduser(dataset_ref.options["root"])).resolve()
     return cache / "torchvision" / str(_class(dataset_ref.stem).__name__)
-
-
-def _fingerprint_name(dataset_ref: DatasetName) -> str:
-    """State what makes the images: the class, its options, and in which version."""
-    options = {name: value for name, value in dataset_ref.options.items() if name != "root"}
-    return f"{dataset_ref.stem} {json.dumps(options, sort_keys=True)} {version('torchvision')}"
 
 
 def _open_parts(dataset_ref: DatasetName, root: Path, download: bool = False) -> dict[str, Any]:
@@ -375,7 +371,7 @@ def whole_folder(root: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     try:
-        with _timeout(SECONDS):
+        with socket_timeout():
             yield partial
         with storage_errors(root):
             shutil.rmtree(root, ignore_errors=True)
@@ -385,10 +381,10 @@ def whole_folder(root: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    """Let sockets wait so long: torchvision's downloads set no limit of their own."""
+def socket_timeout() -> Iterator[None]:
+    """Let sockets wait for seconds only: torchvision's downloads set no limit of their own."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
+    socket.setdefaulttimeout(SECONDS)
     try:
         yield
     finally:
