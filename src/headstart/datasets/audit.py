@@ -144,21 +144,8 @@ def audit_images(
 ) -> AuditReport:
     """Look at all images of a dataset: headers, ends, digests; those that are known at no cost.
 
-    Parameters
-    ----------
-    parts
-        Splits by name, in the order in which they are listed.
-    file_index
-        What is known of files.
-    decoding
-        Says how many pixels an image may have.
-    advance
-        Called with the number of further images checked.
-
-    Raises
-    ------
-    StorageError
-        A file is missing or cannot be read.
+    `parts` are splits by name, in the order in which they are listed; `advance` is called with the
+    number of further images checked. StorageError if a file is missing or cannot be read.
     """
     seen = {name: part.images.info(file_index, advance) for name, part in parts.items()}
     images = [image for some in seen.values() for image in some]

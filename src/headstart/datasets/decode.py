@@ -215,8 +215,11 @@ def has_its_end(content: bytes) -> bool | None:
 
 def kind_of_file(start: bytes) -> str:
     """State what a file is that begins so and is neither an image nor a table; "" if unknown."""
-    found = next((what for known, what in KNOWN if known.match(start)), "")
-    return found.replace(", not an image", "")
+    return _known_kind(start).replace(", not an image", "")
+
+
+def _known_kind(start: bytes) -> str:
+    return next((what for known, what in KNOWN if known.match(start)), "")
 
 
 def complaint(content: bytes, error: Exception) -> str:
@@ -225,8 +228,7 @@ def complaint(content: bytes, error: Exception) -> str:
         return "empty file"
     words = (str(error) or type(error).__name__).splitlines()[0]
     if isinstance(error, UnidentifiedImageError):
-        start = content[:1024]
-        return next((what for known, what in KNOWN if known.match(start)), words)
+        return _known_kind(content[:1024]) or words
     if has_its_end(content) is False:
         return f"truncated: its end is missing ({words})"
     return words

@@ -8,10 +8,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from headstart.datasets.archives.published import HubCopy
-from headstart.datasets.naming import describe_parts, join_names, part_of_name, read_split_names
+from headstart.datasets.naming import (
+    check_once,
+    describe_parts,
+    join_names,
+    part_of_name,
+    read_split_names,
+)
 from headstart.errors import DatasetError
 
 __all__ = ["README", "Choice", "HubParts", "name_no_split", "parquet_names", "parts_of"]
@@ -24,6 +30,8 @@ README = "README.md"
 PARTIAL = "partial-"
 # The configuration of files that lie in no folder of one, beside others: the hub calls it so.
 UNNAMED = "default"
+
+Files = TypeVar("Files")
 
 
 @dataclass(frozen=True)
@@ -97,11 +105,7 @@ def parts_of(
         if not (declared and name_no_split(files)):
             _check_declared(files, declared, choice, title)
             return found
-    if not choice.config and len(declared) > 1:
-        raise _several_configs(declared, title)
-    if choice.config and choice.config not in declared:
-        raise _no_config(declared, choice.config, title)
-    return _parts(declared[choice.config or next(iter(declared))], choice, title)
+    return _parts(_config_of(declared, choice.config, title), choice, title)
 
 
 def name_no_split(names: Iterable[str]) -> bool:
@@ -150,23 +154,13 @@ def _parts(splits: Mapping[str, Sequence[str]], choice: Choice, title: str) -> H
             ]
             for part, wanted in choice.parts.items()
         }
-    used: dict[str, str] = {}
-    for part, some in chosen.items():
-        for split in some:
-            if split in used:
-                raise DatasetError(
-                    f"{title}: split '{split}' is asked for twice, for {used[split]} and {part}: "
-                    "its images would be fitted and tested on, name each split once",
-                    code="dataset.split_twice",
-                    found=split,
-                )
-            used[split] = part
+    check_once(chosen, f"{title}: split")
     files = {
         part: [name for split in some for name in splits[split]] for part, some in chosen.items()
     }
     if "all" in chosen and chosen["all"] == [""]:
         return HubParts(files, "")
-    unused = [split for split in splits if split not in used]
+    unused = [split for split in splits if not any(split in some for some in chosen.values())]
     return HubParts(files, describe_parts("", chosen, unused))
 
 
@@ -223,30 +217,27 @@ def _of_config(names: Iterable[str], config: str, title: str) -> dict[str, str]:
         own = folders[:-1] if folders and path.stem.isdigit() and split == folders[-1] else folders
         said = [folder for folder in own if folder != "data" and not part_of_name(folder)]
         configs.setdefault("/".join(said), {})[str(path)] = split
-    if not config and len(configs) == 1:
-        return next(iter(configs.values()))
     if len(configs) > 1 and "" in configs:
         configs[UNNAMED] = {**configs.pop(""), **configs.get(UNNAMED, {})}
-    if config in configs:
-        return configs[config]
-    raise _no_config(configs, config, title) if config else _several_configs(configs, title)
+    return _config_of(configs, config, title)
 
 
-def _no_config(configs: Iterable[str], config: str, title: str) -> DatasetError:
-    return DatasetError(
-        f"{title} has no configuration '{config}': it has {join_names(sorted(configs))}",
-        code="dataset.config_unknown",
-        found=tuple(configs),
-    )
-
-
-def _several_configs(configs: Iterable[str], title: str) -> DatasetError:
-    return DatasetError(
-        f"{title} has several configurations: choose one with ?config= of "
-        f"{join_names(sorted(configs))}",
-        code="dataset.config_unknown",
-        found=tuple(configs),
-    )
+def _config_of(configs: Mapping[str, Files], config: str, title: str) -> Files:
+    """Return the configuration that is asked for, or the only one."""
+    if config and config not in configs:
+        raise DatasetError(
+            f"{title} has no configuration '{config}': it has {join_names(sorted(configs))}",
+            code="dataset.config_unknown",
+            found=tuple(configs),
+        )
+    if not config and len(configs) > 1:
+        raise DatasetError(
+            f"{title} has several configurations: choose one with ?config= of "
+            f"{join_names(sorted(configs))}",
+            code="dataset.config_unknown",
+            found=tuple(configs),
+        )
+    return configs[config or next(iter(configs))]
 
 
 def _splits(files: Mapping[str, str], title: str) -> dict[str, list[str]]:
@@ -303,15 +294,21 @@ def _declared(readme: Path, names: Sequence[str]) -> dict[str, dict[str, list[st
     """
     if not readme.is_file():
         return {}
+    from fsspec.utils import glob_translate
     from huggingface_hub import metadata_load
+
+    def matching(patterns: str | list[str]) -> list[str]:
+        # As the hub's own library reads them.
+        found = [patterns] if isinstance(patterns, str) else patterns
+        wanted = [re.compile(glob_translate(pattern.removeprefix("./"))) for pattern in found]
+        return [name for name in names if any(one.match(name) for one in wanted)]
 
     # Not this program's file: whatever is wrong with it, it declares nothing.
     try:
         configs = (metadata_load(readme) or {}).get("configs")
         found = {
             str(config["config_name"]): {
-                str(entry["split"]): _matching(entry["path"], names)
-                for entry in config["data_files"]
+                str(entry["split"]): matching(entry["path"]) for entry in config["data_files"]
             }
             for config in configs or ()
         }
@@ -319,16 +316,3 @@ def _declared(readme: Path, names: Sequence[str]) -> dict[str, dict[str, list[st
         return {}
     whole = all(files and all(files.values()) for files in found.values())
     return found if whole else {}
-
-
-def _matching(patterns: str | list[str], names: Sequence[str]) -> list[str]:
-    patterns = [patterns] if isinstance(patterns, str) else patterns
-    wanted = [re.compile(_regular(pattern)) for pattern in patterns]
-    return [name for name in names if any(one.fullmatch(name) for one in wanted)]
-
-
-def _regular(pattern: str) -> str:
-    """Return the regular expression of a pattern of paths: * stays within a folder, ** does not."""
-    found = re.escape(pattern.removeprefix("./"))
-    found = found.replace(r"\*\*/", "(?:.*/)?").replace(r"\*\*", ".*")
-    return found.replace(r"\*", "[^/]*").replace(r"\?", "[^/]")

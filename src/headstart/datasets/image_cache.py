@@ -264,22 +264,9 @@ def open_prepared(
     folder: Path,
     reporter: ProgressReporter,
 ) -> PreparedImages | None:
-    """Open a prepared form; None where it is not there, not complete, or damaged.
+    """Open a prepared form, as `prepare_images` made it; None if it is not there, whole and sound.
 
-    Parameters
-    ----------
-    images
-        All images of the dataset, which lend their names.
-    recipe
-        What it has to be made of.
-    folder
-        Where prepared forms are kept.
-    reporter
-        Informed of damage.
-
-    Raises
-    ------
-    StorageError
+    `images`, all of the dataset, lend their names.
     """
     place = folder / recipe.key
     state = read_state(place, reporter, whole=True)

@@ -16,6 +16,7 @@ __all__ = [
     "alike_classes",
     "are_divisions",
     "check_lists",
+    "check_once",
     "check_parts",
     "check_single",
     "check_texts",
@@ -198,6 +199,29 @@ def check_parts(found: Iterable[str], where: str, instead: str) -> None:
             code="dataset.split_missing",
             found=parts,
         )
+
+
+def check_once(chosen: Mapping[str, Iterable[str]], what: str) -> None:
+    """Raise DatasetError if a name is chosen twice, for one part or for two.
+
+    Parameters
+    ----------
+    chosen
+        For each part, the names that make it up.
+    what
+        What they are the names of, and where, for the message.
+    """
+    owner: dict[str, str] = {}
+    for part, names in chosen.items():
+        for name in names:
+            if name in owner:
+                raise DatasetError(
+                    f"{what} '{shorten(name)}' is asked for twice, for {owner[name]} and {part}: "
+                    "its images would be fitted and tested on, name it once",
+                    code="dataset.split_twice",
+                    found=name,
+                )
+            owner[name] = part
 
 
 def describe_parts(

@@ -1,5 +1,7 @@
 """Files of the creators' archives, as their readers share them: lists, MATLAB files, pickles.
 
+Each function raises DatasetMissingError for a file that is not there.
+
 A pickle may name any function of any module and have it called, so what CIFAR's files need (bytes,
 numbers, lists, dicts and arrays of bytes) is allowed and nothing else. The three names of NumPy in
 them stand for the classes here: NumPy's own reconstruction, which trusts the file, is not called
@@ -42,15 +44,7 @@ Labels = npt.NDArray[np.int64]
 
 
 def invalid_file(path: Path, fault: str, **values: object) -> DatasetError:
-    """Make the error about a file of the archive that is not as its creators made it.
-
-    Parameters
-    ----------
-    fault
-        What is wrong, after the file's name in the message; and what was expected.
-    values
-        What the message is about.
-    """
+    """Make the error about a file that is not as its creators made it: its name, then `fault`."""
     return DatasetError(
         f"{path} {fault}; fetch a fresh copy",
         code="dataset.archive_invalid",
@@ -62,21 +56,8 @@ def invalid_file(path: Path, fault: str, **values: object) -> DatasetError:
 def unpacked(title: str, folder: Path, markers: str | tuple[str, ...], *inside: str) -> Path:
     """Find where an archive was unpacked: `folder` itself, or one of the folders `inside` it.
 
-    Parameters
-    ----------
-    title
-        The dataset's name for a person.
-    folder
-        Where the user has it.
-    markers
-        A file or folder by which the place is known, seen from that place; any of several.
-    inside
-        What the creators' archive unpacks to, seen from `folder`.
-
-    Raises
-    ------
-    NotUnpackedError
-        None of `markers` is in any of these places.
+    The place is known by a file or folder in it, any of `markers`; NotUnpackedError, with the
+    dataset's `title`, where none is in any of these places.
     """
     markers = (markers,) if isinstance(markers, str) else markers
     place = first_with(markers, folder, *(folder / name for name in inside))
@@ -111,13 +92,7 @@ def read_content(path: Path) -> bytes:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read lines without the blanks around them, empty ones left out.
-
-    Raises
-    ------
-    DatasetMissingError, DatasetError
-        The file is missing, or not in UTF-8.
-    """
+    """Read lines without the blanks around them, empty ones left out; DatasetError if not UTF-8."""
     try:
         text = read_content(path).decode()
     except UnicodeDecodeError as error:
@@ -128,10 +103,7 @@ def read_lines(path: Path) -> list[str]:
 def read_rows(path: Path, n_fields: int) -> list[list[str]]:
     """Read lines of `n_fields` fields between blanks; the last field may hold blanks itself.
 
-    Raises
-    ------
-    DatasetError
-        A line with fewer fields.
+    DatasetError for a line with fewer fields.
     """
     rows = []
     for line in read_lines(path):
@@ -145,13 +117,7 @@ def read_rows(path: Path, n_fields: int) -> list[list[str]]:
 
 
 def labels_of(names: Iterable[str], classes: Sequence[str], source: Path) -> Labels:
-    """Return the (n,) int64 places of `names` among `classes`.
-
-    Raises
-    ------
-    DatasetError
-        A name that is no class.
-    """
+    """Return the (n,) int64 places of `names` among `classes`; DatasetError for one of no class."""
     places = {name: place for place, name in enumerate(classes)}
     names = list(names)
     if unknown := set(names) - set(places):
@@ -166,21 +132,8 @@ def whole_numbers(
 ) -> Labels:
     """Turn whole numbers that count from `least` into (n,) int64 that count from 0.
 
-    Parameters
-    ----------
-    numbers
-        Whole numbers as any type, text and MATLAB's doubles too.
-    source
-        The file that holds them.
-    what
-        What they number, for the message.
-    least, most
-        The lowest, and the highest if that is known.
-
-    Raises
-    ------
-    DatasetError
-        A number that is not whole, under `least`, or over `most`.
+    They may be of any type, text and MATLAB's doubles too. DatasetError, which says `what` they
+    number, for one that is not whole, under `least`, or over `most` if that is known.
     """
     expected = f"whole numbers from {least}" + ("" if most is None else f" to {most:,}")
     values = []
@@ -197,13 +150,7 @@ def whole_numbers(
 
 
 def listed_split(paths: Sequence[Path], labels: Labels, source: Path) -> Split:
-    """Take the images that `source` lists, all of which have to be there.
-
-    Raises
-    ------
-    DatasetMissingError
-        Some are not, or are empty; the message says how many, and names the first.
-    """
+    """Take the images that `source` lists; DatasetMissingError if some are not there, or empty."""
     gone = [path for path in paths if not has_content(path)]
     if gone:
         raise DatasetMissingError(
@@ -223,13 +170,7 @@ def has_content(path: Path) -> bool:
 
 
 def split_by_folder(path: Path, images: Path, classes: Sequence[str], suffix: str = "") -> Split:
-    """Read a list of ``CLASS/IMAGE`` lines; the class is all before the last slash.
-
-    Raises
-    ------
-    DatasetMissingError, DatasetError
-        The list or an image is missing; a class that is not among `classes`.
-    """
+    """Read a list of ``CLASS/IMAGE`` lines; the class is all before the last slash."""
     lines = read_lines(path)
     # A leading slash would make the path start at the root of the file system.
     paths = [images / f"{line.lstrip('/')}{suffix}" for line in lines]
@@ -238,14 +179,9 @@ def split_by_folder(path: Path, images: Path, classes: Sequence[str], suffix: st
 
 
 def read_variable(path: Path, name: str) -> npt.NDArray[Any]:
-    """Read one variable as a vector: numbers, text (a cell array), or records (a struct array).
+    """Read a MATLAB variable as a vector: numbers, text (a cell array), or records (structs).
 
-    Raises
-    ------
-    DatasetMissingError
-        No such file.
-    DatasetError
-        Not a MATLAB file, or one without this variable.
+    DatasetError for what is no MATLAB file, or one without this variable.
     """
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
@@ -272,12 +208,7 @@ def read_variable(path: Path, name: str) -> npt.NDArray[Any]:
 def read_pickle(path: Path) -> dict[bytes, Any]:
     """Read a dict that Python 2 pickled; its text stays bytes, its arrays are uint8.
 
-    Raises
-    ------
-    DatasetMissingError
-        No such file.
-    DatasetError
-        Not a pickle of a dict, or one that holds anything else than the types named above.
+    DatasetError for what is no pickle of a dict, or holds anything else than the types named above.
     """
     try:
         content = _Unpickler(BytesIO(read_content(path)), encoding="bytes").load()

@@ -22,6 +22,7 @@ from headstart.datasets.images import FileImages
 from headstart.datasets.naming import (
     PARTS,
     are_divisions,
+    check_once,
     check_parts,
     describe_parts,
     is_neutral,
@@ -478,13 +479,8 @@ def _chosen(folder: Path, chosen: Mapping[str, str]) -> _Layout:
         part: [value] if os.path.isdir(folder / value) else value.split("+")
         for part, value in chosen.items()
     }
+    check_once(names, f"dataset folder {folder}:")
     every = [name for some in names.values() for name in some]
-    if twice := [name for name in every if every.count(name) > 1]:
-        raise DatasetError(
-            f"dataset folder {folder}: '{twice[0]}' is asked for twice: name each folder once",
-            code="dataset.split_twice",
-            found=twice[0],
-        )
     if not any(name.startswith(EACH_CLASS) for name in every):
         places = {part: [folder / name for name in some] for part, some in names.items()}
         for name in every:

@@ -77,12 +77,7 @@ HIDDEN_SYSTEMS = (
 def own_title(name: str, instead: str = "") -> str:
     """Name a dataset of the user's so that a table of results takes it for no other.
 
-    Parameters
-    ----------
-    name
-        What it is called.
-    instead
-        Its title where a dataset of the catalogue is called so; ``./name`` unless given.
+    Where a dataset of the catalogue is called so, its title is `instead`, ``./name`` unless given.
 
     Examples
     --------
@@ -95,15 +90,7 @@ def own_title(name: str, instead: str = "") -> str:
 
 
 def not_there(kind: str, place: Path) -> DatasetMissingError:
-    """State that a folder or table of the user's does not exist, and what beside it is called so.
-
-    Parameters
-    ----------
-    kind
-        ``"folder"`` or ``"table"``; only such are named.
-    place
-        Where it was looked for.
-    """
+    """State that a "folder" or "table" does not exist, and which of its kind beside it is meant."""
     beside: list[str] = []
     # A folder above that cannot be read has no names to offer.
     with suppress(OSError):

@@ -18,6 +18,7 @@ from headstart.datasets.naming import (
     PARTS,
     SplitNames,
     check_lists,
+    check_once,
     check_parts,
     check_single,
     check_texts,
@@ -410,13 +411,7 @@ def _divided(table: Table, column: str, asked: Mapping[str, list[str]]) -> _Part
             found=lost[0],
         )
     every = [name for some in parts.values() for name in some]
-    if twice := [name for name in every if every.count(name) > 1]:
-        raise DatasetError(
-            f"{table.path}: value '{shorten(twice[0])}' of column '{column}' is asked for twice: "
-            "name each value once",
-            code="dataset.split_twice",
-            found=twice[0],
-        )
+    check_once(parts, f"{table.path}, column '{column}': value")
     instead = "leave that column out with ?split= to have splits drawn"
     check_parts(parts, f"{table.path}: column '{column}'", instead)
     rows = {

@@ -154,14 +154,8 @@ def _root(dataset_ref: DatasetName, cache: Path) -> Path:
 def _open_parts(dataset_ref: DatasetName, root: Path, download: bool = False) -> dict[str, Any]:
     """Make the class once for each part.
 
-    Raises
-    ------
-    DatasetMissingError
-        The class does not find its files.
-    DatasetError
-        It cannot be made in this way, or has no such split.
-    UnknownNameError
-        An option that it has not.
+    Raises DatasetMissingError if it does not find its files, DatasetError if it cannot be made in
+    this way or has no such split, UnknownNameError for an option that it has not.
     """
     cls = _class(dataset_ref.stem)
     parameters = _parameters(cls)
@@ -336,16 +330,9 @@ def _by_hand(dataset_ref: DatasetName) -> str:
 
 
 def download(name: str, root: Path, calls: Sequence[Mapping[str, Any]]) -> None:
-    """Have a class of torchvision.datasets download into `root`: whole, or nothing is left.
+    """Have the class `name` of torchvision.datasets download into `root`, whole or not at all.
 
-    Parameters
-    ----------
-    name
-        Of the class.
-    root
-        The folder that the class takes.
-    calls
-        Arguments of each making of the class, besides those two.
+    `calls` are the arguments of each making of the class, besides these.
 
     Raises
     ------
