@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headstart.datasets import ArrayImages, FileImages, remote_images
-from headstart.datasets.image_cache import PreparedForm
-from headstart.datasets.remote_images import prepare_shared_images
+from headstart.datasets import ArrayImages, FileImages, image_cache
+from headstart.datasets.image_cache import PreparedForm, prepare_images
 from headstart.errors import BrokenImageError
 from watched import Listener
 
@@ -19,11 +18,11 @@ N = 50
 @pytest.fixture
 def prepare(remote, tmp_path, monkeypatch):
     """Prepare images on a machine; return them and whether any was decoded."""
-    monkeypatch.setattr(remote_images, "BYTES_PER_SECOND", 1e12)
+    monkeypatch.setattr(image_cache, "BYTES_PER_SECOND", 1e12)
 
     def on(machine: str, images, **options):
         listener, folder = Listener(), tmp_path / machine
-        found = prepare_shared_images(images, RECIPE, folder, listener, remote, **options)
+        found = prepare_images(images, RECIPE, folder, listener, remote=remote, **options)
         return found, "preparing images" in listener.names, listener.notes
 
     return on
@@ -54,7 +53,7 @@ def test_an_empty_machine_decodes_nothing(prepare, remote):
 
 
 def test_what_is_faster_prepared_than_copied_is_not_shared(prepare, remote, monkeypatch):
-    monkeypatch.setattr(remote_images, "BYTES_PER_SECOND", 1.0)
+    monkeypatch.setattr(image_cache, "BYTES_PER_SECOND", 1.0)
     prepare("one", images())
     assert remote.names() == []
     assert prepare("two", images())[1]

@@ -7,7 +7,7 @@ import pytest
 import small_network
 from headstart import artifacts
 from headstart.context import RunContext
-from headstart.datasets import remote_images
+from headstart.datasets import image_cache
 from headstart.features.inference import Extractor
 from headstart.store import ResultStore
 from headstart.study import Study
@@ -35,14 +35,14 @@ def measured(tmp_path, monkeypatch):
         return real(extractor, pixels)
 
     monkeypatch.setattr(Extractor, "__call__", call)
-    monkeypatch.setattr(remote_images, "BYTES_PER_SECOND", 1e12)
-    real_pull = remote_images.prepare_images
+    monkeypatch.setattr(image_cache, "BYTES_PER_SECOND", 1e12)
+    extend = image_cache._extend
 
-    def prepare(images, recipe, folder, *arguments, **options):
-        stages.append(not (folder / recipe.key / "card.json").exists())
-        return real_pull(images, recipe, folder, *arguments, **options)
+    def counted(*arguments, **options):
+        stages.append(1)
+        return extend(*arguments, **options)
 
-    monkeypatch.setattr(remote_images, "prepare_images", prepare)
+    monkeypatch.setattr(image_cache, "_extend", counted)
 
     def on(machine: str, cache: str):
         monkeypatch.setenv("HEADSTART_CACHE", cache)

@@ -11,16 +11,22 @@ A prepared form is a folder, named by the digest of all that decides its content
 Pixels are kept as they are. As JPEG of quality 95 they would take a seventh of the space, and give
 at most twice the images per second that decoding the original files does; as they are they give
 thirty times (`benchmarks/data.py`).
+
+Machines share forms through a folder or object storage. Under the key of a form lie its three
+files there, the pixels and the card named by the SHA-256 of their content, the index by that of the
+shapes in it. The card is written last. As pixels are large, they are shared only where preparing
+them took longer than copying them takes.
 """
 
 import hashlib
 import mmap
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import numpy as np
@@ -28,8 +34,9 @@ import numpy.typing as npt
 from PIL import Image, features
 from pydantic import BaseModel, ValidationError
 
+from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter
-from headstart.datasets.images import Decodable, map_ahead
+from headstart.datasets.images import Decodable, NumberedImages, map_ahead
 from headstart.errors import BrokenImageError, StorageError, StudyError
 from headstart.files import (
     Appender,
@@ -37,6 +44,7 @@ from headstart.files import (
     check_free_space,
     locked,
     replaced,
+    sha256_file,
     sha256_start,
     storage_errors,
 )
@@ -58,6 +66,10 @@ __all__ = [
 SIDE = 256
 IMPLEMENTATION = 1
 CARD, INDEX, PIXELS = "card.json", "index.npy", "pixels.bin"
+# Of object storage, or of a network drive, at one gigabit per second.
+BYTES_PER_SECOND = 100e6
+# What is wrong with one shared form only: it counts as missing.
+UNUSABLE = {"storage.absent", "storage.damaged", "storage.name_invalid"}
 
 Pixels = npt.NDArray[np.uint8]
 Shapes = npt.NDArray[np.int32]
@@ -172,7 +184,7 @@ class State:
     content: "hashlib._Hash | None" = None
 
 
-class PreparedImages:
+class PreparedImages(NumberedImages):
     """Images of a prepared form. Safe to read from several threads, and in forked processes.
 
     `open_prepared` and `prepare_images` give it. Pickled, it is the folder and the rows, and is
@@ -201,9 +213,6 @@ class PreparedImages:
             self._memory = mmap.mmap(number, max(1, n_bytes), access=mmap.ACCESS_READ)
         # A plain array: a slice of np.memmap costs nine times as much.
         self._pixels = np.frombuffer(self._memory, np.uint8)
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
     def __reduce__(self) -> tuple[Callable[..., "PreparedImages"], tuple[object, ...]]:
         return _reopened, (self.place, self._names, self._rows)
@@ -251,12 +260,6 @@ class PreparedImages:
     def where(self, row: int) -> str:
         return self._names[int(self._rows[row])]
 
-    def take(self, rows: npt.NDArray[np.int64]) -> "PreparedImages":
-        """Return the images of these rows, in this order; the map is shared."""
-        taken = PreparedImages.__new__(PreparedImages)
-        taken.__dict__ = {**self.__dict__, "_rows": self._rows[rows]}
-        return taken
-
 
 def open_prepared(
     images: Decodable,
@@ -269,7 +272,7 @@ def open_prepared(
     `images`, all of the dataset, lend their names.
     """
     place = folder / recipe.key
-    state = read_state(place, reporter, whole=True)
+    state = _read_state(place, reporter, whole=True)
     if state is None:
         return None
     if len(images) != state.card.n_images:
@@ -280,7 +283,7 @@ def open_prepared(
     return PreparedImages(place, names, state)
 
 
-def read_state(place: Path, reporter: ProgressReporter, *, whole: bool = False) -> State | None:
+def _read_state(place: Path, reporter: ProgressReporter, *, whole: bool = False) -> State | None:
     """Read what is there if it is as its card says; else say so and drop the card.
 
     With `whole`, what is not complete is None: another process may be at it.
@@ -289,7 +292,7 @@ def read_state(place: Path, reporter: ProgressReporter, *, whole: bool = False) 
     with storage_errors(place):
         if not file.exists():
             return None
-        card = read_card(file)
+        card = _read_card(file)
         if card and whole and not card.complete:
             return None
         state = _verified(place, card) if card else None
@@ -304,17 +307,17 @@ def is_whole_form(place: Path) -> bool:
     with storage_errors(place):
         if not (place / CARD).exists():
             return True
-        card = read_card(place / CARD)
+        card = _read_card(place / CARD)
         return card is not None and _verified(place, card, thorough=True) is not None
 
 
-def write_card(place: Path, card: Card) -> None:
+def _write_card(place: Path, card: Card) -> None:
     """Write the card of the folder of a prepared form."""
     with replaced(place / CARD) as temporary:
         temporary.write_text(card.model_dump_json(indent=1), encoding="utf-8")
 
 
-def read_card(file: Path) -> Card | None:
+def _read_card(file: Path) -> Card | None:
     """Read a card; return None if it is damaged."""
     try:
         return Card.model_validate_json(file.read_bytes())
@@ -338,7 +341,7 @@ def _verified(place: Path, card: Card, *, thorough: bool = False) -> State | Non
         card.modified_ns = status.st_mtime_ns
         # A folder that others share may be read-only.
         with suppress(StorageError):
-            write_card(place, card)
+            _write_card(place, card)
     return State(card, shapes, content)
 
 
@@ -355,7 +358,7 @@ def _digest(shapes: Shapes) -> str:
 
 
 def _reopened(place: Path, names: tuple[str, ...], rows: npt.NDArray[np.int64]) -> PreparedImages:
-    state = read_state(place, ProgressReporter(), whole=True)
+    state = _read_state(place, ProgressReporter(), whole=True)
     if state is None:
         raise StorageError(
             f"prepared images {place} are gone or damaged: prepare them again",
@@ -390,8 +393,9 @@ def prepare_images(
     reporter: ProgressReporter,
     *,
     skip_broken: bool = False,
+    remote: ArtifactFolder | None = None,
 ) -> PreparedImages:
-    """Return the prepared form of images, made where it is not there, or only in part.
+    """Return the prepared form of images: from here, from another machine, or made here.
 
     A second process that asks for the same waits for the first.
 
@@ -407,6 +411,8 @@ def prepare_images(
         Informed of the progress.
     skip_broken
         Whether an image that does not decode is left out: then reading it raises, not this.
+    remote
+        What machines share; None shares nothing.
 
     Raises
     ------
@@ -415,14 +421,17 @@ def prepare_images(
     DiskFullError, NotWritableError, StorageError
     """
     place = folder / recipe.key
-    with locked_form(place, reporter) as lock:
-        state = read_state(place, reporter)
+    with _locked(place, reporter) as lock:
+        if remote and not _read_state(place, reporter, whole=True):
+            _pull(place, remote, reporter, skip_broken=skip_broken)
+        state, started, made = _read_state(place, reporter), time.monotonic(), False
         if state and state.card.broken and not skip_broken:
             for row in state.card.broken:
                 images.decode(row)
             # They decode now (by another Pillow): what was left out has to come in.
             state = None
         if state is None or not state.card.complete:
+            made = True
             with storage_errors(place):
                 place.mkdir(exist_ok=True)
                 _extend(images, recipe, place, state, reporter, lock, skip_broken=skip_broken)
@@ -432,10 +441,52 @@ def prepare_images(
             f"prepared images {place} were damaged while written: check the disk",
             code="cache.images_damaged",
         )
+    if remote and made and time.monotonic() - started > prepared.n_bytes / BYTES_PER_SECOND:
+        _push(place, remote, reporter)
     return prepared
 
 
-def locked_form(place: Path, reporter: ProgressReporter) -> AbstractContextManager[Lock]:
+def _pull(
+    place: Path, remote: ArtifactFolder, reporter: ProgressReporter, *, skip_broken: bool
+) -> None:
+    """Copy a shared form to its locked folder, if there is one.
+
+    What is damaged in the remote folder is left out, with a note.
+    """
+    for name in remote.names(f"{place.name}/"):
+        if not name.endswith(".json"):
+            continue
+        try:
+            card = _read_card(remote.get(name, PurePosixPath(name).stem))
+            if card and card.complete and (skip_broken or not card.broken):
+                check_free_space(place, card.n_bytes, "prepared images")
+                reporter.stage("copying prepared images")
+                place.mkdir(parents=True, exist_ok=True)
+                remote.fetch(f"{place.name}/{card.index_sha256}.npy", place / INDEX)
+                remote.fetch(f"{place.name}/{card.sha256}.bin", place / PIXELS, card.sha256)
+                card.modified_ns = (place / PIXELS).stat().st_mtime_ns
+                _write_card(place, card)
+                return
+        except StorageError as error:
+            if error.code not in UNUSABLE:
+                raise
+            reporter.note(f"shared images are prepared again: {error}")
+
+
+def _push(place: Path, remote: ArtifactFolder, reporter: ProgressReporter) -> None:
+    """Share a complete form; if that fails, a note tells it."""
+    reporter.stage("sharing prepared images")
+    if (card := _read_card(place / CARD)) is None:
+        return
+    try:
+        remote.put(f"{place.name}/{card.index_sha256}.npy", place / INDEX)
+        remote.put(f"{place.name}/{card.sha256}.bin", place / PIXELS)
+        remote.put(f"{place.name}/{sha256_file(place / CARD)}.json", place / CARD)
+    except StorageError as error:
+        reporter.note(f"prepared images stay on this machine: {error}")
+
+
+def _locked(place: Path, reporter: ProgressReporter) -> AbstractContextManager[Lock]:
     """Lock the folder of a prepared form."""
     return locked(
         place.with_name(f"{place.name}.lock"),
@@ -488,7 +539,7 @@ def _sync(place: Path, card: Card, shapes: list[Shapes], out: Appender) -> None:
     card.index_sha256 = _digest(shapes[0])
     with replaced(place / INDEX) as temporary, temporary.open("wb") as opened:
         np.save(opened, shapes[0])
-    write_card(place, card)
+    _write_card(place, card)
 
 
 def _fitted(

@@ -113,8 +113,9 @@ class NumberedImages:
 
     def take(self, rows: npt.NDArray[np.int64]) -> Self:
         """Return the images of these rows, in this order."""
-        taken = copy.copy(self)
-        taken._rows = self._rows[rows]
+        # Not `copy.copy`, which would go by what pickles the object.
+        taken = object.__new__(type(self))
+        taken.__dict__ = {**self.__dict__, "_rows": self._rows[rows]}
         return taken
 
     def decoded(self, decoding: Decoding) -> Self:  # noqa: ARG002  for subclasses that are files

@@ -14,8 +14,7 @@ from headstart import datasets
 from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import JoinedImages, Splits
-from headstart.datasets.image_cache import PreparedForm, PreparedImages
-from headstart.datasets.remote_images import prepare_shared_images
+from headstart.datasets.image_cache import PreparedForm, PreparedImages, prepare_images
 from headstart.errors import DatasetError, StorageError, TrainingError
 from headstart.labels import kind_of
 from headstart.spec import Crop, Dataset, Model, TrainingConfig
@@ -94,7 +93,7 @@ class TrainingImages:
         recipe = PreparedForm(revision, dataset.decoding, side)
         folder, skip = context.cache / "prepared", dataset.skip_broken
         remote = context.remote.within("prepared") if context.remote else None
-        whole = prepare_shared_images(images, recipe, folder, reporter, remote, skip_broken=skip)
+        whole = prepare_images(images, recipe, folder, reporter, skip_broken=skip, remote=remote)
         prepared = whole.take(places)
         labels = np.concatenate([splits.train.labels, splits.validation.labels])
         broken = {prepared.where(row): reason for row, reason in prepared.broken.items()}
