@@ -2,7 +2,6 @@
 
 import csv
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,9 +61,7 @@ class Table:
         """
         if self._is_parquet:
             return {field.name: _kind(field.type) for field in self._schema}
-        if self._is_json:
-            return {name: _kind_of_cells(cells) for name, cells in self._records.items()}
-        return dict.fromkeys(self._frame.columns, "value")
+        return {name: _kind_of_cells(cells) for name, cells in self._columns.items()}
 
     def cells(self, name: str) -> list[Any]:
         """Read a column as it is in the file: text of CSV and TSV, any type of Parquet and JSON.
@@ -75,16 +72,15 @@ class Table:
             A file of another kind; one without rows; a column that is there twice.
         """
         self.check_once([name])
-        if self._is_json:
-            cells = self._records[name]
-        elif not self._is_parquet:
-            cells = self._frame[name].tolist()
-        else:
+        if self._is_parquet:
             import pyarrow.parquet as pq
 
             # An open file: Arrow takes no name that is not UTF-8.
             with self._unreadable(), self.path.open("rb") as file:
-                cells = pq.ParquetFile(file).read(columns=[name]).column(name).to_pylist()
+                column = pq.ParquetFile(file).read(columns=[name]).column(name)
+            cells: list[Any] = column.to_pylist()
+        else:
+            cells = self._columns[name]
         if not cells:
             raise DatasetError(
                 f"{self.path} has no rows: expected one per image", code="dataset.empty"
@@ -93,11 +89,9 @@ class Table:
 
     def check_once(self, names: Sequence[str]) -> None:
         """Raise DatasetError for a column that is there twice."""
-        if self._is_json:
-            return
-        written = [self._schema.names] if self._is_parquet else [self._dialect.names, self._frame]
+        written = self._schema.names if self._is_parquet else self._names
         for name in names:
-            if any(list(some).count(name) > 1 for some in written):
+            if written.count(name) > 1:
                 raise DatasetError(
                     f"{self.path} has two columns '{shorten(name)}': rename one",
                     code="dataset.column_twice",
@@ -166,21 +160,6 @@ class Table:
         return self.path.suffix.lower() in JSON
 
     @cached_property
-    def _records(self) -> dict[str, list[Any]]:
-        """The columns of a JSON file; what an object lacks is None."""
-        with self._unreadable():
-            content = self.path.read_bytes()
-            self._check_kind(content[:HEAD])
-            text = content.decode(text_encoding(content[:HEAD]))
-            rows = _json_rows(text, lines=self.path.suffix.lower() == ".jsonl")
-        names = dict.fromkeys(name for row in rows for name in row)
-        columns = {name: [row.get(name) for row in rows] for name in names}
-        for cells in columns.values():
-            if _kind_of_cells(cells) == "list":
-                cells[:] = [one if isinstance(one, list | None) else [one] for one in cells]
-        return columns
-
-    @cached_property
     def _schema(self) -> Any:
         import pyarrow.parquet as pq
 
@@ -188,52 +167,58 @@ class Table:
             self._check_kind(file.read(HEAD))
             return pq.read_schema(file)
 
-    @cached_property
-    def _dialect(self) -> "_Dialect":
-        with storage_errors(self.path, reading=True), self.path.open("rb") as file:
-            head = file.read(HEAD)
-        self._check_kind(head)
-        return _dialect(head, SEPARATORS[self.path.suffix.lower()], self.known)
+    @property
+    def _names(self) -> list[str]:
+        return self._content[0]
+
+    @property
+    def _columns(self) -> dict[str, list[Any]]:
+        return self._content[1]
 
     @cached_property
-    def _frame(self) -> Any:
-        import pandas as pd
+    def _content(self) -> tuple[list[str], dict[str, list[Any]]]:
+        """The names of the columns as they are written, and the cells of each column."""
+        with self._unreadable():
+            with self.path.open("rb") as file:
+                head = file.read(HEAD)
+            self._check_kind(head)
+            return self._read_json(head) if self._is_json else self._read_delimited(head)
 
-        dialect = self._dialect
-        self._check_lengths(dialect)
-        # Text as it is written: 'NA' is a country, '007' is not 7.
-        with self._unreadable(), warnings.catch_warnings():
-            # Of cells that are lost: `_check_lengths` has seen that they are empty.
-            warnings.simplefilter("ignore", pd.errors.ParserWarning)
-            frame = pd.read_csv(
-                self.path,
-                sep=dialect.separator,
-                dtype=str,
-                keep_default_na=False,
-                index_col=False,
-                encoding=dialect.encoding,
-                skiprows=dialect.skipped,
-            )
-        if len(dialect.names) == len(frame.columns):
-            frame.columns = pd.Index(dialect.names)
-        return frame.rename(columns=lambda name: str(name).strip())
+    def _read_json(self, head: bytes) -> tuple[list[str], dict[str, list[Any]]]:
+        """Read a JSON file; what an object lacks is None."""
+        text = self.path.read_bytes().decode(text_encoding(head))
+        rows = _json_rows(text, lines=self.path.suffix.lower() == ".jsonl")
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        for cells in columns.values():
+            if _kind_of_cells(cells) == "list":
+                cells[:] = [one if isinstance(one, list | None) else [one] for one in cells]
+        return names, columns
 
-    def _check_lengths(self, dialect: "_Dialect") -> None:
-        """Raise DatasetError for a row with more cells than columns: pandas drops the others."""
-        with self._unreadable(), self.path.open(encoding=dialect.encoding, newline="") as file:
-            cells = csv.reader(islice(file, dialect.skipped, None), delimiter=dialect.separator)
-            rows = (row for row in cells if row)
-            n_columns = len(next(rows, ()))
-            for number, row in enumerate(rows, 1):
-                # An empty cell at the end of each row is a separator too many.
-                if any(row[n_columns:]):
-                    raise DatasetError(
-                        f"{self.path}: data row {number} has {len(row)} cells, and the header "
-                        f"names {n_columns} columns: put cells that contain "
-                        f"'{dialect.separator}' in quotation marks, or name all columns",
-                        code="dataset.row_too_long",
-                        found=number,
-                    )
+    def _read_delimited(self, head: bytes) -> tuple[list[str], dict[str, list[Any]]]:
+        """Read text as it is written: 'NA' is a country, '007' is not 7."""
+        encoding = text_encoding(head)
+        text, usual = head.decode(encoding, errors="replace"), SEPARATORS[self.path.suffix.lower()]
+        separator, skipped = _separator(text, usual, self.known)
+        with self.path.open(encoding=encoding, newline="") as file:
+            cells = csv.reader(islice(file, skipped, None), delimiter=separator)
+            # No lines that are blank.
+            rows = [row for row in cells if len(row) > 1 or "".join(row).strip()]
+        if not rows:
+            raise ValueError("it has no line of columns")
+        names = [name.strip() for name in rows.pop(0)]
+        for number, row in enumerate(rows, 1):
+            # An empty cell at the end of each row is a separator too many.
+            if any(row[len(names) :]):
+                raise DatasetError(
+                    f"{self.path}: data row {number} has {len(row)} cells, and the header "
+                    f"names {len(names)} columns: put cells that contain '{separator}' in "
+                    "quotation marks, or name all columns",
+                    code="dataset.row_too_long",
+                    found=number,
+                )
+            row += [""] * (len(names) - len(row))
+        return names, {name: [row[i] for row in rows] for i, name in enumerate(names)}
 
     def _check_kind(self, head: bytes) -> None:
         """Raise DatasetError for a download that failed, a pointer, an archive."""
@@ -245,7 +230,7 @@ class Table:
 
     @contextmanager
     def _unreadable(self) -> Iterator[None]:
-        """Turn what pandas and pyarrow raise on a file of another kind into one line."""
+        """Turn what csv, json and pyarrow raise on a file of another kind into one line."""
         import pyarrow as pa
 
         kind = self.path.suffix[1:].upper()
@@ -267,41 +252,22 @@ class Table:
             ) from error
 
 
-@dataclass(frozen=True)
-class _Dialect:
-    """How a delimited file is written: `skipped` lines, then the line of the columns' names."""
-
-    encoding: str
-    separator: str
-    skipped: int
-    names: tuple[str, ...]
-
-
-def _dialect(head: bytes, usual: str, known: frozenset[str]) -> _Dialect:
-    encoding = text_encoding(head)
-    lines = head.decode(encoding, errors="replace").splitlines()
+def _separator(head: str, usual: str, known: frozenset[str]) -> tuple[str, int]:
+    """Find what stands between cells, and how many lines to skip before those of the table."""
+    lines = head.splitlines()
     # Spreadsheets name the separator in a line of its own: sep=;
     if lines and lines[0].lower().startswith("sep=") and len(lines[0]) == len("sep=") + 1:
-        separator = lines[0][-1]
-        return _Dialect(encoding, separator, 1, _cells("\n".join(lines[1:]), separator))
-    text = "\n".join(line for line in lines[:SHOWN] if line.strip())
-    order = dict.fromkeys((usual, *SEPARATORS_TRIED))
+        return lines[0][-1], 1
+    text = [f"{line}\n" for line in lines[:SHOWN] if line.strip()]
 
     def rank(separator: str) -> tuple[int, bool]:
-        names = _cells(text, separator)
+        try:
+            names = next(csv.reader(text, delimiter=separator), [])
+        except csv.Error:
+            names = []
         return len({column_key(name) for name in names} & known), len(names) > 1
 
-    separator = max(order, key=rank)
-    return _Dialect(encoding, separator, 0, _cells(text, separator))
-
-
-def _cells(text: str, separator: str) -> tuple[str, ...]:
-    """Take the first line apart."""
-    try:
-        found = next(csv.reader(text.splitlines(keepends=True), delimiter=separator), [])
-    except csv.Error:
-        found = []
-    return tuple(name.strip() for name in found)
+    return max(dict.fromkeys((usual, *SEPARATORS_TRIED)), key=rank), 0
 
 
 def _json_rows(text: str, *, lines: bool) -> list[dict[str, Any]]:
