@@ -1,8 +1,10 @@
-"""Parquet files as the Hugging Face hub's library writes them, in small."""
+"""The Hugging Face hub in small: Parquet files as its library writes them, and a hub of such."""
 
 import io
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ from PIL import Image
 from headstart.datasets import FileImages, Split
 from headstart.datasets.archives import Facts, RawDataset
 
+COMMITS = {"main": "a" * 40, "v2": "b" * 40, "refs/convert/parquet": "c" * 40}
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
@@ -104,3 +107,44 @@ def _pairs(split: Split) -> list[tuple[dict, int]]:
             content, name = file.getvalue(), None
         pairs.append(({"bytes": content, "path": name}, label))
     return pairs
+
+
+class FakeHub:
+    """Stands for huggingface_hub: a folder per commit, downloads into its own cache."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder, self.cache = folder, cache
+        self.commits = dict(COMMITS)
+        self.asked, self.downloaded = [], []
+        # Of files whose download fails, with what.
+        self.fails: dict[str, BaseException] = {}
+
+    def tree(self, commit: str) -> Path:
+        return self.folder / commit
+
+    def dataset_info(self, repository, *, revision, files_metadata, timeout):
+        assert (files_metadata, timeout) == (True, 10)
+        self.asked.append((repository, revision))
+        commit = self.commits.get(revision or "main", revision)
+        tree = self.tree(commit)
+        if not tree.is_dir():
+            raise OSError(f"404 Client Error. (Request ID: x)\n\nNo {revision}")
+        files = [file for file in sorted(tree.rglob("*")) if file.is_file()]
+        siblings = [
+            SimpleNamespace(rfilename=file.relative_to(tree).as_posix(), size=file.stat().st_size)
+            for file in files
+        ]
+        return SimpleNamespace(sha=commit, siblings=siblings)
+
+    def download(
+        self, repository, name, *, repo_type, revision, endpoint, etag_timeout, force_download
+    ):
+        assert (repo_type, etag_timeout) == ("dataset", 10)
+        if name in self.fails:
+            raise self.fails[name]
+        folder = self.cache / f"datasets--{repository.replace('/', '--')}" / "snapshots" / revision
+        if force_download or not (folder / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.tree(revision) / name, folder / name)
+            self.downloaded.append(name)
+        return str(folder / name)

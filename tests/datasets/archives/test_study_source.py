@@ -1,18 +1,17 @@
 """How a dataset of the study comes here: downloaded as torchvision does, from the hub, or said."""
 
-import io
+import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from conftest import MODEL
 from headstart import datasets
 from headstart.datasets.archives import READERS
-from headstart.datasets.sources.study_datasets import adopted, place_of
-from hub_files import write_copy
-from refusals import ended
+from headstart.datasets.sources.study_datasets import Place, adopt, adopted, place_of
+from hub_files import COMMITS, write_copy
+from refusals import ended, refused
 
 # Where the classes of torchvision unpack the archives, seen from the folder that they are given.
 UNPACKED = {
@@ -24,9 +23,8 @@ UNPACKED = {
 
 
 @pytest.fixture(autouse=True)
-def without_hub(monkeypatch, in_small, own_cache):
+def without_hub(in_small, own_cache, no_hub):
     """The small archives are what is published; no hub can be reached."""
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
 
 
 @pytest.fixture
@@ -77,44 +75,10 @@ def test_torchvisions_download_is_taken_from_where_it_was_unpacked(
     assert len(calls) == n_calls
 
 
-@pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """A hub whose one repository is a folder; `fails_at` ends a download."""
-    hub = SimpleNamespace(folder=tmp_path / "hub", downloaded=[], fails=None)
-    place = tmp_path / "downloads"
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place))
-
-    def dataset_info(repository, **_):
-        files = sorted(file for file in hub.folder.rglob("*") if file.is_file())
-        siblings = [
-            SimpleNamespace(
-                rfilename=file.relative_to(hub.folder).as_posix(), size=file.stat().st_size
-            )
-            for file in files
-        ]
-        return SimpleNamespace(sha="a" * 40, siblings=siblings)
-
-    def download(repository, name, *, revision, **_):
-        if hub.fails and len(hub.downloaded) == 1:
-            raise hub.fails
-        folder = place / f"datasets--{repository.replace('/', '--')}" / "snapshots" / revision
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(hub.folder / name, folder / name)
-        hub.downloaded.append(name)
-        return str(folder / name)
-
-    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO())
-    monkeypatch.setattr(
-        "huggingface_hub.HfApi", lambda endpoint: SimpleNamespace(dataset_info=dataset_info)
-    )
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
-    return hub
-
-
 def test_what_torchvision_cannot_fetch_comes_from_the_hub(
     write, small, torchvision, hub, cli, own_cache
 ):
-    write_copy(hub.folder, small("dtd"), READERS["dtd"](write("dtd")))
+    write_copy(hub.tree(COMMITS["main"]), small("dtd"), READERS["dtd"](write("dtd")))
     torchvision("DTD", refuse)
     outcome = cli("datasets", "prepare", "dtd")
     assert outcome.code == 0, outcome.err
@@ -169,11 +133,12 @@ def test_ctrl_c_in_a_download_of_torchvision_leaves_nothing(write, torchvision, 
 
 
 def test_ctrl_c_in_a_download_of_the_hub_carries_on(write, small, hub, cli, own_cache):
-    write_copy(hub.folder, small("sun397"), READERS["sun397"](write("sun397")))
-    hub.fails = KeyboardInterrupt()
+    write_copy(hub.tree(COMMITS["main"]), small("sun397"), READERS["sun397"](write("sun397")))
+    hub.fails["data/test-00000-of-00001.parquet"] = KeyboardInterrupt()
     assert cli("datasets", "prepare", "sun397").code == 130
     assert not datasets.presence("sun397", own_cache).present
-    hub.fails = None
+    assert len(hub.downloaded) == 1
+    hub.fails.clear()
     assert cli("datasets", "prepare", "sun397").code == 0
     assert len(hub.downloaded) == len(set(hub.downloaded)) == 2
 
@@ -252,3 +217,45 @@ def test_a_table_in_an_archive_makes_it_no_copy_of_the_hub(key, write, own_cache
     if image.is_file():
         image.unlink()
         assert place_of(key, folder).form == "archive"
+
+
+def test_where_a_dataset_is_is_remembered(tmp_path, monkeypatch):
+    assert adopted("dtd", tmp_path) is None
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    adopt("dtd", place_of("dtd", (tmp_path / "here").relative_to(tmp_path)), tmp_path)
+    # From any folder.
+    assert adopted("dtd", tmp_path) == Place(tmp_path / "here", "archive")
+    assert adopted("food101", tmp_path) is None
+    adopt("dtd", Place(tmp_path, "hub"), tmp_path)
+    assert adopted("dtd", tmp_path) == Place(tmp_path, "hub")
+
+
+@pytest.mark.parametrize("record", [
+    b"", b"{", b"[]", b"3", b"null", b'"folder"', b"{}", b'{"folder": "/x"}', b'{"form": "hub"}',
+    b'{"folder": 3, "form": "hub"}', b"\xff\xfe\x00",
+])  # fmt: skip
+def test_a_damaged_record_is_no_record(tmp_path, record):
+    adopt("dtd", Place(tmp_path, "hub"), tmp_path)
+    (file,) = (tmp_path / "datasets").iterdir()
+    assert json.loads(file.read_text()) == {"folder": str(tmp_path), "form": "hub"}
+    file.write_bytes(record)
+    assert adopted("dtd", tmp_path) is None
+    adopt("dtd", Place(tmp_path), tmp_path)
+    assert adopted("dtd", tmp_path) == Place(tmp_path)
+
+
+def test_a_record_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "datasets").write_text("a file where a folder has to be")
+    with refused("storage.not_folder"):
+        adopt("dtd", Place(tmp_path), tmp_path)
+
+
+def test_parquet_files_tell_a_copy_of_the_hub(tmp_path):
+    assert place_of("dtd", tmp_path) == Place(tmp_path, "archive")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").touch()
+    assert place_of("dtd", tmp_path).form == "archive"
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    (tmp_path / "data" / "deep" / "train-0.parquet").touch()
+    assert place_of("dtd", tmp_path) == Place(tmp_path, "hub")

@@ -1,12 +1,9 @@
 """The Hugging Face hub as a source: its library replaced, and once its server."""
 
 import hashlib
-import io
 import json
-import shutil
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,80 +13,22 @@ from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.parquet_dataset import ParquetImages
 from headstart.datasets.sources.hf import HubSource
-from hub_files import write_images
+from hub_files import COMMITS, write_images
 from refusals import refused
 
 SOURCE = HubSource()
 NAMES = ("cat", "dog")
-COMMITS = {"main": "a" * 40, "v2": "b" * 40, "refs/convert/parquet": "c" * 40}
 
 
-class FakeHub:
-    """Stands for huggingface_hub: repositories in folders, downloads into its own cache."""
-
-    def __init__(self, folder, cache):
-        self.folder, self.cache = folder, cache
-        self.commits = dict(COMMITS)
-        self.asked, self.downloaded = [], []
-        self.fails_at = None
-
-    def tree(self, commit):
-        return self.folder / commit
-
-    def add(self, revision, name, labels, seed=0):
-        write_images(self.tree(self.commits[revision]) / name, labels, NAMES, seed=seed)
-
-    def dataset_info(self, repository, *, revision, files_metadata, timeout):
-        assert (repository, files_metadata, timeout) == ("user/pets", True, 10)
-        self.asked.append(revision)
-        commit = self.commits.get(revision or "main", revision)
-        if not self.tree(commit).is_dir():
-            raise OSError(f"404 Client Error. (Request ID: x)\n\nNo {revision}")
-        files = [file for file in sorted(self.tree(commit).rglob("*")) if file.is_file()]
-        siblings = [
-            SimpleNamespace(
-                rfilename=file.relative_to(self.tree(commit)).as_posix(), size=file.stat().st_size
-            )
-            for file in files
-        ]
-        return SimpleNamespace(sha=commit, siblings=siblings)
-
-    def download(
-        self, repository, name, *, repo_type, revision, endpoint, etag_timeout, force_download
-    ):
-        assert (repository, repo_type, etag_timeout) == ("user/pets", "dataset", 10)
-        if self.fails_at == name:
-            raise ConnectionError("connection reset")
-        place = self.cache / "datasets--user--pets" / "snapshots" / revision / name
-        if force_download or not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(self.tree(revision) / name, place)
-            self.downloaded.append(name)
-        return str(place)
-
-
-@pytest.fixture
-def no_hub(monkeypatch, tmp_path):
-    """A hub that refuses, and a cache of downloads of our own, whatever the environment says."""
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "downloads"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-
-
-@pytest.fixture
-def hub(monkeypatch, tmp_path, no_hub):
-    fake = FakeHub(tmp_path / "hub", tmp_path / "downloads")
-    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: io.BytesIO())
-    monkeypatch.setattr("huggingface_hub.HfApi", lambda endpoint: fake)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fake.download)
-    return fake
+def add(hub, revision, name, labels, seed=0):
+    write_images(hub.tree(hub.commits[revision]) / name, labels, NAMES, seed=seed)
 
 
 @pytest.fixture
 def pets(hub):
-    hub.add("main", "data/train-00000-of-00002.parquet", [0, 1, 1])
-    hub.add("main", "data/train-00001-of-00002.parquet", [1], seed=1)
-    hub.add("main", "data/test-00000-of-00001.parquet", [0, 1], seed=2)
+    add(hub, "main", "data/train-00000-of-00002.parquet", [0, 1, 1])
+    add(hub, "main", "data/train-00001-of-00002.parquet", [1], seed=1)
+    add(hub, "main", "data/test-00000-of-00001.parquet", [0, 1], seed=2)
     (hub.tree(hub.commits["main"]) / "README.md").write_text("pets")
     return hub
 
@@ -113,7 +52,7 @@ def test_a_repository_is_fetched_once_and_read_without_a_network(pets, tmp_path,
     fetch(cache)
     assert len(pets.downloaded) == 3
     fetch(cache)
-    assert pets.asked == [None]
+    assert pets.asked == [("user/pets", None)]
     assert len(pets.downloaded) == 3
 
     monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("network"))
@@ -133,7 +72,7 @@ def test_a_branch_that_moves_stays_where_the_first_fetch_found_it(pets, tmp_path
     cache = tmp_path / "cache"
     fetch(cache)
     pets.commits["main"] = "d" * 40
-    pets.add("main", "data/train-00000-of-00001.parquet", [0])
+    add(pets, "main", "data/train-00000-of-00001.parquet", [0])
     fetch(cache)
     assert SOURCE.source_revision(ask(), cache) == "a" * 40
     # The note is a file that a person can read, and remove.
@@ -150,7 +89,7 @@ def test_a_branch_that_moves_stays_where_the_first_fetch_found_it(pets, tmp_path
 
 def test_a_revision_that_is_asked_for_is_another_dataset(pets, tmp_path):
     cache = tmp_path / "cache"
-    pets.add("v2", "data/train-00000-of-00001.parquet", [1, 0])
+    add(pets, "v2", "data/train-00000-of-00001.parquet", [1, 0])
     fetch(cache, revision="v2")
     assert not SOURCE.presence(ask(), cache).present
     assert SOURCE.source_revision(ask(revision="v2"), cache) == "b" * 40
@@ -163,11 +102,11 @@ def test_a_revision_that_is_asked_for_is_another_dataset(pets, tmp_path):
 
 def test_what_is_not_whole_is_not_there_and_goes_on_where_it_stopped(pets, tmp_path):
     cache = tmp_path / "cache"
-    pets.fails_at = "data/train-00001-of-00002.parquet"
+    pets.fails["data/train-00001-of-00002.parquet"] = ConnectionError("connection reset")
     with refused("dataset.missing"):
         fetch(cache)
     assert not SOURCE.presence(ask(), cache).present
-    pets.fails_at = None
+    pets.fails.clear()
     fetch(cache)
     assert sorted(pets.downloaded) == sorted(set(pets.downloaded))
     assert SOURCE.presence(ask(), cache).present
@@ -193,7 +132,7 @@ def test_only_what_is_chosen_is_fetched(hub, tmp_path):
     cache = tmp_path / "cache"
     for config in ("large", "small"):
         for split in ("train", "test", "extra"):
-            hub.add("main", f"{config}/{split}-00000-of-00001.parquet", [0, 1])
+            add(hub, "main", f"{config}/{split}-00000-of-00001.parquet", [0, 1])
     with refused("dataset.config_unknown", found=("large", "small")):
         fetch(cache)
     chosen = {"config": "small", "train": "train+extra", "test": "test", "label": "label"}
@@ -207,7 +146,7 @@ def test_a_readme_is_fetched_that_may_say_more_than_names(hub, tmp_path):
     """Names without a split would be one dataset, split anew."""
     cache = tmp_path / "cache"
     for seed, name in enumerate(("old", "new")):
-        hub.add("main", f"{name}.parquet", [0, 1], seed=seed)
+        add(hub, "main", f"{name}.parquet", [0, 1], seed=seed)
     declared = "---\nconfigs:\n- config_name: default\n  data_files:\n" + "".join(
         f"  - split: {split}\n    path: {name}.parquet\n"
         for split, name in (("train", "old"), ("test", "new"))
@@ -226,7 +165,7 @@ def test_the_hubs_own_conversion_is_taken_where_there_is_no_parquet(hub, tmp_pat
     with refused("dataset.missing"):
         fetch(cache)
     for split in ("train", "test"):
-        hub.add("refs/convert/parquet", f"default/{split}/0000.parquet", [0, 1])
+        add(hub, "refs/convert/parquet", f"default/{split}/0000.parquet", [0, 1])
     with refused("dataset.missing"):
         fetch(cache, revision="a" * 40)
     fetch(cache)
