@@ -278,23 +278,10 @@ class DataWarning(NamedTuple):
 
 @dataclass(frozen=True)
 class VerifiedDataset:
-    """A dataset that was read and looked at.
+    """A dataset that was read and looked at, with its name for a person, and where it is.
 
-    Parameters
-    ----------
-    name
-        For a person.
-    place
-        Where it is.
-    loaded
-        Its splits.
-    audit
-        What is odd about its images.
-    decoding
-        How they are decoded.
-    published
-        Files of which a checksum is published, those that are here proven to be as published; None
-        where that was not looked for, or the dataset is not a published one.
+    `published` are the files of which a checksum is published, those that are here proven to be as
+    published; None where that was not looked for, or the dataset is not a published one.
     """
 
     name: str

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jinja2
 import numpy as np
@@ -50,7 +50,9 @@ def dataset_page(checked: VerifiedDataset, advance: Callable[[], None] = lambda:
     counts = {name: kind.counts(part.labels, len(classes)) for name, part in loaded.parts.items()}
     most = PAGE_IMAGES // (len(counts) * len(classes))
     per_cell = next((n for n in PER_CELL if n <= most), PER_CELL[-1])
-    broken = _unusable(checked)
+    broken = {name: np.zeros(len(part), dtype=np.bool_) for name, part in loaded.parts.items()}
+    for problem in checked.audit.problems:
+        broken[problem.split][problem.row] = True
     rows = []
     for label, name in enumerate(classes):
         cells = []
@@ -82,15 +84,6 @@ def dataset_page(checked: VerifiedDataset, advance: Callable[[], None] = lambda:
         few=FEW_LINES,
         side=SHOWN_SIDE,
     )
-
-
-def _unusable(checked: VerifiedDataset) -> dict[str, Any]:
-    """State of each image of each split whether it has a problem: (n,) bool."""
-    parts = checked.loaded.parts
-    broken = {name: np.zeros(len(part), dtype=np.bool_) for name, part in parts.items()}
-    for problem in checked.audit.problems:
-        broken[problem.split][problem.row] = True
-    return broken
 
 
 def _short(where: str, root: Path | None) -> str:

@@ -126,14 +126,7 @@ class FileIndex:
     ) -> list[ImageInfo]:
         """Look at images that something makes of files, known by the state of these files.
 
-        Parameters
-        ----------
-        fingerprint
-            What makes them, and of which files.
-        rows
-            Places of the images in it, from 0.
-        look
-            Looks at the image at a place; called from several threads.
+        `look` is called with some of `rows`, places of images from 0, in several threads.
         """
         path = os.fsencode(fingerprint.name)
         stamp = (fingerprint.n_bytes, fingerprint.state, fingerprint.modified)
@@ -192,21 +185,10 @@ class FileIndex:
         content: Callable[[int], bytes],
         advance: Advance | None = None,
     ) -> list[ImageInfo]:
-        """Look at images that are inside one file, a table say.
+        """Look at images that are inside one file, a table say, known until it changes.
 
-        Parameters
-        ----------
-        container
-            The file: what was seen in it holds until it changes.
-        rows
-            Places of the images in it, from 0.
-        content
-            Gives the bytes of the image at a place; called from several threads.
-
-        Raises
-        ------
-        StorageError
-            The file is missing or cannot be read.
+        `content` gives the bytes of the image at one of `rows`, places from 0; it is called in
+        several threads. StorageError if the file is missing or cannot be read.
         """
         lookups = _stamped([(container, row) for row in rows])
         return self._through(lookups, lambda i: inspect_image(content(rows[i])), advance)

@@ -167,16 +167,9 @@ class Card(BaseModel):
 
 @dataclass(frozen=True)
 class State:
-    """A card, and what it vouches for.
+    """A card, and what it vouches for: the (``card.n_done``, 3) int32 shapes of images.
 
-    Parameters
-    ----------
-    card
-        The card.
-    shapes
-        (``card.n_done``, 3) int32, of the images that are there.
-    content
-        SHA-256 of the pixels, to go on with; None if they were not read through.
+    `content` is the SHA-256 of the pixels, to go on with; None if they were not read through.
     """
 
     card: Card

@@ -36,15 +36,10 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV, TSV, Parquet or JSON file.
+    """A CSV, TSV, Parquet or JSON file; DatasetError where it is another.
 
-    Parameters
-    ----------
-    path
-        Of the file.
-    known
-        Names of columns (as `column_key` gives them) by which the separator of a delimited file is
-        recognised.
+    The separator of a delimited file is recognised by the names of columns, of which `known` has
+    likely ones, as `column_key` gives them.
     """
 
     path: Path
@@ -52,13 +47,7 @@ class Table:
 
     @cached_property
     def header(self) -> dict[str, Kind]:
-        """The names of the columns, and what their cells are: values, lists, or encoded images.
-
-        Raises
-        ------
-        DatasetError
-            A file of another kind.
-        """
+        """The names of the columns, and what their cells are: values, lists, or encoded images."""
         if self._is_parquet:
             return {field.name: _kind(field.type) for field in self._schema}
         return {name: _kind_of_cells(cells) for name, cells in self._columns.items()}
@@ -66,10 +55,7 @@ class Table:
     def cells(self, name: str) -> list[Any]:
         """Read a column as it is in the file: text of CSV and TSV, any type of Parquet and JSON.
 
-        Raises
-        ------
-        DatasetError
-            A file of another kind; one without rows; a column that is there twice.
+        DatasetError for a file without rows, and for a column that is there twice.
         """
         self.check_once([name])
         if self._is_parquet:
@@ -124,13 +110,7 @@ class Table:
         return {str(cell).strip().lower() for cell in self.cells(name)}
 
     def find(self, use: str, options: Mapping[str, str], guesses: Sequence[str] = ()) -> str | None:
-        """Return the column that option `use` names, else the first that is called as a guess.
-
-        Raises
-        ------
-        DatasetError
-            There is no column of that name.
-        """
+        """Return the column that option `use` names, else the first that is called as a guess."""
         if use not in options:
             keys = {column_key(name): name for name in reversed(self.header)}
             return next((keys[guess] for guess in guesses if guess in keys), None)
