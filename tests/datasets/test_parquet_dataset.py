@@ -37,6 +37,13 @@ def pets(tmp_path):
     return tmp_path
 
 
+def write_labels(folder, labels, feature=None, file="train.parquet", column="label", **more):
+    """Write as many images as labels."""
+    images = pa.array([encoded(60 + row) for row in range(len(labels))])
+    columns = {"image": images, column: pa.array(labels), **more}
+    return write_table(folder / file, columns, {column: feature} if feature else {})
+
+
 def refused_read(folder, code, *, found=None, **choice):
     values = {} if found is None else {"found": found}
     with refused(code, **values):
@@ -143,11 +150,7 @@ def test_what_the_readme_declares_is_taken_where_names_do_not_tell(tmp_path):
 
 def test_lists_of_objects_are_no_flags(tmp_path):
     """A class may be there twice in an image of several objects."""
-    columns = {
-        "image": pa.array([encoded(60 + row) for row in range(3)]),
-        "label": [[0, 0], [1], [0, 1]],
-    }
-    write_table(tmp_path / "train.parquet", columns)
+    write_labels(tmp_path, [[0, 0], [1], [0, 1]])
     labels = read(tmp_path, Choice(), "").parts["all"].labels
     assert labels.tolist() == [[1, -1], [-1, 1], [1, 1]]
 
@@ -170,7 +173,7 @@ def test_images_that_are_only_named(tmp_path):
     """The hub's library writes such a file where images are not embedded."""
     paths = ["shots/0.png", "shots/1.png"]
     image = pa.array([{"bytes": None, "path": path} for path in paths])
-    write_table(tmp_path / "train.parquet", {"image": image, "label": pa.array([0, 1])})
+    write_labels(tmp_path, [0, 1], image=image)
     refused_read(tmp_path, "dataset.images_missing", found=2)
     (tmp_path / "shots").mkdir()
     for path in paths:
@@ -182,18 +185,15 @@ def test_images_that_are_only_named(tmp_path):
 
 def test_images_as_text(tmp_path):
     text = base64.b64encode(encoded(60) * 9).decode()
-    write_table(
-        tmp_path / "train.parquet", {"image": pa.array([text] * 2), "label": pa.array([0, 1])}
-    )
+    write_labels(tmp_path, [0, 1], image=pa.array([text] * 2))
     with refused("dataset.images_missing") as error:
         read(tmp_path, Choice(), "hf:a/b")
     assert len(str(error.value)) < 400
 
 
 def test_columns_that_are_not_used_are_named(tmp_path):
-    images = pa.array([encoded(60 + row) for row in range(4)])
     columns = {
-        "image": images,
+        "image": pa.array([encoded(60 + row) for row in range(4)]),
         "coarse": pa.array([0, 1, 0, 1]),
         "fine_label": pa.array([0, 1, 2, 1]),
         "split": pa.array(["train", "test"] * 2),
@@ -218,8 +218,8 @@ def test_a_split_is_asked_for_once(parts):
 
 @pytest.mark.parametrize("labels", [["0", "1"], [[0], [1]]])
 def test_labels_are_of_one_kind(tmp_path, labels):
-    write_table(tmp_path / "train.parquet", {"image": [encoded(60), encoded(80)], "label": [0, 1]})
-    write_table(tmp_path / "test.parquet", {"image": [encoded(60), encoded(80)], "label": labels})
+    write_labels(tmp_path, [0, 1])
+    write_labels(tmp_path, labels, file="test.parquet")
     refused_read(tmp_path, "dataset.labels_mixed")
 
 
@@ -276,9 +276,7 @@ def test_labels_without_names(tmp_path):
 @pytest.mark.parametrize("dictionary", [False, True])
 def test_labels_that_are_text(tmp_path, dictionary):
     values = pa.array(["owl", "ant", "owl"])
-    values = values.dictionary_encode() if dictionary else values
-    columns = {"image": pa.array([encoded(60 + k) for k in range(3)]), "label": values}
-    write_table(tmp_path / "train.parquet", columns)
+    write_labels(tmp_path, values.dictionary_encode() if dictionary else values)
     raw = read(tmp_path, Choice(), "")
     assert raw.classes == ("ant", "owl")
     assert raw.parts["all"].labels.tolist() == [1, 0, 1]
@@ -294,8 +292,7 @@ def test_several_labels_an_image(tmp_path, kind):
         "numbers": {"feature": {"dtype": "int64", "_type": "Value"}, "_type": "List"},
         "text": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
     }[kind]
-    columns = {"image": pa.array([encoded(60 + k) for k in range(3)]), "labels": pa.array(values)}
-    file = write_table(tmp_path / "train.parquet", columns, {"labels": feature})
+    file = write_labels(tmp_path, values, feature, column="labels")
     raw = read(tmp_path, Choice(), "")
     expected = np.array([[-1, 1, 1], [-1, -1, -1], [-1, -1, 1]])
     if "names" in kind:
@@ -321,9 +318,7 @@ def test_several_labels_an_image(tmp_path, kind):
     ([-1, -1], None, "labels_secret", "all"),
 ])  # fmt: skip
 def test_labels_that_are_none(tmp_path, labels, names, code, found):
-    images = pa.array([encoded(60 + row) for row in range(len(labels))])
-    features = {"label": class_label(*names)} if names else {}
-    write_table(tmp_path / "train.parquet", {"image": images, "label": pa.array(labels)}, features)
+    write_labels(tmp_path, labels, class_label(*names) if names else None)
     refused_read(tmp_path, f"dataset.{code}", found=found)
 
 
@@ -336,35 +331,35 @@ def test_files_of_different_datasets_are_not_joined(pets):
 
 
 def test_groups_are_numbered_and_in_one_part_each(tmp_path):
-    for part, patients in (("train", ["p9", "p1", "p9"]), ("test", ["p0", "p5", "p5"])):
-        patient = {"patient": pa.array(patients)}
-        write_images(tmp_path / f"{part}.parquet", [0, 1, 0], NAMES[:2], **patient)
+    def write(part, *patients):
+        labels = [row % 2 for row in range(len(patients))]
+        file = tmp_path / f"{part}.parquet"
+        write_images(file, labels, NAMES[:2], patient=pa.array(patients))
+
+    write("train", "p9", "p1", "p9")
+    write("test", "p0", "p5", "p5")
     parts = read(tmp_path, Choice(group="patient"), "").parts
     assert {part: split.groups.tolist() for part, split in parts.items()} == {
         "train": [3, 1, 3],
         "test": [0, 2, 2],
     }
-    patient = {"patient": pa.array(["p1", "p5"])}
-    write_images(tmp_path / "test.parquet", [0, 1], NAMES[:2], **patient)
+    write("test", "p1", "p5")
     with refused("dataset.group_split", group="p1", parts=("train", "test")):
         read(tmp_path, Choice(group="patient"), "hf:a/b")
-    patient = {"patient": pa.array(["p1", None])}
-    write_images(tmp_path / "test.parquet", [0, 1], NAMES[:2], **patient)
+    write("test", "p1", None)
     refused_read(tmp_path, "dataset.cell_empty", found=1, group="patient")
 
 
 def test_paths_of_files_count_from_the_parquet_file(tmp_path):
     write_folder(tmp_path / "shots", {"train": {"a": 2}})
-    columns = {
-        "file_name": pa.array(["../shots/train/a/1.png", "../shots/train/a/0.png"]),
-        "label": pa.array(["x", "y"]),
-    }
+    columns = {"file_name": ["../shots/train/a/1.png", "../shots/train/a/0.png"],
+               "label": ["x", "y"]}  # fmt: skip
     write_table(tmp_path / "tables" / "train.parquet", columns)
     images = read(tmp_path / "tables", Choice(), "").parts["all"].images
     assert isinstance(images, FileImages)
     assert images.paths[1].resolve() == (tmp_path / "shots/train/a/0.png").resolve()
     images.decode(0)
-    columns["file_name"] = pa.array(["a.png", None])
+    columns["file_name"] = ["a.png", None]
     write_table(tmp_path / "tables" / "train.parquet", columns)
     refused_read(tmp_path / "tables", "dataset.cell_empty", found=1)
 
