@@ -72,34 +72,6 @@ class Decodable(Protocol):
         ...
 
 
-class Images(Decodable, Protocol):
-    """Images that can be subset, and distinguished by content."""
-
-    def take(self, rows: npt.NDArray[np.int64]) -> "Images":
-        """Return the images of these rows, in this order."""
-        ...
-
-    def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
-        """Return what is known of each without decoding it; StorageError if it cannot be read.
-
-        Parameters
-        ----------
-        file_index
-            Remembers what was seen of files.
-        advance
-            Called with the number of further images checked.
-        """
-        ...
-
-    def digest(self, file_index: FileIndex, advance: Advance | None = None) -> str:
-        """Hexadecimal SHA-256 of the content, in order; `file_index` and `advance` as in `info`."""
-        ...
-
-    def decoded(self, decoding: Decoding) -> "Images":
-        """Return the same images, decoded in another way where they are files."""
-        ...
-
-
 class NumberedImages:
     """Some of the images of a collection, by the numbers that they have in it.
 
@@ -118,12 +90,40 @@ class NumberedImages:
         taken.__dict__ = {**self.__dict__, "_rows": self._rows[rows]}
         return taken
 
-    def decoded(self, decoding: Decoding) -> Self:  # noqa: ARG002  for subclasses that are files
+
+class Images(NumberedImages, ABC):
+    """Images that can be decoded, named, subset, and distinguished by content."""
+
+    @abstractmethod
+    def decode(self, row: int) -> Image.Image:
+        """Decode an image, in mode L or RGB; BrokenImageError if that fails."""
+
+    @abstractmethod
+    def where(self, row: int) -> str:
+        """Name an image so that a person finds it."""
+
+    @abstractmethod
+    def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
+        """Return what is known of each without decoding it; StorageError if it cannot be read.
+
+        Parameters
+        ----------
+        file_index
+            Remembers what was seen of files.
+        advance
+            Called with the number of further images checked.
+        """
+
+    @abstractmethod
+    def digest(self, file_index: FileIndex, advance: Advance | None = None) -> str:
+        """Hexadecimal SHA-256 of the content, in order; `file_index` and `advance` as in `info`."""
+
+    def decoded(self, decoding: Decoding) -> Self:  # noqa: ARG002  for those that are files
         """Return the same images, decoded in another way where they are files."""
         return self
 
 
-class ArrayImages(NumberedImages):
+class ArrayImages(Images):
     """Images held as one array.
 
     Parameters
@@ -167,7 +167,7 @@ class ArrayImages(NumberedImages):
         return content.hexdigest()
 
 
-class EncodedImages(NumberedImages, ABC):
+class EncodedImages(Images):
     """Images as the bytes of files, decoded when asked for.
 
     A file that fails is distinguished from a file that is missing or unreadable: the first is a
@@ -179,14 +179,6 @@ class EncodedImages(NumberedImages, ABC):
     @abstractmethod
     def content(self, row: int) -> bytes:
         """Read the bytes of an image; StorageError if they cannot be read."""
-
-    @abstractmethod
-    def where(self, row: int) -> str:
-        """Name an image so that a person finds it."""
-
-    @abstractmethod
-    def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
-        """Return what is known of each without decoding it; see `Images`."""
 
     def digest(self, file_index: FileIndex, advance: Advance | None = None) -> str:
         """Hexadecimal SHA-256 over the SHA-256 of each file, in order."""
@@ -261,7 +253,7 @@ class JoinedImages:
         return part, row - int(self._ends[index]) + len(part)
 
 
-class IndexedImages(NumberedImages):
+class IndexedImages(Images):
     """Images that an object gives by number, as ``dataset[number][0]``.
 
     They have no files of one image each to be known by: what is known of them, and their digest, is

@@ -131,11 +131,6 @@ class SealedTest:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def without_labels(self) -> "SealedTest":
-        """Return the same images with nothing behind the door."""
-        nothing = np.empty(0, dtype=np.int64)
-        return SealedTest(Split(self.images, nothing, self.rows), self.__revision, blind=True)
-
     def open(self, selection: Selection) -> npt.NDArray[np.int64]:
         """Return the (n,) or (n, K) int64 test labels, once.
 
@@ -186,7 +181,8 @@ class Splits:
 
     def without_test_labels(self) -> "Splits":
         """Return these splits for code that has no business with test labels."""
-        return replace(self, test=self.test.without_labels())
+        nothing = Split(self.test.images, np.empty(0, dtype=np.int64), self.test.rows)
+        return replace(self, test=SealedTest(nothing, self.revision, blind=True))
 
 
 def encode_labels(
