@@ -47,7 +47,6 @@ def test_a_module_lists_its_public_names_once():
 # Names of modules that stand twice -> why.
 TWICE = {
     "base": "the protocol of each seam",
-    "candidates": "networks to choose from, and the migration of a store that brought its table",
 }
 
 

@@ -11,8 +11,7 @@ import headstart
 
 def every():
     for found in pkgutil.walk_packages(headstart.__path__, "headstart."):
-        # Alembic runs that one, in a context of its own.
-        if not found.name.endswith(("__main__", "migrations.env")):
+        if not found.name.endswith("__main__"):
             importlib.import_module(found.name)
 
 every()

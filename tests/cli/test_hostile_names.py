@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import pytest
 
 from headstart.cli.plan_tables import needs
-from headstart.cli.status_command import lines
+from headstart.cli.run_command import status_lines
 from headstart.shown_text import CONTROLS
 from headstart.spec import Failure, Trial
 from headstart.store import ResultStore
@@ -143,7 +143,7 @@ def test_what_a_study_needs_and_how_far_it_is(tmp_path):
     running = RunningTrial(trial, HOSTILE, 1, since, 0, 1, 500, 3, 1)
     failed = (trial, Failure(error=HOSTILE))
     status = StudyStatus(3, 0, (running,), (failed,), 1, None, None, 0.0)
-    shown = lines(status, absent=HOSTILE)
+    shown = status_lines(status, absent=HOSTILE)
     assert len(shown) == 5
     assert not [line for line in shown if "\n" in line]
 

@@ -20,8 +20,8 @@ from stores import make_result
 STUDY = ("--models", "efficientnet_lite0", "--datasets", "digits", "--limit", "100")
 # Looks twenty times as often.
 COMMAND = """
-import headstart.cli.status_command
-headstart.cli.status_command.WATCH_SECONDS = 0.25
+import headstart.cli.run_command
+headstart.cli.run_command.WATCH_SECONDS = 0.25
 from headstart.__main__ import main
 main()
 """

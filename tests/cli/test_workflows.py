@@ -7,7 +7,7 @@ import pytest
 import headstart as hs
 from conftest import write_folder
 from headstart import analyze, datasets
-from headstart.cli.study_options import integers
+from headstart.cli.run_command import integers
 from headstart.datasets.archives import READERS
 from headstart.errors import CommandError
 from headstart.store import ResultStore

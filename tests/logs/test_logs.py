@@ -12,8 +12,8 @@ import small_network
 from conftest import MODEL, require
 from headstart import datasets, methods, models
 from headstart.context import TrainingProgress
-from headstart.logs import NAMES, CurveReporter, base, open_log
-from headstart.logs.base import file_name
+from headstart.logs import NAMES, CurveReporter, open_log, trackers
+from headstart.logs.trackers import file_name
 from headstart.spec import Candidate, Measurement, Result, Selection, Trial
 from refusals import ended, refused
 
@@ -148,8 +148,8 @@ def empty_mlflow(tmp_path_factory) -> Path:
 def log(request, tmp_path):
     """A log by its name, and a reader of it: its runs by name."""
     name, folder = request.param, tmp_path / "logs"
-    for package in base.PACKAGES[name]:
-        require(base.find_spec(package) is not None, package)
+    for package in trackers.PACKAGES[name]:
+        require(trackers.find_spec(package) is not None, package)
     if name == "mlflow":
         shutil.copytree(request.getfixturevalue("empty_mlflow"), folder)
     return open_log(name, folder), lambda: READERS[name](folder)
@@ -319,7 +319,7 @@ def test_a_log_that_fails_does_not_end_the_run():
 
 
 def test_a_log_that_is_not_installed_or_unknown(tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "find_spec", lambda package: None)
+    monkeypatch.setattr(trackers, "find_spec", lambda package: None)
     with refused("log.not_installed", name="mlflow", missing=["mlflow", "alembic"]) as error:
         open_log("mlflow", tmp_path / "logs")
     assert "pip install 'headstart[mlflow]'" in str(error.value)
@@ -329,7 +329,7 @@ def test_a_log_that_is_not_installed_or_unknown(tmp_path, monkeypatch):
 
 
 def test_the_command_logs_what_workers_do(cli, tmp_path, forked_workers):
-    require(base.find_spec("tensorboard") is not None, "tensorboard")
+    require(trackers.find_spec("tensorboard") is not None, "tensorboard")
     study = tmp_path / "study.toml"
     study.write_text(
         f'models = ["{NETWORK}"]\ndatasets = ["digits"]\nlimit = 50\n[[settings]]\n'

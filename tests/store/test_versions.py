@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from headstart.spec import Candidate, Failure, Measurement, Selection
 from headstart.store import ResultStore, backend, schema
-from headstart.store.migrations import migrate
 from stores import make_result
 
 HERE = Path(__file__).parent
@@ -132,47 +131,6 @@ def test_the_first_write_brings_it_up_and_keeps_all_rows(older, tmp_path):
             pytest.raises(sa.exc.DBAPIError, match=schema.NEVER_EDITED),
         ):
             connection.execute(sa.text(f"DELETE FROM {table}"))
-
-
-@pytest.mark.parametrize("number", VERSIONS)
-def test_a_server_is_brought_up_likewise(postgres, tmp_path, monkeypatch, number):
-    """No server was ever of an older version: one is made by the migrations, and filled."""
-    monkeypatch.setenv("HEADSTART_ARTIFACTS", str(tmp_path))
-    url, fresh_url = postgres.url(), postgres.url()
-    server = backend.open_backend(url, create=True)
-    with server.engine.begin() as connection:
-        migrate(connection, 0, str(number))
-        with sqlite3.connect(tmp_path / "dump.db") as dump:
-            dump.executescript((HERE / f"version{max(number, 2)}.sql").read_text())
-        dump.close()
-        with sa.create_engine(f"sqlite:///{tmp_path / 'dump.db'}").connect() as old:
-            for name, rows in rows_of(old).items():
-                if rows and sa.inspect(connection).has_table(name):
-                    table = schema.metadata.tables[name]
-                    columns = [c.name for c in table.columns if c.name != "generation"]
-                    plain = sa.table(name, *map(sa.column, columns))
-                    connection.execute(
-                        plain.insert(), [dict(zip(columns, row, strict=True)) for row in rows]
-                    )
-        before = rows_of(connection)
-    # Read as it is, then brought up.
-    (result,) = ResultStore(url).results()
-    store = ResultStore(url, create=True)
-    store.make()
-    with server.engine.connect() as connection:
-        assert {name: rows_of(connection)[name] for name in before} == before
-        migrated = shape_of(connection)
-    ResultStore(fresh_url, create=True).make()
-    fresh = backend.open_backend(fresh_url, create=True)
-    with fresh.engine.connect() as connection:
-        assert shape_of(connection) == migrated
-    assert store.results() == [result]
-    store.add_measurement(CHOSEN, MEASUREMENT)
-    assert store.measurements(CHOSEN)[-1] == MEASUREMENT
-    store.add(make_result())
-    assert len(store.results()) == 2
-    with server.engine.connect() as connection, pytest.raises(sa.exc.DBAPIError, match="never"):
-        connection.execute(sa.text("TRUNCATE measurements"))
 
 
 def test_what_was_measured_and_chosen_is_never_edited(store, place):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from headstart import methods
-from headstart.cli.status_command import lines
+from headstart.cli.run_command import status_lines
 from headstart.errors import DatasetError
 from headstart.spec import Candidate, Failure, Measurement
 from headstart.store import ResultStore
@@ -136,7 +136,7 @@ def test_a_trial_that_takes_far_longer_than_its_like_is_shown_as_slow(cli, tmp_p
     (one, _) = status.running
     assert (one.trial, one.n_alike, one.longest) == (slow, 3, 0.001)
     assert 0.04 < one.elapsed < 60
-    said = lines(status)
+    said = status_lines(status)
     assert "2 running (2 slow)" in said[0]
     assert said[-2].startswith(f"slow     {slow.title}: {socket.gethostname()}, process ")
     assert said[-2].endswith("; 3 trials of setting linear took 0:00:00 at most)")

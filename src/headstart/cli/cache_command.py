@@ -1,6 +1,5 @@
 """`headstart cache`: its location, size by kind, what can be removed, what is damaged."""
 
-import json as json_module
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,7 @@ import typer
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import JsonFlag
-from headstart.cli.output import console, echo
+from headstart.cli.output import console, echo, print_json
 from headstart.errors import CommandError, StorageError
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ def _show_cache(*, json: bool) -> None:
         if remote:
             there = {kind: {"files": n, "bytes": size} for kind, (n, size) in shared.items()}
             shown["remote"] = {"url": str(remote), "kinds": there}
-        echo(json_module.dumps(shown, indent=1))
+        print_json(shown)
         return
     variable = "HEADSTART_LOCAL_CACHE" if remote else "HEADSTART_CACHE"
     given = bool(os.environ.get(variable))

@@ -4,20 +4,18 @@ What is slow to import is imported when a command runs.
 """
 
 import csv
-import json as json_module
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Group
 from rich.text import Text
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import JsonFlag, SkipBrokenFlag
-from headstart.cli.output import console, echo, resumable, writable_file
+from headstart.cli.output import console, echo, print_json, writable_file
 from headstart.errors import CommandError
 
 if TYPE_CHECKING:
@@ -40,14 +38,41 @@ NameArgument = Annotated[
 @group(datasets_app)
 def datasets(context: typer.Context, json: JsonFlag = False) -> None:
     """List the datasets, and whether they are on this machine."""
-    if context.invoked_subcommand is None:
-        _list(json=json)
-    elif json:
-        raise CommandError(
-            "options of `headstart datasets` must follow the subcommand: headstart datasets "
-            "verify NAME --json",
-            code="command.order",
-        )
+    if context.invoked_subcommand is not None:
+        if json:
+            raise CommandError(
+                "options of `headstart datasets` must follow the subcommand: headstart datasets "
+                "verify NAME --json",
+                code="command.order",
+            )
+        return
+    from headstart import datasets
+
+    rows = [_row(name) for name in datasets.names()]
+    if json:
+        print_json(rows)
+        return
+    from headstart.cli.terminal_tables import column_table
+    from headstart.report.page_model import Column, named
+
+    def drawn(row: Mapping[str, Any]) -> str:
+        return "all" if len(row["drawn"]) == len(row["sizes"]) else ", ".join(row["drawn"])
+
+    columns = [
+        named("dataset", "name"),
+        Column("classes", "n_classes"),
+        *(Column(split, split, "{:,}".format) for split in ("train", "validation", "test")),
+        named("drawn", drawn),
+        named("metric", "metric"),
+        named("present", lambda row: "yes" if row["present"] else "no"),
+    ]
+    console.print(column_table(columns, [row | row["sizes"] for row in rows]))
+    for line in (
+        "drawn: splits that the creators do not give; headstart datasets splits NAME says how",
+        "headstart datasets prepare NAME downloads; with --from FOLDER it takes what is there",
+        "your own: a folder, a CSV or Parquet file, hf:user/name, torchvision:CLASS, file.py:name",
+    ):
+        console.print(Text(line, style="dim"))
 
 
 @command(datasets_app)
@@ -83,7 +108,10 @@ def verify(name: NameArgument, json: JsonFlag = False) -> None:
 
     with _watched() as reporter:
         checked = datasets.verify(name, default_cache(), reporter)
-    echo(json_module.dumps(_record(checked), indent=1) if json else "\n".join(_facts(checked)))
+    if json:
+        print_json(_record(checked))
+    else:
+        echo("\n".join(_facts(checked)))
     # Last, so that a script finds all that was said and an exit code besides.
     datasets.check_audit(checked.audit, checked.name, skip_broken=False)
 
@@ -108,12 +136,16 @@ def splits(
         writable_file(export)
     with _watched() as reporter:
         checked = datasets.verify(name, default_cache(), reporter)
-    echo("\n".join(_split_lines(checked)))
+    loaded, kind = checked.loaded, kind_of(checked.loaded.metric)
+    echo(f"{checked.name}\n  {loaded.split_rule}\n  content {loaded.manifest.revision}")
+    for split, drawn in loaded.manifest.splits.items():
+        counts = drawn.class_counts
+        of_a_class = f"{min(counts):,} to {max(counts):,} of a class"
+        echo(f"  {split:<11}{drawn.size:>8,} images, {of_a_class}")
     if export is None:
         return
     from headstart.report.data_files import safe_cell
 
-    loaded, kind = checked.loaded, kind_of(checked.loaded.metric)
     with replaced(export) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("split", "row", "image", "labels"))
@@ -149,24 +181,11 @@ def show(
     echo(f"page: {file}")
 
 
-def _list(*, json: bool) -> None:
-    from headstart import datasets
-
-    rows = [_row(name) for name in datasets.names()]
-    if json:
-        echo(json_module.dumps(rows, indent=1))
-    else:
-        console.print(_table(rows))
-
-
-@contextmanager
-def _watched() -> Iterator["ProgressReporter"]:
+def _watched() -> AbstractContextManager["ProgressReporter"]:
     """Show what goes on; Ctrl-C ends it with one line."""
-    from headstart.cli.progress import LiveReporter
+    from headstart.cli.progress import watched
 
-    said = "what is done is kept; run the same command again to resume"
-    with resumable(said), LiveReporter(console) as reporter:
-        yield reporter
+    return watched("what is done is kept; run the same command again to resume")
 
 
 def _row(name: str) -> dict[str, Any]:
@@ -188,32 +207,6 @@ def _row(name: str) -> dict[str, Any]:
     }
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> Group:
-    from headstart.cli.terminal_tables import column_table
-    from headstart.report.page_model import Column, named
-
-    def drawn(row: Mapping[str, Any]) -> str:
-        return "all" if len(row["drawn"]) == len(row["sizes"]) else ", ".join(row["drawn"])
-
-    columns = [
-        named("dataset", "name"),
-        Column("classes", "n_classes"),
-        *(Column(split, split, "{:,}".format) for split in ("train", "validation", "test")),
-        named("drawn", drawn),
-        named("metric", "metric"),
-        named("present", lambda row: "yes" if row["present"] else "no"),
-    ]
-    said = [
-        "drawn: splits that the creators do not give; headstart datasets splits NAME says how",
-        "headstart datasets prepare NAME downloads; with --from FOLDER it takes what is there",
-        "your own: a folder, a CSV or Parquet file, hf:user/name, torchvision:CLASS, file.py:name",
-    ]
-    return Group(
-        column_table(columns, [row | row["sizes"] for row in rows]),
-        *(Text(line, style="dim") for line in said),
-    )
-
-
 def _facts(checked: "VerifiedDataset") -> list[str]:
     """All that is known of a dataset, one line per fact: unbroken, so that paths can be copied."""
     from headstart import datasets
@@ -232,17 +225,6 @@ def _facts(checked: "VerifiedDataset") -> list[str]:
     warnings = [f"  {'warning':<12}{found.text}" for found in datasets.data_warnings(checked)]
     notes = [f"  {'note':<12}{note}" for note in loaded.notes]
     return [checked.name, *lines, *notes, *warnings]
-
-
-def _split_lines(checked: "VerifiedDataset") -> list[str]:
-    loaded = checked.loaded
-    lines = [checked.name, f"  {loaded.split_rule}", f"  content {loaded.manifest.revision}"]
-    for name, part in loaded.manifest.splits.items():
-        counts = part.class_counts
-        lines.append(
-            f"  {name:<11}{part.size:>8,} images, {min(counts):,} to {max(counts):,} of a class"
-        )
-    return lines
 
 
 def _record(checked: "VerifiedDataset") -> dict[str, Any]:

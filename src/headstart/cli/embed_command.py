@@ -3,7 +3,7 @@
 What is slow to import is imported when the command runs.
 """
 
-import json as json_module
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,19 +18,13 @@ from headstart.cli.options import (
     SkipBrokenFlag,
     TrustFlag,
 )
-from headstart.cli.output import (
-    Screen,
-    console,
-    echo,
-    resumable,
-)
+from headstart.cli.output import console, echo, print_json
 from headstart.errors import CommandError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from headstart.embedding import Embedding
-    from headstart.spec.setting import Precision
 
 __all__ = ["embed", "write_files"]
 
@@ -65,11 +59,6 @@ class _Options:
     trust: TrustFlag = False
 
     @property
-    def arithmetic(self) -> "Precision":
-        """Return the arithmetic of the networks."""
-        return self.precision or "fp32"
-
-    @property
     def chosen_classes(self) -> int | tuple[str, ...] | None:
         """Read which classes to show: a whole number of them, or their names."""
         if self.classes is None:
@@ -92,7 +81,7 @@ def embed(
     For description only: to select a model by it is to select on test images.
     """
     from headstart import datasets, models
-    from headstart.cli.progress import LiveReporter
+    from headstart.cli.progress import watched
     from headstart.context import RunContext
     from headstart.embedding import EmbedOptions
     from headstart.embedding import embed as compute
@@ -115,18 +104,13 @@ def embed(
     chosen = [models.find(name) for name in names]
     shown = datasets.find(options.dataset, limit=options.limit, skip_broken=options.skip_broken)
     writable_folder(out)
-    # Where the output is JSON, nothing else may be.
-    screen = Screen(stderr=True, markup=False, highlight=False) if json else console
-    resume = "features are kept; run the same command again to resume"
-    with resumable(resume), LiveReporter(screen) as reporter:
+    kept = "features are kept; run the same command again to resume"
+    with watched(kept, for_programs=json) as reporter:
         context = RunContext(device=device, reporter=reporter, trust=options.trust)
-        found = compute(chosen, shown, view, options.arithmetic, context)
-    _show(found, write_files(found, out), out, json=json)
-
-
-def _show(found: "Embedding", page: Path, folder: Path, *, json: bool) -> None:
+        found = compute(chosen, shown, view, options.precision or "fp32", context)
+    page = write_files(found, out)
     if json:
-        echo(json_module.dumps(_record(found), indent=1, ensure_ascii=False))
+        print_json(_record(found), ascii_only=False)
         return
     from headstart.cli.terminal_tables import table_parts
     from headstart.report.embedding_page import separation_table, similarity_table
@@ -135,7 +119,7 @@ def _show(found: "Embedding", page: Path, folder: Path, *, json: bool) -> None:
     for table in (separation_table(found.separation), similarity_table(found.similarity)):
         for line in table_parts(table):
             console.print(line)
-    echo(f"Figure and tables: {folder}/embedding.*, {folder}/*.csv")
+    echo(f"Figure and tables: {out}/embedding.*, {out}/*.csv")
     echo(f"Page: {page.resolve()}")
 
 
@@ -162,7 +146,7 @@ def _record(found: "Embedding") -> dict[str, Any]:
     """Return the numbers as JSON has them: what is unknown or infinite is null."""
 
     def rows(table: "pd.DataFrame") -> Any:
-        return json_module.loads(table.to_json(orient="records", double_precision=15))
+        return json.loads(table.to_json(orient="records", double_precision=15))
 
     return {
         "dataset": found.dataset,

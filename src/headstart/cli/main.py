@@ -4,7 +4,6 @@ Every other group of commands is a module beside this one. What is slow to impor
 command that needs it: `headstart --help` takes no time.
 """
 
-import json as json_module
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -25,18 +24,15 @@ from headstart.cli.command_group import (
     set_verbosity,
 )
 from headstart.cli.datasets_command import datasets_app
+from headstart.cli.deploy_command import export, predict
 from headstart.cli.embed_command import embed
-from headstart.cli.export_command import export
 from headstart.cli.models_command import models_app, upstream
 from headstart.cli.options import BAD_INPUT, DeviceOption, JsonFlag
-from headstart.cli.output import console, echo, run_command
-from headstart.cli.predict_command import predict
+from headstart.cli.output import console, echo, print_json, run_command
 from headstart.cli.pretrain_command import ablate, pretrain
 from headstart.cli.rank_command import rank
-from headstart.cli.results_command import results_app
-from headstart.cli.run_command import plan, run
-from headstart.cli.status_command import status
-from headstart.cli.store_command import store_app
+from headstart.cli.results_command import results_app, store_app
+from headstart.cli.run_command import plan, run, status
 from headstart.registry import REGISTRIES
 
 __all__ = ["app", "main"]
@@ -108,7 +104,7 @@ def plugins(json: JsonFlag = False) -> None:
     """List the plugins, and the package that provides each."""
     found = [plugin for registry in REGISTRIES for plugin in registry.plugins.values()]
     if json:
-        echo(json_module.dumps([asdict(plugin) for plugin in found], indent=1))
+        print_json([asdict(plugin) for plugin in found])
         return
     from headstart.cli.terminal_tables import column_table
     from headstart.report.page_model import named
@@ -133,7 +129,7 @@ def explain(
 
     found = list(error_index().values()) if code is None else [explained(code)]
     if json:
-        echo(json_module.dumps([asdict(one) for one in found], indent=1))
+        print_json([asdict(one) for one in found])
     elif code is None:
         width = max(len(one.code) for one in found)
         shown = [(one.code, one.messages[0] if one.messages else one.meaning) for one in found]

@@ -3,8 +3,8 @@
 What is slow to import is imported when a command runs.
 """
 
-import json as json_module
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,11 +14,10 @@ from rich.text import Text
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
 from headstart.cli.options import DeviceOption, JsonFlag, TrustFlag
-from headstart.cli.output import console, echo
+from headstart.cli.output import console, echo, print_json
 from headstart.errors import CommandError, StudyError
 
 if TYPE_CHECKING:
-    from headstart.devices import Device
     from headstart.spec import Model
     from headstart.upstream import Measured
 
@@ -46,10 +45,29 @@ def models(
                 "NAME --json",
                 code="command.order",
             )
-    elif search is not None:
-        _search(search, json=json)
+        return
+    from headstart import models
+
+    if search is not None:
+        found = models.search(search)
+        if not found:
+            raise StudyError(
+                f"no network of the installed libraries has '{search}' in its name",
+                code="model.none_found",
+                text=search,
+            )
+        if json:
+            print_json(found)
+        else:
+            echo("\n".join(found))
+        return
+    # The catalogue, then those that were pretrained here.
+    names = [*models.catalogue(), *models.pretrained_names()]
+    rows = [{**models.model_details(models.find(name)), "name": name} for name in names]
+    if json:
+        print_json(rows)
     else:
-        _list(json=json)
+        console.print(_table(rows))
 
 
 @command(models_app)
@@ -63,7 +81,10 @@ def show(
     from headstart import models
 
     row = models.model_details(models.find(name))
-    echo(json_module.dumps(row, indent=1) if json else "\n".join(_details(row)))
+    if json:
+        print_json(row)
+    else:
+        echo("\n".join(_details(row)))
 
 
 def upstream(
@@ -93,33 +114,38 @@ def upstream(
     trust: TrustFlag = False,
 ) -> None:
     """Measure top-1 accuracy on ImageNet, for use in analyses."""
-    _measure_upstream(imagenet, models, device, limit, order=classes, trust=trust)
+    from headstart import models as networks
+    from headstart.cli.progress import LiveReporter
+    from headstart.context import RunContext
+    from headstart.models.pretrained import outputs_of
+    from headstart.study.study import distinct
+    from headstart.upstream import measure, read_validation
 
-
-def _list(*, json: bool) -> None:
-    """Print the catalogue of networks, then those that were pretrained here."""
-    from headstart import models
-
-    names = [*models.catalogue(), *models.pretrained_names()]
-    rows = [{**models.model_details(models.find(name)), "name": name} for name in names]
-    if json:
-        echo(json_module.dumps(rows, indent=1))
-    else:
-        console.print(_table(rows))
-
-
-def _search(text: str, *, json: bool) -> None:
-    """Print all names of networks that hold a text, of the catalogue and of every library."""
-    from headstart import models
-
-    names = models.search(text)
-    if not names:
+    named = [(name, networks.find(name)) for name in networks.split_names(models)]
+    chosen, notes = distinct("model", named)
+    for note in notes:
+        echo(note)
+    if not chosen:
         raise StudyError(
-            f"no network of the installed libraries has '{text}' in its name",
-            code="model.none_found",
-            text=text,
+            "--models names no model: expected at least one", code="study.missing", name="models"
         )
-    echo(json_module.dumps(names, indent=1) if json else "\n".join(names))
+    # Networks of several orders go by the names of the folders.
+    known = {outputs_of(model) for model in chosen}
+    order = known.pop() if len(known) == 1 else None
+    labels, split = read_validation(imagenet, limit, classes, order)
+    found: list[tuple[Model, Measured]] = []
+    # What is measured is kept though a later one fails.
+    try:
+        with LiveReporter(console) as reporter:
+            context = RunContext(device=device, reporter=reporter, trust=trust)
+            for number, model in enumerate(chosen, start=1):
+                own = reporter.trial_started(model.name, number, len(chosen))
+                where = replace(context, reporter=own)
+                found.append((model, measure(model, labels, split, where)))
+                own.trial_finished()
+    finally:
+        if found:
+            _show_upstream(found)
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> Group:
@@ -184,50 +210,6 @@ def _upstream(accuracies: Sequence[dict[str, Any]]) -> str:
         for known in accuracies
     ]
     return "\n".join(lines) or "unknown"
-
-
-def _measure_upstream(
-    folder: Path,
-    names: str,
-    device: "Device",
-    limit: int | None,
-    *,
-    order: Path | None,
-    trust: bool,
-) -> None:
-    """Measure networks one after the other; what is measured is kept though a later one fails."""
-    from dataclasses import replace
-
-    from headstart import models
-    from headstart.cli.progress import LiveReporter
-    from headstart.context import RunContext
-    from headstart.models.pretrained import outputs_of
-    from headstart.study.study import distinct
-    from headstart.upstream import measure, read_validation
-
-    named = [(name, models.find(name)) for name in models.split_names(names)]
-    chosen, notes = distinct("model", named)
-    for note in notes:
-        echo(note)
-    if not chosen:
-        raise StudyError(
-            "--models names no model: expected at least one", code="study.missing", name="models"
-        )
-    # Networks of several orders go by the names of the folders.
-    known = {outputs_of(model) for model in chosen}
-    classes, split = read_validation(folder, limit, order, known.pop() if len(known) == 1 else None)
-    found: list[tuple[Model, Measured]] = []
-    try:
-        with LiveReporter(console) as reporter:
-            context = RunContext(device=device, reporter=reporter, trust=trust)
-            for number, model in enumerate(chosen, start=1):
-                own = reporter.trial_started(model.name, number, len(chosen))
-                where = replace(context, reporter=own)
-                found.append((model, measure(model, classes, split, where)))
-                own.trial_finished()
-    finally:
-        if found:
-            _show_upstream(found)
 
 
 def _show_upstream(found: list[tuple["Model", "Measured"]]) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import re
 import sys
@@ -29,6 +30,7 @@ __all__ = [
     "echo",
     "errors_in_words",
     "one_form",
+    "print_json",
     "resumable",
     "run_command",
     "writable_file",
@@ -53,6 +55,11 @@ USAGE_ERROR = cast(
 def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print text that may hold names of strangers, on standard output or the error stream."""
     typer.echo(harmless(text), err=err, nl=nl)
+
+
+def print_json(value: Any, *, ascii_only: bool = True) -> None:
+    """Print a value as JSON."""
+    echo(json.dumps(value, indent=1, ensure_ascii=ascii_only))
 
 
 class Screen(Console):

@@ -19,12 +19,10 @@ from headstart.cli.options import (
     StoreOption,
     TrainingOptions,
 )
-from headstart.cli.output import console, echo, resumable
+from headstart.cli.output import console, echo
 
 if TYPE_CHECKING:
-    from headstart.devices import Device
     from headstart.pretraining import Pretrained
-    from headstart.study import Ablation, Study
 
 __all__ = ["ablate", "pretrain"]
 
@@ -87,8 +85,38 @@ def pretrain(
     A registered model is not trained again; an interrupted run resumes. On several GPUs:
     torchrun --nproc-per-node 8 -m headstart pretrain ...
     """
+    from headstart.cli.progress import watched
+    from headstart.context import ProgressReporter, RunContext
+    from headstart.pretraining import make_recipe
+    from headstart.pretraining import pretrain as pretrain_network
+    from headstart.training.ranks import Ranks
+
+    start, ranks = time.perf_counter(), Ranks.from_environment()
     options = {**training.recipe(), **training.data(), **regularizers.recipe()}
-    _pretrain(arch, dataset, options, training.device, name=name, configuration=configuration)
+    with watched("run the same command again to resume from the last checkpoint") as live:
+        # Of several processes the first one speaks.
+        reporter = live if ranks is None or ranks.first else ProgressReporter()
+        recipe = make_recipe(arch, dataset, reporter=reporter, **options)
+        title = f"pretraining {recipe.model.name} on {recipe.dataset.name}"
+        reporter = reporter.trial_started(title, 1, 1)
+        found = pretrain_network(
+            recipe,
+            RunContext(device=training.device, reporter=reporter),
+            name=name,
+            title=recipe.model.name if configuration else None,
+            configuration=configuration,
+            ranks=ranks,
+        )
+        reporter.trial_finished()
+    if not found:
+        return
+    seconds = time.perf_counter() - start
+    done = f"pretrained in {seconds:.1f} s" if found.fresh else "pretrained before"
+    # Not through the console, which would break a long name.
+    echo(f"{found.name}: {_accuracy_text(found)}; {done}")
+    if not found.model.upstream:
+        echo("not kept as upstream accuracy, none or all of the images right")
+    echo(f"headstart run --models {found.name} --datasets NAME")
 
 
 @dataclass(frozen=True)
@@ -130,90 +158,39 @@ def ablate(
     auxiliary classifier, without batch-norm scale parameters; with them; without each of the others
     in turn. Run the same command again to resume.
     """
-    from headstart.cli.study_options import read_study
-
-    study, _ = read_study(None, options.keys() | training.data())
-    recipe = training.recipe() | {
-        name: getattr(options, name) for name in ("label_smoothing", "dropout")
-    }
-    found = _ablate(
-        study, options.dataset, options.store, recipe | executors.keywords(), training.device
-    )
-    if found.failures or (found.run and found.run.failures):
-        sys.exit(BAD_INPUT)
-
-
-def _pretrain(
-    arch: str,
-    dataset: str,
-    options: dict[str, Any],
-    device: "Device",
-    *,
-    name: str | None,
-    configuration: str | None,
-) -> None:
-    """Pretrain one network under a live display; of several processes the first one speaks."""
-    from headstart.cli.progress import LiveReporter
-    from headstart.context import ProgressReporter, RunContext
-    from headstart.pretraining import make_recipe
-    from headstart.pretraining import pretrain as pretrain_network
-    from headstart.training.ranks import Ranks
-
-    start, ranks = time.perf_counter(), Ranks.from_environment()
-    said = "run the same command again to resume from the last checkpoint"
-    with resumable(said), LiveReporter(console) as live:
-        reporter = live if ranks is None or ranks.first else ProgressReporter()
-        recipe = make_recipe(arch, dataset, reporter=reporter, **options)
-        title = f"pretraining {recipe.model.name} on {recipe.dataset.name}"
-        reporter = reporter.trial_started(title, 1, 1)
-        found = pretrain_network(
-            recipe,
-            RunContext(device=device, reporter=reporter),
-            name=name,
-            title=recipe.model.name if configuration else None,
-            configuration=configuration,
-            ranks=ranks,
-        )
-        reporter.trial_finished()
-    if found:
-        _show(found, time.perf_counter() - start)
-
-
-def _ablate(
-    study: "Study", dataset: str, store: str, options: dict[str, Any], device: "Device"
-) -> "Ablation":
-    """Pretrain, transfer and analyze under a live display."""
     from headstart.analysis import analyze
     from headstart.cli import analysis_tables
-    from headstart.cli.progress import LiveReporter
-    from headstart.cli.run_command import show_run
+    from headstart.cli.progress import watched
+    from headstart.cli.run_command import read_study, show_run
     from headstart.context import RunContext
     from headstart.study import ablate as run_ablation
 
     start = time.perf_counter()
-    with resumable("run the same command again to resume"), LiveReporter(console) as reporter:
+    study, _ = read_study(None, options.keys() | training.data())
+    strengths: dict[str, Any] = {
+        "label_smoothing": options.label_smoothing,
+        "dropout": options.dropout,
+    }
+    with watched("run the same command again to resume") as reporter:
         found = run_ablation(
-            study, dataset, store, RunContext(device=device, reporter=reporter), **options
+            study,
+            options.dataset,
+            options.store,
+            RunContext(device=training.device, reporter=reporter),
+            **training.recipe(),
+            **strengths,
+            **executors.keywords(),
         )
     for title, error in found.failures.items():
         echo(f"error: {title}: {error}", err=True)
     if found.run:
         show_run(found.run, time.perf_counter() - start)
     if found.run and found.run.results:
-        for part in analysis_tables.ablation(analyze(store)):
+        for part in analysis_tables.ablation(analyze(options.store)):
             console.print(part)
-        echo(f"headstart analyze {store} --out FOLDER draws the figure")
-    return found
-
-
-def _show(found: "Pretrained", seconds: float) -> None:
-    """State what was reached, and what may be done with it."""
-    done = f"pretrained in {seconds:.1f} s" if found.fresh else "pretrained before"
-    # Not through the console, which would break a long name.
-    echo(f"{found.name}: {_accuracy_text(found)}; {done}")
-    if not found.model.upstream:
-        echo("not kept as upstream accuracy, none or all of the images right")
-    echo(f"headstart run --models {found.name} --datasets NAME")
+        echo(f"headstart analyze {options.store} --out FOLDER draws the figure")
+    if found.failures or (found.run and found.run.failures):
+        sys.exit(BAD_INPUT)
 
 
 def _accuracy_text(found: "Pretrained") -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from statistics import median
 from threading import Event, RLock, Thread
 from typing import Self
@@ -22,11 +23,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from headstart.cli.command_group import Verbosity, verbosity
+from headstart.cli.output import Screen, console, resumable
 from headstart.context import ProgressReporter, TrainingProgress
 from headstart.shown_text import one_line
 from headstart.spec import Measurement, SearchGrid, Trial, Value
 
-__all__ = ["LiveReporter", "Sweep", "candidate_line", "drawn"]
+__all__ = ["LiveReporter", "Sweep", "candidate_line", "drawn", "watched"]
 
 # Seconds without a line after which one is printed where there is no terminal.
 SILENCE = 10.0
@@ -41,6 +43,17 @@ RECENT_RUNS = 20
 
 # Learning rate, decay.
 Pair = tuple[float, float]
+
+
+@contextmanager
+def watched(kept: str, *, for_programs: bool = False) -> Iterator["LiveReporter"]:
+    """Show the progress of a command; Ctrl-C ends it in one line that says what is kept.
+
+    Where the output is for programs, nothing else may be in it: progress goes to the error stream.
+    """
+    errors = Screen(stderr=True, markup=False, highlight=False)
+    with resumable(kept), LiveReporter(errors if for_programs else console) as reporter:
+        yield reporter
 
 
 class RateColumn(ProgressColumn):

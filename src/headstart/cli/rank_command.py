@@ -3,7 +3,6 @@
 What is slow to import is imported when the command runs.
 """
 
-import json as json_module
 import re
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,14 +23,7 @@ from headstart.cli.options import (
     TrustFlag,
     refuse_password,
 )
-from headstart.cli.output import (
-    Screen,
-    console,
-    echo,
-    one_form,
-    resumable,
-    writable_file,
-)
+from headstart.cli.output import console, echo, one_form, print_json, writable_file
 from headstart.errors import CommandError
 from headstart.shown_text import one_line
 
@@ -172,19 +164,16 @@ def rank(
     """
     one_form(csv=csv, json=json)
     keywords = options.keywords()
-    from headstart.cli.progress import LiveReporter
+    from headstart.cli.progress import watched
     from headstart.ranking.rank_backbones import rank as compute
     from headstart.report import find_reporter
 
     if out is not None:
         find_reporter(out, formats=["html"])
         writable_file(out)
-    # Where the output is for programs, nothing else may be in it.
-    screen = Screen(stderr=True, markup=False, highlight=False) if json or csv else console
-    resume = "what was measured is kept; run the same command again to resume"
-
+    kept = "what was measured is kept; run the same command again to resume"
     raced = partial(_show_choice, page=out, silent=json or csv)
-    with resumable(resume), LiveReporter(screen) as reporter:
+    with watched(kept, for_programs=json or csv) as reporter:
         answer = compute(
             options.dataset,
             store=store,
@@ -196,8 +185,15 @@ def rank(
             **executors.keywords(),
         )
     _write_page(answer, out)
-    if json or csv:
-        _print_data(answer, csv=csv)
+    if csv:
+        import pandas as pd
+
+        from headstart.report.data_files import to_csv
+
+        # Whole numbers stay whole where only one model has them.
+        echo(to_csv(pd.DataFrame(answer.rows()).convert_dtypes()), nl=False)
+    elif json:
+        print_json(answer.to_record(), ascii_only=False)
     else:
         _show_rest(answer, out)
 
@@ -208,18 +204,6 @@ def _write_page(answer: "RankAnswer", page: Path | None) -> None:
         from headstart.report.rank_page import rank_html
 
         write_html(rank_html(answer), page)
-
-
-def _print_data(answer: "RankAnswer", *, csv: bool) -> None:
-    if not csv:
-        echo(json_module.dumps(answer.to_record(), indent=1, ensure_ascii=False))
-        return
-    import pandas as pd
-
-    from headstart.report.data_files import to_csv
-
-    # Whole numbers stay whole where only one model has them.
-    echo(to_csv(pd.DataFrame(answer.rows()).convert_dtypes()), nl=False)
 
 
 def quantity(name: str, text: str, units: dict[str, float], example: str) -> float:

@@ -1,24 +1,43 @@
-"""`headstart results`: list what a store holds, show what a trial tried."""
+"""`headstart results` and `store`: what a store holds; stores checked, copied and put together.
 
-import json as json_module
+What is slow to import is imported when a command runs.
+"""
+
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headstart.cli.command_group import HELP, CommandGroup, command, group
-from headstart.cli.options import DEFAULT_STORE, CsvFlag, JsonFlag, StoreOption
-from headstart.cli.output import console, echo, one_form
-from headstart.errors import CommandError, StorageError
+from headstart.cli.options import (
+    BAD_INPUT,
+    DEFAULT_STORE,
+    CsvFlag,
+    JsonFlag,
+    StoreOption,
+    refuse_password,
+)
+from headstart.cli.output import console, echo, one_form, print_json
+from headstart.errors import CommandError, HeadstartError, StorageError
 
 if TYPE_CHECKING:
     from headstart.deploy.result_details import ResultDetails
     from headstart.report.cell_page import MistakePicture
     from headstart.spec import Prediction
     from headstart.store import Page, ResultStore, Tried
+    from headstart.store.exchange import MergeReport
 
-__all__ = ["results_app"]
+__all__ = ["results_app", "store_app"]
+
+# Rows of each table of one trial; the page has all.
+MOST = 10
+KEY_DIGITS = 12
+
+results_app = typer.Typer(cls=CommandGroup, context_settings=HELP)
+store_app = typer.Typer(cls=CommandGroup, context_settings=HELP, no_args_is_help=True)
 
 
 def _filter(noun: str) -> Any:
@@ -32,63 +51,106 @@ def _filter(noun: str) -> Any:
     )
 
 
-ModelFilter = Annotated[str | None, _filter("model")]
-DatasetFilter = Annotated[str | None, _filter("dataset")]
-SettingFilter = Annotated[str | None, _filter("setting")]
-SortOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Column to sort by (model, dataset, setting, seed, metric, accuracy, n_test, "
-        "created_at), with :desc in decreasing order; in the order of storing if omitted.",
-        metavar="COLUMN[:desc]",
-        show_default=False,
-    ),
-]
-PageSizeOption = Annotated[
-    int | None,
-    typer.Option(help="Maximum number of results; all if omitted.", min=1, metavar="INTEGER",
-                 show_default=False),
-]  # fmt: skip
-OffsetOption = Annotated[
-    int, typer.Option(help="Number of results to skip.", min=0, metavar="INTEGER")
-]
+@dataclass(frozen=True)
+class _Filters:
+    """Which results are shown, in which order."""
 
-AllFlag = Annotated[
-    bool, typer.Option("--all", help="Superseded results, too; they are marked as such.")
-]
+    models: Annotated[str | None, _filter("model")] = None
+    datasets: Annotated[str | None, _filter("dataset")] = None
+    settings: Annotated[str | None, _filter("setting")] = None
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            help="Column to sort by (model, dataset, setting, seed, metric, accuracy, n_test, "
+            "created_at), with :desc in decreasing order; in the order of storing if omitted.",
+            metavar="COLUMN[:desc]",
+            show_default=False,
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            help="Maximum number of results; all if omitted.",
+            min=1,
+            metavar="INTEGER",
+            show_default=False,
+        ),
+    ] = None
+    offset: Annotated[
+        int, typer.Option(help="Number of results to skip.", min=0, metavar="INTEGER")
+    ] = 0
+    all_: Annotated[
+        bool, typer.Option("--all", help="Superseded results, too; they are marked as such.")
+    ] = False
 
-# Rows of each table of one trial; the page has all.
-MOST = 10
+    def page(self) -> "Page":
+        """Return what the filters ask of a store."""
+        from headstart.store import Page
 
-results_app = typer.Typer(cls=CommandGroup, context_settings=HELP)
+        def names(given: str | None) -> tuple[str, ...]:
+            return tuple(name.strip() for name in (given or "").split(",") if name.strip())
+
+        column, _, order = (self.sort or "").partition(":")
+        if order not in ("", "asc", "desc"):
+            raise CommandError(
+                f"invalid --sort {self.sort}: expected COLUMN, COLUMN:asc or COLUMN:desc",
+                code="command.value",
+                name="--sort",
+                value=self.sort,
+            )
+        return Page(
+            models=names(self.models),
+            datasets=names(self.datasets),
+            settings=names(self.settings),
+            sort=column,
+            descending=order == "desc",
+            limit=self.limit,
+            offset=self.offset,
+        )
 
 
 @group(results_app)
 def results(
     context: typer.Context,
+    filters: _Filters,
     store: StoreOption = DEFAULT_STORE,
     csv: CsvFlag = False,
     json: JsonFlag = False,
-    models: ModelFilter = None,
-    datasets: DatasetFilter = None,
-    settings: SettingFilter = None,
-    sort: SortOption = None,
-    limit: PageSizeOption = None,
-    offset: OffsetOption = 0,
-    all_: AllFlag = False,
 ) -> None:
     """Show the results in a store: all, or filtered, sorted, and page by page."""
-    filters = (models, datasets, settings, sort, limit)
-    if context.invoked_subcommand is None:
-        one_form(csv=csv, json=json)
-        page = _page(*filters, offset)
-        _show_results(store, page, csv=csv, json=json, superseded=all_)
-    elif csv or json or store != DEFAULT_STORE or any(filters) or offset or all_:
-        raise CommandError(
-            "options of `headstart results` must follow the subcommand: headstart results show "
-            "--store FILE",
-            code="command.order",
-        )
+    if context.invoked_subcommand is not None:
+        if csv or json or store != DEFAULT_STORE or filters != _Filters():
+            raise CommandError(
+                "options of `headstart results` must follow the subcommand: headstart results "
+                "show --store FILE",
+                code="command.order",
+            )
+        return
+    one_form(csv=csv, json=json)
+    from headstart.cli import results_tables
+    from headstart.store import Page, ResultStore, result_row, results_table, under_way
+
+    opened, page, superseded = ResultStore(store), filters.page(), filters.all_
+    marked = opened.with_superseded(page) if superseded else ()
+    found = [one for one, _ in marked] if superseded else opened.results(page=page)
+    old = [is_old for _, is_old in marked]
+    if csv:
+        from headstart.report.data_files import to_csv
+
+        table = results_table(found)
+        echo(to_csv(table.assign(superseded=old) if superseded else table), nl=False)
+    elif json:
+        rows = [result_row(result) for result in found]
+        if superseded:
+            rows = [row | {"superseded": is_old} for row, is_old in zip(rows, old, strict=True)]
+        print_json(rows)
+    else:
+        console.print(results_tables.results(found, old))
+        if page != Page():
+            console.print(f"{len(found):,} of {opened.count():,} results")
+            return
+        for one in under_way(opened):
+            console.print(f"under way: {results_tables.under_way_line(one)}")
 
 
 @command(results_app)
@@ -134,70 +196,6 @@ def show(
         _show_details(trial or [], store, out, images=images, silent=csv or json)
 
 
-def _page(
-    models: str | None,
-    datasets: str | None,
-    settings: str | None,
-    sort: str | None,
-    limit: int | None,
-    offset: int,
-) -> "Page":
-    """Read the filters of `headstart results`."""
-    from headstart.store import Page
-
-    column, _, order = (sort or "").partition(":")
-    if order not in ("", "asc", "desc"):
-        raise CommandError(
-            f"invalid --sort {sort}: expected COLUMN, COLUMN:asc or COLUMN:desc",
-            code="command.value",
-            name="--sort",
-            value=sort,
-        )
-    return Page(
-        models=_names(models),
-        datasets=_names(datasets),
-        settings=_names(settings),
-        sort=column,
-        descending=order == "desc",
-        limit=limit,
-        offset=offset,
-    )
-
-
-def _names(given: str | None) -> tuple[str, ...]:
-    return tuple(name.strip() for name in (given or "").split(",") if name.strip())
-
-
-def _show_results(
-    store: str, page: "Page", *, csv: bool, json: bool, superseded: bool = False
-) -> None:
-    """Print what a store holds as a table, CSV or JSON; with superseded results, if asked."""
-    from headstart.cli import results_tables
-    from headstart.store import Page, ResultStore, result_row, results_table, under_way
-
-    opened = ResultStore(store)
-    marked = opened.with_superseded(page) if superseded else ()
-    found = [one for one, _ in marked] if superseded else opened.results(page=page)
-    old = [is_old for _, is_old in marked]
-    if csv:
-        from headstart.report.data_files import to_csv
-
-        table = results_table(found)
-        echo(to_csv(table.assign(superseded=old) if superseded else table), nl=False)
-    elif json:
-        rows = [result_row(result) for result in found]
-        if superseded:
-            rows = [row | {"superseded": is_old} for row, is_old in zip(rows, old, strict=True)]
-        echo(json_module.dumps(rows, indent=1))
-    else:
-        console.print(results_tables.results(found, old))
-        if page != Page():
-            console.print(f"{len(found):,} of {opened.count():,} results")
-            return
-        for one in under_way(opened):
-            console.print(f"under way: {results_tables.under_way_line(one)}")
-
-
 def _show_trials(named: Sequence[str], store: str, *, csv: bool, json: bool) -> None:
     """Print what trials tried, chose and reached, as tables, CSV or JSON."""
     from headstart.cli import results_tables
@@ -216,7 +214,7 @@ def _show_trials(named: Sequence[str], store: str, *, csv: bool, json: bool) -> 
         opened = ResultStore(store)
         more = _details_record(opened, found[0]) if named else {}
         records = [{**results_tables.record(one), **more} for one in found]
-        echo(json_module.dumps(records, indent=1))
+        print_json(records)
     else:
         for number, one in enumerate(found):
             if number:
@@ -290,7 +288,6 @@ def _mistakes(
     from headstart.context import RunContext
     from headstart.datasets.images import small_picture
     from headstart.deploy.verify import tested_images
-    from headstart.errors import HeadstartError
     from headstart.report.cell_page import MistakePicture
     from headstart.spec.formatting import SmallPicture
 
@@ -316,8 +313,6 @@ def _mistakes(
 
 def _details_record(store: "ResultStore", found: "Tried") -> dict[str, Any]:
     """Return where one trial errs, as JSON; nothing without a result or its predictions."""
-    from dataclasses import asdict
-
     from headstart.deploy.result_details import details_of
 
     if found.result is None or found.key not in store.with_predictions():
@@ -329,3 +324,163 @@ def _details_record(store: "ResultStore", found: "Tried") -> dict[str, Any]:
         "calibration": [one._asdict() for one in details.calibration],
         "mistakes": [asdict(one) for one in details.mistakes],
     }
+
+
+StoreArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Results database: a file, the folder that holds it, or a URL.",
+        metavar="STORE",
+        callback=refuse_password,
+        show_default=False,
+    ),
+]
+
+
+@group(store_app)
+def store() -> None:
+    """Check, copy and merge stores; supersede results."""
+
+
+@command(store_app)
+def check(store: StoreOption = DEFAULT_STORE, json: JsonFlag = False) -> None:
+    """Check that all records and predictions are there and sound; list what is not."""
+    from headstart.store import ResultStore
+    from headstart.store.exchange import check_store
+
+    opened = ResultStore(store)
+    found = list(check_store(opened))
+    if json:
+        print_json([asdict(problem) for problem in found])
+    else:
+        if found:
+            from headstart.cli.terminal_tables import column_table
+            from headstart.report.page_model import named
+
+            columns = [
+                named("problem", "kind"),
+                named("trial or file", "name"),
+                named("what is wrong", "text"),
+            ]
+            console.print(column_table(columns, map(asdict, found)))
+        console.print(f"{opened.count():,} results checked, {len(found):,} problems")
+    if found:
+        sys.exit(BAD_INPUT)
+
+
+@command(store_app)
+def export(
+    store: StoreArgument,
+    folder: Annotated[
+        Path, typer.Argument(help="New folder.", metavar="FOLDER", show_default=False)
+    ],
+) -> None:
+    """Write a store to a folder as plain files: JSON lines, and predictions with digests."""
+    from headstart.store import ResultStore
+    from headstart.store.exchange import export_store
+
+    counts = export_store(ResultStore(store), folder)
+    echo(f"{counts['results']:,} results written to {folder}")
+
+
+@command(store_app, "import")
+def import_(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder that `headstart store export` wrote.", metavar="FOLDER", show_default=False
+        ),
+    ],
+    store: StoreArgument,
+    json: JsonFlag = False,
+) -> None:
+    """Put an exported store into a store, which is made if it is not there."""
+    from headstart.store import ResultStore
+    from headstart.store.exchange import import_store
+
+    _show_merged(import_store(folder, ResultStore(store, create=True)), json=json)
+
+
+@command(store_app)
+def merge(
+    source: StoreArgument,
+    other: StoreArgument,
+    into: Annotated[
+        str | None,
+        typer.Option(
+            help="Store to put both into, which is made if it is not there; the second if omitted.",
+            metavar="STORE",
+            callback=refuse_password,
+            show_default=False,
+        ),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Put two stores together. Trials with different numbers are listed, and nothing is written."""
+    from headstart.store import ResultStore
+    from headstart.store.exchange import merge_stores
+
+    sources = [ResultStore(source)]
+    if into is not None:
+        sources.append(ResultStore(other))
+    target = ResultStore(other if into is None else into, create=True)
+    _show_merged(merge_stores(sources, target), json=json)
+
+
+@command(store_app)
+def redo(
+    trial: Annotated[
+        list[str],
+        typer.Argument(
+            help="Trial: its key, the start of it, or words of its title.",
+            metavar="KEY",
+            show_default=False,
+        ),
+    ],
+    store: StoreOption = DEFAULT_STORE,
+) -> None:
+    """Supersede a result: the next run measures the trial again. The old result is kept."""
+    from headstart.store import ResultStore, tried
+
+    ResultStore(store)
+    opened = ResultStore(store, create=True)
+    (found,) = tried(opened, trial)
+    opened.supersede(found.key)
+    echo(f"{found.key[:KEY_DIGITS]} ({found.title}): the next run measures it again")
+
+
+def _show_merged(report: "MergeReport", *, json: bool) -> None:
+    from headstart.spec.formatting import count
+
+    if json:
+        print_json(asdict(report))
+    elif report.conflicts:
+        from headstart.cli.terminal_tables import column_table
+        from headstart.report.page_model import Column, named
+
+        columns = [
+            named("trial", "key", lambda key: key[:KEY_DIGITS]),
+            named("title", "title"),
+            named("store", "store"),
+            Column("accuracy", "accuracy"),
+        ]
+        rows = [
+            {
+                "key": one.key, "title": one.title, "store": store,
+                "accuracy": "partly measured" if accuracy is None else f"{100 * accuracy:.2f}",
+            }
+            for one in report.conflicts
+            for store, accuracy in zip(one.stores, one.accuracies, strict=True)
+        ]  # fmt: skip
+        console.print(column_table(columns, rows))
+        console.print(
+            f"Different numbers of {count(len(report.conflicts), 'trial')}; nothing was written. "
+            "Supersede the results that are not to count: headstart store redo KEY --store STORE"
+        )
+    else:
+        failed = f", {count(report.failures, 'failure')} added" if report.failures else ""
+        console.print(
+            f"{count(report.added, 'result')} added, {report.known:,} known before{failed}"
+        )
+    if report.conflicts:
+        sys.exit(BAD_INPUT)

@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Any, Self
 
 from headstart.context import ProgressReporter, TrainingProgress
-from headstart.logs.base import About, Log, Outcome, Parameter, Run
+from headstart.logs.trackers import About, Log, Outcome, Parameter, Run
 from headstart.spec import Measurement, Result, Trial, Value
 from headstart.spec.display_names import number_label
 

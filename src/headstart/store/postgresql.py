@@ -110,7 +110,7 @@ class PostgreSQL(Backend):
         """Do nothing."""
 
     def mark(self, connection: sa.Connection) -> None:
-        """Do nothing: Alembic's table has our name."""
+        """Do nothing: the version's table has our name."""
 
     def guard(self, connection: sa.Connection, table: sa.Table) -> None:
         connection.execute(

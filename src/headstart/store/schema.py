@@ -18,7 +18,7 @@ __all__ = [
     "version_table",
 ]
 
-# Raised when a table changes, with a migration in migrations/versions.
+# Raised when a table changes, with a migration in `migrations`.
 SCHEMA_VERSION = 4
 # What a database says that refuses to change a result.
 NEVER_EDITED = "a stored result is never edited"
@@ -133,7 +133,7 @@ leases = sa.Table(
     sa.Column("expires_at", Seconds, nullable=False),
 )
 
-# Alembic's table, under a name of our own: it says whose the database is, too.
+# The version alone: the name of the table says whose the database is.
 version_table = sa.Table(
     "headstart_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True)
 )

@@ -1,1 +1,0 @@
-"""One migration per version of the store, as Alembic finds them."""
