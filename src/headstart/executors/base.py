@@ -13,8 +13,9 @@ from inspect import signature
 from typing import Any, Protocol, TypeVar
 
 from headstart.devices import Device
-from headstart.errors import ExecutorError
+from headstart.errors import ExecutorError, WorkersLostError
 from headstart.registry import EXECUTORS
+from headstart.versions import provenance
 
 __all__ = [
     "Executor",
@@ -26,8 +27,12 @@ __all__ = [
     "executor_of",
     "ignore",
     "machine_name",
+    "not_installed",
+    "other_software",
     "own_variables",
     "process_name",
+    "refuse_other_software",
+    "software_versions",
     "unknown_work",
     "visible_gpus",
 ]
@@ -45,15 +50,7 @@ INFORMED = ("note", "verbose", "expected")
 
 @dataclass(frozen=True)
 class ExpectedWork:
-    """How long the items of a run are expected to take.
-
-    Parameters
-    ----------
-    minutes
-        Added over all.
-    longest
-        Minutes of the longest trial.
-    """
+    """Minutes that the items of a run are expected to take: of all, and of the longest trial."""
 
     minutes: float
     longest: float
@@ -191,6 +188,43 @@ def adopt_variables(variables: Mapping[str, str]) -> None:
             os.environ[name] = value
 
 
+def software_versions() -> dict[str, str]:
+    """Return the versions of what may change a number here."""
+    found = provenance()
+    return {**found["versions"], "python": found["python"]}
+
+
+def refuse_other_software(found: Mapping[str, str], nodes: str) -> None:
+    """Refuse a worker whose versions are not ours: its numbers may differ."""
+    other = [
+        f"{name} {found.get(name)} instead of {version}"
+        for name, version in software_versions().items()
+        if found.get(name) != version
+    ]
+    if other:
+        raise other_software(nodes, ", ".join(other))
+
+
+def other_software(nodes: str, reason: str) -> WorkersLostError:
+    """Return the error for nodes that cannot run what this process does."""
+    return WorkersLostError(
+        f"{nodes} have other software than this machine ({reason}): install the same versions on "
+        "all",
+        code="executor.version_mismatch",
+        reason=reason,
+    )
+
+
+def not_installed(executor: str) -> ExecutorError:
+    """Return the error for an executor whose package is missing; its extra has its name."""
+    return ExecutorError(
+        f"executor '{executor}' needs a package that is not installed: "
+        f"pip install 'headstart[{executor}]'",
+        code="executor.not_installed",
+        executor=executor,
+    )
+
+
 def visible_gpus(device: Device) -> tuple[int, ...]:
     """Return the indices of the GPUs that `device` selects; empty for the CPU."""
     if device == "cpu":
@@ -215,18 +249,12 @@ def executor_of(
 
     Parameters
     ----------
-    workers
-        Number of items that run at the same time.
-    device
-        Where items run; by default each gets one GPU if it selects GPUs.
+    workers, device
+        As in `ExecutorFactory`.
     name
         Name in the registry. By default ``"processes"``, or this process for 0 workers.
-    note
-        Informs the user in one line.
-    verbose
-        Whether what the executor's library says is printed.
-    expected
-        Returns how long the items are expected to take, where that is known.
+    note, verbose, expected
+        Passed on to an executor that takes them.
     options
         Options of the executor; None is not given.
 

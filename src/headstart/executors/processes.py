@@ -52,15 +52,7 @@ class Processes(WorkerPool):
 
 
 class WorkerProcess:
-    """One worker process.
-
-    Parameters
-    ----------
-    gpu
-        Index of the GPU that it sees; the CPU if empty.
-    threads
-        Threads of its arithmetic.
-    """
+    """One worker process: `gpu` is the index of the one that it sees; the CPU if empty."""
 
     def __init__(self, gpu: str, threads: int) -> None:
         # Not fork: children would inherit locks of threads, and CUDA cannot be used after a fork.

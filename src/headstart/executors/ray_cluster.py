@@ -29,14 +29,17 @@ from headstart.executors.base import (
     adopt_variables,
     ignore,
     machine_name,
+    not_installed,
+    other_software,
     own_variables,
     process_name,
+    refuse_other_software,
+    software_versions,
     visible_gpus,
 )
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
 from headstart.spec.formatting import count
 from headstart.threads import THREAD_VARIABLES, available_cpus, configure_threads
-from headstart.versions import provenance
 
 __all__ = ["imported_ray", "open_ray"]
 
@@ -65,6 +68,8 @@ TOKEN_SECONDS = 60.0
 LONGEST_REASON = 200
 # Digits of a node's number that are shown, of those in `ray list nodes`.
 NODE_DIGITS = 12
+# Of messages.
+NODES = "nodes of the Ray cluster"
 RESUME = "finished results are kept: run the same command again to resume"
 
 
@@ -159,19 +164,7 @@ class Share:
 
 
 class RayWorkers(WorkerPool):
-    """A pool of Ray actors.
-
-    Parameters
-    ----------
-    ray
-        The library, connected.
-    workers, share
-        How many, and what each gets.
-    least
-        What each gets at least: if nodes go, and no other has room for `share`.
-    note
-        Informs the user in one line.
-    """
+    """A pool of Ray actors, each with a `share`; with `least` if nodes go, and none has more."""
 
     remote = True
 
@@ -213,7 +206,7 @@ class RayWorkers(WorkerPool):
         except BaseException:
             worker.stop()
             raise
-        _refuse_other(found)
+        refuse_other_software(found, NODES)
         return worker
 
     def _while_waiting(self, share: Share, began: float) -> None:
@@ -278,10 +271,10 @@ class RayWorker:
                     return self._ray.get(reference)
                 while_waiting()
         except RuntimeEnvSetupError as error:
-            raise _foreign(_reason(error)) from error
+            raise other_software(NODES, _reason(error)) from error
         except RayError as error:
             if "No module named 'headstart" in str(error):
-                raise _foreign("headstart is not installed there") from error
+                raise other_software(NODES, "headstart is not installed there") from error
             raise WorkerDiedError(_reason(error)) from error
         # Of a connection by ray://.
         except ConnectionError as error:
@@ -295,15 +288,7 @@ class RayWorker:
 
 
 class ItemRunner:
-    """Runs items, one after the other: the actor. Its one thread that Ray knows of never computes.
-
-    Parameters
-    ----------
-    threads
-        Threads of arithmetic.
-    variables
-        Of the environment: those that are headstart's own.
-    """
+    """The actor: runs one item after the other. The one thread that Ray knows of never computes."""
 
     def __init__(self, threads: int, variables: Mapping[str, str]) -> None:
         adopt_variables(variables)
@@ -312,13 +297,13 @@ class ItemRunner:
         self._answers: SimpleQueue[bytes] = SimpleQueue()
         threading.Thread(target=self._serve, daemon=True).start()
 
-    def facts(self) -> tuple[dict[str, Any], str, str]:
+    def facts(self) -> tuple[dict[str, str], str, str]:
         """Return the versions of software, and where this runs, for a person: process and node."""
         import ray
 
         # Several nodes may be on one machine.
         node = ray.get_runtime_context().get_node_id()[:NODE_DIGITS]
-        return provenance(), process_name(), f"{machine_name()}, Ray node {node}"
+        return software_versions(), process_name(), f"{machine_name()}, Ray node {node}"
 
     def answers(self, packed: bytes | None) -> list[bytes]:
         """Begin an item, if one is given; return what was sent since, its value last."""
@@ -367,7 +352,7 @@ def _connected(address: str | None, device: Device, verbose: bool) -> Iterator[A
     # A wrong address, another version of Ray or Python, no permission: each has its own kind.
     except Exception as error:
         if "Version mismatch" in str(error):
-            raise _foreign(" ".join(str(error).split())) from error
+            raise other_software(NODES, " ".join(str(error).split())) from error
         if REFUSED_TEXT in "".join(traceback.format_exception(error)):
             raise _no_token(address) from error
         if "AF_UNIX" in str(error):
@@ -405,11 +390,7 @@ def imported_ray(address: str, *, verbose: bool) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise ExecutorError(
-            "executor 'ray' needs a package that is not installed: pip install 'headstart[ray]'",
-            code="executor.not_installed",
-            executor="ray",
-        ) from error
+        raise not_installed("ray") from error
     # Importing it sets a level of its own.
     if not verbose:
         logging.getLogger("ray").setLevel(logging.ERROR)
@@ -527,26 +508,3 @@ def _lost(reason: str) -> WorkersLostError:
     return WorkersLostError(
         f"the Ray cluster is gone ({reason}); {RESUME}", code="executor.cluster_lost", reason=reason
     )
-
-
-def _foreign(reason: str) -> WorkersLostError:
-    return WorkersLostError(
-        f"nodes of the Ray cluster have other software than this machine ({reason}): install the "
-        "same versions on all",
-        code="executor.version_mismatch",
-        reason=reason,
-    )
-
-
-def _refuse_other(found: dict[str, Any]) -> None:
-    """Refuse a worker whose versions are not ours: its numbers may differ."""
-    here = provenance()
-    pairs = {**here["versions"], "python": here["python"]}
-    there = {**found["versions"], "python": found["python"]}
-    other = [
-        f"{name} {there.get(name)} instead of {version}"
-        for name, version in pairs.items()
-        if there.get(name) != version
-    ]
-    if other:
-        raise _foreign(", ".join(other))

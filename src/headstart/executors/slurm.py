@@ -31,14 +31,16 @@ from headstart.executors.base import (
     adopt_variables,
     ignore,
     machine_name,
+    not_installed,
     own_variables,
+    refuse_other_software,
+    software_versions,
     unknown_work,
 )
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
 from headstart.files import writable_folder
 from headstart.interrupts import interrupts_blocked
 from headstart.threads import configure_threads
-from headstart.versions import provenance
 
 __all__ = ["open_slurm"]
 
@@ -131,21 +133,7 @@ def open_slurm(
 
 
 class SlurmWorkers(WorkerPool):
-    """A pool of Slurm jobs.
-
-    Parameters
-    ----------
-    executor
-        Submits jobs: submitit's.
-    folder
-        Where files are exchanged.
-    workers
-        Number of jobs.
-    threads
-        Threads of arithmetic of each.
-    note
-        Informs the user in one line.
-    """
+    """A pool of Slurm jobs, submitted by submitit's `executor`; `folder` is for the exchange."""
 
     remote = True
 
@@ -219,15 +207,8 @@ class SlurmWorkers(WorkerPool):
 class SlurmWorker:
     """One job, seen from here.
 
-    Parameters
-    ----------
-    job
-        submitit's.
-    folder
-        Its files: ``item-N``, written here; ``answers-N``, which the job appends to; ``life``, the
-        job's signs of life; ``end``, which tells it to end.
-    pool
-        Its pool.
+    Its folder has ``item-N``, written here; ``answers-N``, which the job appends to; ``life``, the
+    job's signs of life; ``end``, which tells it to end.
     """
 
     def __init__(self, job: Any, folder: Path, pool: SlurmWorkers) -> None:
@@ -253,15 +234,7 @@ class SlurmWorker:
             while_waiting()
         found = pickle.loads(read_private(self._folder / "versions"))  # noqa: S301 - checked
         self.machine = found.pop("machine")
-        here = _versions()
-        if other := [f"{name} {found.get(name)} instead of {here[name]}" for name in here
-                     if found.get(name) != here[name]]:  # fmt: skip
-            raise WorkersLostError(
-                f"Slurm's nodes have other software than this machine ({', '.join(other)}): "
-                "install the same versions on all",
-                code="executor.version_mismatch",
-                reason=", ".join(other),
-            )
+        refuse_other_software(found, "Slurm's nodes")
 
     def run(self, function: Callable[[Any, Send], Any], item: Any, on_message: Send) -> Any:
         number, self._items = self._items, self._items + 1
@@ -363,10 +336,21 @@ def serve(folder: str, threads: int, variables: dict[str, str], patience: float)
     if (place / "versions").exists():
         # Somebody requeued the job: another one has its place.
         return
-    _write(place / "versions", pickle.dumps({**_versions(), "machine": machine_name()}))
+    _write(place / "versions", pickle.dumps({**software_versions(), "machine": machine_name()}))
     threading.Thread(target=_watch, args=(place, patience), daemon=True).start()
+    number, pause = 0, SHORTEST_LOOK
     try:
-        _serve_items(place)
+        while not (place / "end").exists():
+            item = place / f"item-{number}"
+            try:
+                packed = read_private(item)
+            except FileNotFoundError:
+                time.sleep(pause)
+                pause = min(1.5 * pause, LONGEST_LOOK)
+                continue
+            item.unlink()
+            _answer(packed, place / f"answers-{number}")
+            number, pause = number + 1, SHORTEST_LOOK
     except JobEndingError:
         reason = f"job on {machine_name()} ended by Slurm: time limit, or preempted"
         _write(place / "ended", reason.encode())
@@ -378,21 +362,6 @@ class JobEndingError(BaseException):
 
 def _end_job(*_: object) -> None:
     raise JobEndingError
-
-
-def _serve_items(folder: Path) -> None:
-    number, pause = 0, SHORTEST_LOOK
-    while not (folder / "end").exists():
-        item = folder / f"item-{number}"
-        try:
-            packed = read_private(item)
-        except FileNotFoundError:
-            time.sleep(pause)
-            pause = min(1.5 * pause, LONGEST_LOOK)
-            continue
-        item.unlink()
-        _answer(packed, folder / f"answers-{number}")
-        number, pause = number + 1, SHORTEST_LOOK
 
 
 def _answer(packed: bytes, path: Path) -> None:
@@ -492,12 +461,7 @@ def _submitter(folder: Path, minutes: int, options: dict[str, str]) -> Any:
     try:
         import submitit
     except ImportError as error:
-        raise ExecutorError(
-            "executor 'slurm' needs a package that is not installed: "
-            "pip install 'headstart[slurm]'",
-            code="executor.not_installed",
-            executor="slurm",
-        ) from error
+        raise not_installed("slurm") from error
     logging.getLogger("submitit").setLevel(logging.ERROR)
     cluster = os.environ.get(CLUSTER_VARIABLE, "slurm")
     try:
@@ -575,8 +539,3 @@ def _invalid(option: str, value: object, expected: str) -> ExecutorError:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [repr(error)])[0][:LONGEST_REASON]
-
-
-def _versions() -> dict[str, str]:
-    found = provenance()
-    return {**found["versions"], "python": found["python"]}
