@@ -14,7 +14,7 @@ from sklearn.utils import shuffle
 import headstart as hs
 from conftest import MODEL
 from headstart.cli.main import app
-from headstart.spec.display_names import number_label
+from headstart.spec.formatting import number_label
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

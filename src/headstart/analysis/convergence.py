@@ -18,8 +18,7 @@ from headstart.analysis.cells import AnalysisOptions, cells_of
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL
 from headstart.analysis.published import published_classes
 from headstart.metrics import beats_chance
-from headstart.spec.display_names import in_order
-from headstart.spec.formatting import first_few
+from headstart.spec.formatting import first_few, in_order
 from headstart.stats import crossed_mean, log_odds, steps_to_share
 
 __all__ = ["chance_notes", "reached", "speedups", "still_rising"]

@@ -10,8 +10,7 @@ from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
 from headstart.analysis.prediction import FEWEST_FOR_PREDICTION
 from headstart.analysis.tables.joined_tables import ResultsTable
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
-from headstart.spec.display_names import setting_label
-from headstart.spec.formatting import count, first_few
+from headstart.spec.formatting import count, first_few, setting_label
 
 __all__ = ["notes_on", "remarks_on"]
 

@@ -15,8 +15,7 @@ from scipy.special import bdtr
 
 from headstart.analysis.cells import AnalysisOptions, Matrix
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
-from headstart.spec.display_names import setting_label
-from headstart.spec.formatting import first_few
+from headstart.spec.formatting import first_few, setting_label
 from headstart.stats import (
     PolynomialFit,
     accuracy_of,

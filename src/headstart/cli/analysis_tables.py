@@ -22,8 +22,7 @@ from headstart.report.result_tables import (
     study_tables,
 )
 from headstart.report.sentences import speed_sentences
-from headstart.spec.display_names import setting_label
-from headstart.spec.formatting import count, decimals
+from headstart.spec.formatting import count, decimals, setting_label
 
 __all__ = ["ablation", "prediction", "summary"]
 

@@ -12,8 +12,7 @@ from headstart.labels import kind_of
 from headstart.metrics import AtChance
 from headstart.report.page_model import Column, PageCell, filled, named, pivoted
 from headstart.spec import Dataset, Result, Value
-from headstart.spec.display_names import number_label
-from headstart.spec.formatting import count, decimals
+from headstart.spec.formatting import count, decimals, number_label
 from headstart.stats import wilson_interval
 from headstart.store import (
     Tried,
@@ -150,8 +149,7 @@ def _chosen(result: Result) -> str:
     """Write the choices, in the order in which the setting names them."""
     chosen = result.selection.chosen if result.selection else {}
     values = [chosen[name] for name in result.trial.setting.chosen if name in chosen]
-    said = (value if isinstance(value, str) else number_label(value) for value in values)
-    return " / ".join(said) or "-"
+    return " / ".join(map(number_label, values)) or "-"
 
 
 def _legend(found: Sequence[Result]) -> list[str]:
@@ -217,11 +215,13 @@ def shown(one: Tried) -> Group:
     else:
         parts += [Text("\nvalidation accuracy in percent"), _path(one)]
     if one.chosen:
-        said = ", ".join(f"{_words(name)} {_label(value)}" for name, value in one.chosen.items())
+        said = ", ".join(
+            f"{_words(name)} {number_label(value)}" for name, value in one.chosen.items()
+        )
         parts += [Text(f"{CHOSEN} chosen: {said}")]
     parts += [
         Text(
-            f"{_words(name)} {_label(one.chosen[name])} is at the edge of the search grid: a "
+            f"{_words(name)} {number_label(one.chosen[name])} is at the edge of the search grid: a "
             "better one may lie beyond",
             style="yellow",
         )
@@ -293,7 +293,7 @@ def _path(one: Tried) -> Group:
     """One row per value that was tried; the certificate of a fit where there is one."""
     tried = [name for name in one.curve[0] if name not in NOT_TRIED]
     columns = [
-        *(Column(_words(name), name, _label) for name in tried),
+        *(Column(_words(name), name, number_label) for name in tried),
         Column("accuracy", lambda row: _cell(one, [dict(row)]), marked=True),
         Column("gap", "relative_gap", "{:.1e}".format),
     ]
@@ -317,10 +317,6 @@ def _progress(one: Tried) -> str:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _label(value: Value) -> str:
-    return value if isinstance(value, str) else number_label(value)
 
 
 def _finite(value: Value) -> Value | None:

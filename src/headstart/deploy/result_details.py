@@ -17,7 +17,7 @@ from headstart.metrics import (
     voc_map_11point,
 )
 from headstart.spec import Prediction, Result, Value
-from headstart.spec.display_names import number_label
+from headstart.spec.formatting import number_label
 from headstart.stats import wilson_interval
 
 __all__ = ["ClassRow", "ClassesConfused", "Mistake", "ResultDetails", "Surface", "details_of",

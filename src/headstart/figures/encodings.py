@@ -18,8 +18,7 @@ from scipy.special import expit, logit
 from headstart.figures.figure_data import FigureData, as_key
 from headstart.figures.panel import PlotArea
 from headstart.figures.text_fitting import LONGEST_NAME, fitted, text_width
-from headstart.spec.display_names import NO_AFFIXES, Affixes
-from headstart.spec.formatting import capitalized
+from headstart.spec.formatting import NO_AFFIXES, Affixes, capitalized
 
 __all__ = [
     "ACCURACY",

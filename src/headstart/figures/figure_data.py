@@ -24,8 +24,16 @@ from headstart.errors import AnalysisError
 from headstart.figures.style import Style, class_styles, marker_styles, setting_styles
 from headstart.figures.text_fitting import telling_head
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
-from headstart.spec.display_names import Affixes, Names, role, setting_label
-from headstart.spec.formatting import CELL_TESTS, interval, known, number
+from headstart.spec.formatting import (
+    CELL_TESTS,
+    Affixes,
+    Names,
+    interval,
+    known,
+    number,
+    role,
+    setting_label,
+)
 
 __all__ = [
     "PREDICTOR",

@@ -27,8 +27,7 @@ from headstart.figures.panel import (
 )
 from headstart.figures.style import DASHES, Style, residual_steps
 from headstart.figures.text_fitting import text_width
-from headstart.spec.display_names import in_order, setting_label
-from headstart.spec.formatting import number
+from headstart.spec.formatting import in_order, number, setting_label
 
 __all__ = ["draw_heatmap", "draw_models", "draw_ranks", "draw_settings"]
 

@@ -17,8 +17,7 @@ from headstart.figures.panel import CROWD, LegendEntry, Note, Panel, PlotArea, a
 from headstart.figures.point_labels import label_layers
 from headstart.figures.style import Style, class_styles, marker_styles
 from headstart.figures.text_fitting import elided
-from headstart.spec.display_names import in_order, role, setting_label
-from headstart.spec.formatting import number, r_of
+from headstart.spec.formatting import in_order, number, r_of, role, setting_label
 
 __all__ = [
     "draw_correlation",

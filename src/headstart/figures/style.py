@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from headstart.spec.display_names import role, setting_label
+from headstart.spec.formatting import role, setting_label
 
 __all__ = [
     "BOLD_SIZE",

@@ -15,7 +15,7 @@ from headstart.figures.figure_data import FigureData
 from headstart.figures.panel import Note, Panel, PlotArea, abreast, legend_of, setting_legend
 from headstart.figures.style import Style, marker_styles
 from headstart.predictors import UPSTREAM_ACCURACY
-from headstart.spec.display_names import in_order, setting_label, short_configuration
+from headstart.spec.formatting import in_order, setting_label, short_configuration
 
 __all__ = ["draw_ablation", "draw_convergence", "draw_sizes"]
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from headstart.context import ProgressReporter, TrainingProgress
 from headstart.logs.trackers import About, Log, Outcome, Parameter, Run
 from headstart.spec import Measurement, Result, Trial, Value
-from headstart.spec.display_names import number_label
+from headstart.spec.formatting import number_label
 
 __all__ = ["CurveReporter"]
 
@@ -185,12 +185,8 @@ def _parameters(trial: Trial) -> dict[str, Parameter]:
 
 
 def _named(values: Mapping[str, Value]) -> str:
-    said = (f"{n.replace('_', ' ')} {_label(value)}" for n, value in values.items())
+    said = (f"{n.replace('_', ' ')} {number_label(value)}" for n, value in values.items())
     return ", ".join(said)
-
-
-def _label(value: Value) -> str:
-    return value if isinstance(value, str) else number_label(value)
 
 
 def _key(values: Mapping[str, Value]) -> Key:

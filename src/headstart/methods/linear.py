@@ -16,7 +16,7 @@ from headstart.context import Clock, RunContext
 from headstart.methods.base import ResourceEstimate, TestScores, setting_of
 from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
 from headstart.spec import Measurement, Selection, Setting, Trial
-from headstart.spec.display_names import number_label
+from headstart.spec.formatting import number_label
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
 
 if TYPE_CHECKING:

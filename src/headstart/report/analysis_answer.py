@@ -33,11 +33,11 @@ from headstart.report.sentences import (
     wins_clause,
     wins_sentence,
 )
-from headstart.spec.display_names import in_order
 from headstart.spec.formatting import (
     by_setting,
     capitalized,
     count,
+    in_order,
     interval,
     joined,
     known,

@@ -23,8 +23,7 @@ from headstart.metrics import CalibrationBin
 from headstart.report.page_model import Column, PageTable, filled, named
 from headstart.report.page_templates import render_page
 from headstart.spec import Result, Value
-from headstart.spec.display_names import number_label
-from headstart.spec.formatting import SmallPicture, decimals, number, percent, ranged
+from headstart.spec.formatting import SmallPicture, decimals, number, number_label, percent, ranged
 from headstart.stats import wilson_interval
 
 __all__ = ["MistakePicture", "cell_html", "class_table", "confusion_table", "mistake_table"]

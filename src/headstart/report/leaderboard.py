@@ -26,8 +26,7 @@ from headstart.report.result_tables import (
     metrics_note,
     predictor_column,
 )
-from headstart.spec.display_names import setting_label
-from headstart.spec.formatting import decimals, interval, known
+from headstart.spec.formatting import decimals, interval, known, setting_label
 
 __all__ = ["leaderboard"]
 

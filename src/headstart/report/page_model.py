@@ -11,8 +11,18 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from headstart.spec.display_names import NO_AFFIXES, Affixes, Names, setting_label
-from headstart.spec.formatting import CELL_TESTS, UNKNOWN, decimals, known, number, ranged
+from headstart.spec.formatting import (
+    CELL_TESTS,
+    NO_AFFIXES,
+    UNKNOWN,
+    Affixes,
+    Names,
+    decimals,
+    known,
+    number,
+    ranged,
+    setting_label,
+)
 from headstart.stats import FEWEST_DATASETS
 
 if TYPE_CHECKING:

@@ -17,8 +17,15 @@ from headstart.report.page_model import (
     named,
 )
 from headstart.report.result_tables import correction_sentence
-from headstart.spec.display_names import setting_label
-from headstart.spec.formatting import ERROR_BARS, UNKNOWN, count, decimals, known, listed
+from headstart.spec.formatting import (
+    ERROR_BARS,
+    UNKNOWN,
+    count,
+    decimals,
+    known,
+    listed,
+    setting_label,
+)
 
 __all__ = [
     "alarms",

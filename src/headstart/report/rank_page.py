@@ -14,8 +14,8 @@ from headstart.figures.text_fitting import elided, telling_head
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
 from headstart.report.page_model import NEVER, Column, PageTable, filled, named
 from headstart.report.page_templates import render_page
-from headstart.spec.display_names import Affixes
 from headstart.spec.formatting import (
+    Affixes,
     capitalized,
     count,
     decimals,

@@ -22,8 +22,7 @@ from headstart.report.result_tables import (
     result_tables,
     study_tables,
 )
-from headstart.spec.display_names import setting_label
-from headstart.spec.formatting import SmallPicture
+from headstart.spec.formatting import SmallPicture, setting_label
 
 __all__ = ["HtmlPage", "page_html"]
 

@@ -27,7 +27,6 @@ from headstart.report.page_model import (
 )
 from headstart.report.sentences import over_all
 from headstart.spec import plain_name
-from headstart.spec.display_names import setting_label, short_configuration
 from headstart.spec.formatting import (
     STANDARD_ERRORS,
     UNKNOWN,
@@ -39,6 +38,8 @@ from headstart.spec.formatting import (
     known,
     number,
     p_value,
+    setting_label,
+    short_configuration,
 )
 
 __all__ = [

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from headstart.analysis import FEWEST_FOR_INTERVAL, FEWEST_MODELS, UPSTREAM, Analysis, still_rising
 from headstart.report.page_model import MEANS_TEST, cell_test, too_few
-from headstart.spec.display_names import in_order, role, short_configuration
 from headstart.spec.formatting import (
     by_setting,
     capitalized,
     coefficient_interval,
     count,
+    in_order,
     interval,
     joined,
     known,
@@ -21,7 +21,9 @@ from headstart.spec.formatting import (
     number,
     percent,
     r_of,
+    role,
     setting_phrase,
+    short_configuration,
     uncertain,
 )
 

@@ -12,8 +12,7 @@ from pydantic import ConfigDict, Field, NonNegativeInt, SerializeAsAny, field_va
 from headstart.registry import METHODS
 from headstart.shown_text import one_line
 from headstart.spec.dataset import Dataset
-from headstart.spec.display_names import number_label
-from headstart.spec.formatting import html_table
+from headstart.spec.formatting import html_table, number_label
 from headstart.spec.model import Model
 from headstart.spec.noun import Noun, digest
 from headstart.spec.setting import ForeignSetting, Setting
@@ -225,10 +224,7 @@ class Result(Noun):
 
     def _chosen(self) -> list[tuple[str, str]]:
         chosen = self.selection.chosen if self.selection else {}
-        return [
-            (name.replace("_", " "), value if isinstance(value, str) else number_label(value))
-            for name, value in chosen.items()
-        ]
+        return [(name.replace("_", " "), number_label(value)) for name, value in chosen.items()]
 
 
 class Failure(Noun):

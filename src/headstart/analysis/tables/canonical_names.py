@@ -1,7 +1,7 @@
 """Canonical names of datasets, settings, models and model families across tables.
 
 Every comparison of names from two tables goes through `canonical`; the aliases stand here, in the
-catalogue of datasets, and (for settings) in `headstart.spec.display_names`. A family is an
+catalogue of datasets, and (for settings) in `headstart.spec.formatting`. A family is an
 architecture line: all sizes and versions of ResNet, of ViT, of EfficientNet, whatever they were
 pretrained on; a column ``family`` overrides it (DINOv2 apart from AugReg).
 """
@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Literal
 
 from headstart.spec import plain_name
-from headstart.spec.display_names import role
+from headstart.spec.formatting import role
 
 __all__ = [
     "IMAGENET",

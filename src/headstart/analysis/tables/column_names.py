@@ -9,7 +9,7 @@ from typing import NamedTuple
 from headstart.analysis.tables.canonical_names import IMAGENET, canonical, is_known_dataset
 from headstart.errors import TableError
 from headstart.spec import plain_name
-from headstart.spec.display_names import role
+from headstart.spec.formatting import role
 
 __all__ = [
     "COUNTS",

@@ -26,8 +26,7 @@ from headstart.analysis.tables.text_tables import (
     with_header,
 )
 from headstart.errors import TableError
-from headstart.spec.display_names import role
-from headstart.spec.formatting import count
+from headstart.spec.formatting import count, role
 
 __all__ = ["read_grid"]
 

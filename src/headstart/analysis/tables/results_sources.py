@@ -34,7 +34,7 @@ from headstart.files import storage_errors
 from headstart.predictors import Predictor
 from headstart.shown_text import url_without_credentials
 from headstart.spec import Prediction, Result
-from headstart.spec.display_names import number_label
+from headstart.spec.formatting import number_label
 from headstart.store import (
     DATABASE_NAME,
     Page,
@@ -407,10 +407,7 @@ def _trial(result: Result) -> dict[str, Any]:
         "n_train": _n_train(result),
         "n_classes": len(result.trial.dataset.classes),
         "splits": result.trial.dataset.split_rule,
-        "chosen": ", ".join(
-            f"{name} {value if isinstance(value, str) else number_label(value)}"
-            for name, value in chosen.items()
-        ),
+        "chosen": ", ".join(f"{name} {number_label(value)}" for name, value in chosen.items()),
         "versions": ", ".join(f"{name} {value}" for name, value in versions.items() if value),
         "examples": provenance.get("examples"),
         "weights": result.trial.model.weights.sha256,

@@ -36,7 +36,7 @@ from headstart.analysis.tables.numerals import Bad, Numbers, is_missing, parse_n
 from headstart.analysis.tables.text_tables import Grid, list_some
 from headstart.errors import TableError
 from headstart.spec import plain_name
-from headstart.spec.display_names import role
+from headstart.spec.formatting import role
 
 __all__ = ["ONE_SETTING", "arrange", "check_bad"]
 
