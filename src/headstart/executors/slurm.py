@@ -331,8 +331,8 @@ def serve(folder: str, threads: int, variables: dict[str, str], patience: float)
     adopt_variables(variables)
     configure_threads(threads)
     # By these Slurm announces the end of a job: its limit is near, or others take its place.
-    for number in (signal.SIGUSR2, signal.SIGTERM):
-        signal.signal(number, _end_job)
+    for announced in (signal.SIGUSR2, signal.SIGTERM):
+        signal.signal(announced, _end_job)
     if (place / "versions").exists():
         # Somebody requeued the job: another one has its place.
         return

@@ -329,7 +329,7 @@ def short_configuration(name: Any) -> str:
 
 
 def number_label(value: float | str) -> str:
-    """Write a hyperparameter with three digits, an exponent only where it is small; a word as it is.
+    """Write a number with three digits, with an exponent only where it is small; a word stays.
 
     Examples
     --------
