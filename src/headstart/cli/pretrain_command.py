@@ -108,15 +108,8 @@ def pretrain(
             ranks=ranks,
         )
         reporter.trial_finished()
-    if not found:
-        return
-    seconds = time.perf_counter() - start
-    done = f"pretrained in {seconds:.1f} s" if found.fresh else "pretrained before"
-    # Not through the console, which would break a long name.
-    echo(f"{found.name}: {_accuracy_text(found)}; {done}")
-    if not found.model.upstream:
-        echo("not kept as upstream accuracy, none or all of the images right")
-    echo(f"headstart run --models {found.name} --datasets NAME")
+    if found:
+        _show(found, time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
@@ -193,13 +186,18 @@ def ablate(
         sys.exit(BAD_INPUT)
 
 
-def _accuracy_text(found: "Pretrained") -> str:
-    """State an upstream accuracy with its interval."""
+def _show(found: "Pretrained", seconds: float) -> None:
+    """State what was reached with its interval, and what may be done with it."""
     from headstart.stats import wilson_interval
 
     interval = wilson_interval(found.accuracy, found.n_test)
-    return (
-        f"{100 * found.accuracy:.2f} % top-1 of {found.n_test:,} test images of "
+    done = f"pretrained in {seconds:.1f} s" if found.fresh else "pretrained before"
+    # Not through the console, which would break a long name.
+    echo(
+        f"{found.name}: {100 * found.accuracy:.2f} % top-1 of {found.n_test:,} test images of "
         f"{found.facts['recipe']['dataset']['name']} (95 %: {100 * interval.low:.1f} to "
-        f"{100 * interval.high:.1f})"
+        f"{100 * interval.high:.1f}); {done}"
     )
+    if not found.model.upstream:
+        echo("not kept as upstream accuracy, none or all of the images right")
+    echo(f"headstart run --models {found.name} --datasets NAME")

@@ -59,20 +59,17 @@ class Backend(ABC):
         """Return whether there is a database to look into."""
         return True
 
-    @abstractmethod
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - of a server writing shows it
         """Make what the database lies in, and prove that it can be written."""
 
-    @abstractmethod
-    def finish(self, connection: sa.Connection) -> None:
+    def finish(self, connection: sa.Connection) -> None:  # noqa: B027 - most are done
         """Do what is due once after the tables were laid, outside of a transaction."""
 
     @abstractmethod
     def version(self, connection: sa.Connection) -> int | None:
         """Return the version of our tables: 0 of an empty database, None of another program's."""
 
-    @abstractmethod
-    def mark(self, connection: sa.Connection) -> None:
+    def mark(self, connection: sa.Connection) -> None:  # noqa: B027 - the tables of most say it
         """Have the database say that it is ours, and of which version."""
 
     @abstractmethod
@@ -97,21 +94,21 @@ class Backend(ABC):
         result = connection.execute(statement, values)
         return result.all() if result.returns_rows else ()
 
-    @abstractmethod
-    def begin(self, connection: sa.Connection, key: str) -> None:
+    def begin(self, connection: sa.Connection, key: str) -> None:  # noqa: B027 - `lock` may do
         """Begin to write what belongs to a key: nobody else does until the commit."""
 
+    @staticmethod
     @abstractmethod
-    def insert_new(self, table: sa.Table) -> sa.Insert:
+    def insert_new(table: sa.Table) -> sa.Insert:
         """Return the statement that stores rows unless one of their key is there."""
 
     @abstractmethod
     def storage_error(self, error: sa.exc.DBAPIError) -> StorageError:
         """Return our error for what the database says."""
 
-    @abstractmethod
-    def is_passing(self, error: sa.exc.DBAPIError) -> bool:
+    def is_passing(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002
         """Return whether the same transaction may succeed a little later."""
+        return False
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class ResultStore(StoredResults):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _opened, (self._backend.place, *self._arguments)
+        return partial(ResultStore, self._backend.place, **self._options), ()
 
     @cached_property
     def _begun(self) -> dict[str, Trial]:
@@ -335,11 +335,6 @@ def columns_of(result: Result) -> dict[str, Any]:
         "accuracy": result.accuracy,
         "n_test": result.n_test,
     }
-
-
-def _opened(*arguments: Any) -> ResultStore:
-    place, create, predictions, lease_seconds = arguments
-    return ResultStore(place, create=create, predictions=predictions, lease_seconds=lease_seconds)
 
 
 def _generation(connection: sa.Connection, trial: str) -> int:

@@ -103,15 +103,6 @@ class PostgreSQL(Backend):
             path=self.name,
         )
 
-    def prepare(self) -> None:
-        """Do nothing: whether it can be written is found by writing."""
-
-    def finish(self, connection: sa.Connection) -> None:
-        """Do nothing."""
-
-    def mark(self, connection: sa.Connection) -> None:
-        """Do nothing: the version's table has our name."""
-
     def guard(self, connection: sa.Connection, table: sa.Table) -> None:
         connection.execute(
             sa.text(
@@ -131,8 +122,10 @@ class PostgreSQL(Backend):
         number = int.from_bytes(key.encode()[:8], "big", signed=True) if key else LAYING
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 
-    def insert_new(self, table: sa.Table) -> sa.Insert:
-        return _insert_new(table)
+    @staticmethod
+    @cache
+    def insert_new(table: sa.Table) -> sa.Insert:
+        return postgresql.insert(table).on_conflict_do_nothing()
 
     def is_passing(self, error: sa.exc.DBAPIError) -> bool:
         if error.connection_invalidated:
@@ -162,8 +155,3 @@ class PostgreSQL(Backend):
                 cause=cause,
             )
         return StoreError(f"cannot use {self.name}: {cause}", code="store.postgresql", cause=cause)
-
-
-@cache
-def _insert_new(table: sa.Table) -> sa.Insert:
-    return postgresql.insert(table).on_conflict_do_nothing()

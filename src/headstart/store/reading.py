@@ -40,6 +40,8 @@ LARGEST = 2**63 - 1
 # Results that are read at once where the last ones are.
 NEWEST = 50
 Record = TypeVar("Record", bound=BaseModel)
+# Some are made for a version of the database.
+Query = sa.Select[Any] | Callable[[int], sa.Select[Any]]
 
 
 @dataclass(frozen=True)
@@ -76,22 +78,24 @@ class StoredResults:
         predictions: Path | str | None = None,
         lease_seconds: float | None = None,
     ) -> None:
-        self._arguments = (create, predictions, lease_seconds)
+        self._options = {
+            "create": create, "predictions": predictions, "lease_seconds": lease_seconds,
+        }  # fmt: skip
         self._backend = open_backend(place, create=create)
         self.name = self._backend.name
         self._leases = Leases(self._backend, lease_seconds)
-        if isinstance(self._backend, SQLite) and predictions is None:
-            predictions = self.path.with_name(self.path.name + ".predictions")
         # Where `headstart run --keep` keeps final networks; a server has no folder beside it.
+        self.models_place: Path | None = None
         is_sqlite = isinstance(self._backend, SQLite)
-        self.models_place = self.path.with_name(f"{self.path.name}.models") if is_sqlite else None
+        if is_sqlite:
+            predictions = predictions or self.path.with_name(f"{self.path.name}.predictions")
+            self.models_place = self.path.with_name(f"{self.path.name}.models")
         self._predictions = PredictionFolder(predictions, self.name)
         self.predictions_place = self._predictions.shown
         # Not tried again: who starts with a server that is not there learns it at once.
         found = self._backend.exists()
         version = self._backend.read(self._backend.recognised, tries=1) if found else 0
-        is_file = found and isinstance(self._backend, SQLite)
-        if not (version or is_file or create):
+        if not (version or (found and is_sqlite) or create):
             raise StoreError(
                 f"no results at {self.name}: run something first, or give --store PATH",
                 code="store.missing",
@@ -131,10 +135,8 @@ class StoredResults:
 
     def keys(self, among: Collection[str] | None = None) -> set[str]:
         """Return the keys of all stored trials, or of those among these that are stored."""
-        column = schema.results.c.key
-        query = sa.select(column)
-        parts = [query] if among is None else [query.where(one) for one in _parts(column, among)]
-        return {str(key) for part in parts for key in self._rows(part, schema.results)}
+        key = schema.results.c.key
+        return set(self._rows_among(key, among, sa.select(key), schema.results))
 
     def __contains__(self, key: str) -> bool:
         columns = schema.results.c
@@ -195,19 +197,13 @@ class StoredResults:
             numbers = numbers.limit(limit).offset(min(page.offset, LARGEST)).correlate(None)
             return query(version).where(columns.id.in_(numbers))
 
-        def of_part(part: sa.ColumnElement[bool]) -> Callable[[int], sa.Select[Any]]:
-            return lambda version: query(version).where(part)
-
         if keys is None:
             whole = page.limit is None and not page.offset
             rows = self._rows(query if whole else of_page)
-            return [(self._parsed(Result, record), bool(old)) for record, old in rows]
-        found = list[tuple[Result, bool]]()
-        for part in _parts(columns.key, keys):
-            rows = self._rows(of_part(part))
-            found += [(self._parsed(Result, record), bool(old)) for record, old in rows]
-        end = None if page.limit is None else page.offset + page.limit
-        return found[page.offset : end]
+        else:
+            end = None if page.limit is None else page.offset + page.limit
+            rows = self._rows_among(columns.key, keys, query)[page.offset : end]
+        return [(self._parsed(Result, record), bool(old)) for record, old in rows]
 
     def in_order(self, keys: Sequence[str]) -> Sequence[Result]:
         """Return the results of trials that are stored now, in this order.
@@ -300,8 +296,7 @@ class StoredResults:
         """Return the keys of the results (or of those among these) whose predictions are there."""
         columns = schema.results.c
         query = sa.select(columns.key, columns.predictions_file)
-        parts = [query] if among is None else map(query.where, _parts(columns.key, among))
-        rows = [row for part in parts for row in self._rows(part, schema.results)]
+        rows = self._rows_among(columns.key, among, query, schema.results)
         there = self._predictions.names()
         return {row.key for row in rows if row.predictions_file in there}
 
@@ -329,11 +324,7 @@ class StoredResults:
             found = sa.select(columns.trial, sa.func.count()).where(~stored)
             return found.group_by(columns.trial).order_by(sa.func.min(columns.id))
 
-        def of(part: sa.ColumnElement[bool]) -> Callable[[int], sa.Select[Any]]:
-            return lambda version: query(version).where(part)
-
-        parts = [query] if among is None else map(of, _parts(columns.trial, among))
-        return dict(row for part in parts for row in self._rows(part, schema.measurements, since=2))
+        return dict(self._rows_among(columns.trial, among, query, schema.measurements, since=2))
 
     def trial(self, key: str) -> Trial | None:
         """Return a trial whose candidates are measured; None if the store is too old to hold it."""
@@ -356,14 +347,14 @@ class StoredResults:
         """
         columns, found = schema.results.c, dict[str, tuple[datetime, float]]()
         query = sa.select(columns.key, columns.created_at, columns.record)
-        for part in _parts(columns.key, keys):
-            for key, stored, record in self._rows(query.where(part), schema.results):
-                try:
-                    seconds = sum(json.loads(record)["seconds"].values())
-                except (ValueError, TypeError, KeyError, AttributeError):
-                    # Says what is wrong with it.
-                    seconds = sum(self._parsed(Result, record).seconds.values())
-                found[key] = datetime.fromisoformat(stored), seconds
+        rows = self._rows_among(columns.key, keys, query, schema.results)
+        for key, stored, record in rows:
+            try:
+                seconds = sum(json.loads(record)["seconds"].values())
+            except (ValueError, TypeError, KeyError, AttributeError):
+                # Says what is wrong with it.
+                seconds = sum(self._parsed(Result, record).seconds.values())
+            found[key] = datetime.fromisoformat(stored), seconds
         return found
 
     def selection(self, trial: str) -> Selection | None:
@@ -416,11 +407,29 @@ class StoredResults:
         """Return the names of all files of predictions, those that no result names among them."""
         return self._predictions.names()
 
-    def _rows(
+    def _rows_among(
         self,
-        query: sa.Select[Any] | Callable[[int], sa.Select[Any]],
+        column: sa.Column[str],
+        among: Collection[str] | None,
+        query: Query,
         table: sa.Table | None = None,
         since: int = 1,
+    ) -> list[Any]:
+        """Return what `_rows` does, of the rows with one of these values in a column; None: all."""
+        if among is None:
+            return list(self._rows(query, table, since))
+        wanted, found = sorted(among), list[Any]()
+        for first in range(0, len(wanted), VALUES):
+            where = column.in_(wanted[first : first + VALUES])
+            found += self._rows(query, table, since, where)
+        return found
+
+    def _rows(
+        self,
+        query: Query,
+        table: sa.Table | None = None,
+        since: int = 1,
+        where: sa.ColumnElement[bool] | None = None,
         **values: Any,
     ) -> Sequence[Any]:
         """Return what a query, maybe made for a version, finds among the rows that count.
@@ -436,6 +445,8 @@ class StoredResults:
             if version < since:
                 return []
             asked = query(version) if callable(query) else query
+            if where is not None:
+                asked = asked.where(where)
             if table is not None:
                 asked = asked.where(schema.current(table, version))
             rows = connection.execute(asked, values)
@@ -453,15 +464,7 @@ class StoredResults:
 
 
 class OrderedResults(Sequence[Result]):
-    """Results of a store, read as they are asked for.
-
-    Parameters
-    ----------
-    store
-        The store.
-    numbers
-        Of the rows.
-    """
+    """Results of a store by the numbers of their rows, read as they are asked for."""
 
     def __init__(self, store: StoredResults, numbers: "array[int]") -> None:
         self._store, self._numbers = store, numbers
@@ -493,13 +496,6 @@ def _measured(version: int) -> sa.Select[Any]:
     columns = schema.measurements.c
     query = sa.select(columns.record).where(columns.trial == sa.bindparam("of"))
     return query.where(schema.current(schema.measurements, version)).order_by(columns.id)
-
-
-def _parts(column: sa.Column[str], values: Collection[str]) -> Iterator[sa.ColumnElement[bool]]:
-    """Yield conditions that a column has one of these values, each for as many as one may hold."""
-    wanted = sorted(values)
-    for first in range(0, len(wanted), VALUES):
-        yield column.in_(wanted[first : first + VALUES])
 
 
 def parse_record(kind: type[Record], record: Any, store: str) -> Record:

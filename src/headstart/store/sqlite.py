@@ -171,19 +171,35 @@ class SQLite(Backend):
         values = {**fixed, **values}
         return [row(found) for found in _run(connection, text, [values[name] for name in names])]
 
-    def begin(self, connection: sa.Connection, key: str) -> None:
-        """Do nothing: a transaction that writes is the only one from its beginning."""
-
-    def insert_new(self, table: sa.Table) -> sa.Insert:
-        return _insert_new(table)
-
-    def is_passing(self, error: sa.exc.DBAPIError) -> bool:  # noqa: ARG002
-        """Return False: SQLite itself waits for other writers, for a minute."""
-        return False
+    @staticmethod
+    @cache
+    def insert_new(table: sa.Table) -> sa.Insert:
+        return insert(table).on_conflict_do_nothing()
 
     def storage_error(self, error: sa.exc.DBAPIError) -> StorageError:
-        return storage_error(
-            self.path, str(error.orig), getattr(error.orig, "sqlite_errorname", "")
+        cause = str(error.orig)
+        if "not a database" in cause:
+            return self.foreign()
+        # On a full disk the files beside it cannot grow first: an error of input/output.
+        if "full" in cause or ("I/O" in cause and free_bytes(self.path) < LEAST_FREE):
+            return disk_full(self.path)
+        if "readonly" in cause or "unable to open" in cause:
+            return NotWritableError(
+                f"cannot write {self.name} ({cause}): choose a folder you may write to",
+                path=self.name,
+            )
+        remedy = ""
+        if "I/O" in cause:
+            kind = getattr(error.orig, "sqlite_errorname", "")
+            remedy = (
+                f" ({kind}; {free_bytes(self.path) / 1e6:,.1f} MB free): the disk fails, a network "
+                "drive is gone, or a quota or limit is reached: see the system's log, or copy the "
+                "store elsewhere"
+            )
+        if "malformed" in cause:
+            remedy = ": the file is damaged; restore it from a copy"
+        return StoreError(
+            f"cannot use {self.name}: {cause}{remedy}", code="store.sqlite", cause=cause
         )
 
 
@@ -255,36 +271,6 @@ def _compiled(
     columns = statement.selected_columns if statement.is_select else ()
     row: Any = namedtuple("Row", [c.key for c in columns], rename=True)  # type: ignore[misc]
     return str(compiled), compiled.positiontup, compiled.params, row._make
-
-
-@cache
-def _insert_new(table: sa.Table) -> sa.Insert:
-    return insert(table).on_conflict_do_nothing()
-
-
-def storage_error(path: Path, cause: str, name: str = "") -> StorageError:
-    """Return our error for what SQLite says, and for the name that it gives that."""
-    if "not a database" in cause:
-        return StoreError(
-            f"{path} is not a headstart database: give another --store",
-            code="store.foreign",
-            path=str(path),
-        )
-    # On a full disk the files beside it are the first that cannot grow: an error of input/output.
-    if "full" in cause or ("I/O" in cause and free_bytes(path) < LEAST_FREE):
-        return disk_full(path)
-    if "readonly" in cause or "unable to open" in cause:
-        return NotWritableError(
-            f"cannot write {path} ({cause}): choose a folder you may write to", path=str(path)
-        )
-    remedy = ""
-    if "I/O" in cause:
-        free = f"{free_bytes(path) / 1e6:,.1f} MB free"
-        remedy = f" ({name}; {free}): the disk fails, a network drive is gone, or a quota or limit "
-        remedy += "is reached: see the system's log, or copy the store elsewhere"
-    if "malformed" in cause:
-        remedy = ": the file is damaged; restore it from a copy"
-    return StoreError(f"cannot use {path}: {cause}{remedy}", code="store.sqlite", cause=cause)
 
 
 def _place(path: Path) -> Path:
