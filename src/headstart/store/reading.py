@@ -78,7 +78,7 @@ class StoredResults:
         predictions: Path | str | None = None,
         lease_seconds: float | None = None,
     ) -> None:
-        self._options = {
+        self._options: dict[str, Any] = {
             "create": create, "predictions": predictions, "lease_seconds": lease_seconds,
         }  # fmt: skip
         self._backend = open_backend(place, create=create)
