@@ -35,15 +35,7 @@ LOCK = ".lock"
 
 @dataclass(frozen=True)
 class Kind:
-    """One folder of the cache.
-
-    Parameters
-    ----------
-    content
-        What it holds, for a person.
-    removable
-        Whether `prune` may remove it: a run computes or downloads it again.
-    """
+    """One folder of the cache: what it holds; whether a run computes or downloads it again."""
 
     content: str
     removable: bool
@@ -85,18 +77,8 @@ NAMED_BY_CONTENT = {
 class Entry:
     """What is removed together: the files of one table of features, one folder of images, ...
 
-    Parameters
-    ----------
-    kind
-        A name in `KINDS`.
-    paths
-        Files and folders.
-    n_files, n_bytes
-        Of all files in them.
-    used
-        When one of them was last written or read, in seconds since the epoch.
-    lock
-        The file that a process holds while it writes the entry.
+    `used` is when one of the files was last written or read, in seconds since the epoch; `lock` the
+    file that a process holds while it writes the entry.
     """
 
     kind: str
@@ -144,23 +126,16 @@ def prune(
     unused_days: float = 0.0,
     dry_run: bool = False,
 ) -> tuple[list[Entry], list[Entry]]:
-    """Remove entries that no process is writing.
+    """Remove entries that no process is writing; return them, and those that one is writing.
 
     Parameters
     ----------
-    cache
-        The folder.
-    kinds
-        Names of kinds that can be removed.
+    cache, kinds
+        The folder, and names of kinds that can be removed.
     unused_days
         Only what was neither written nor read for so many days.
     dry_run
         Remove nothing.
-
-    Returns
-    -------
-    tuple
-        What was (or would be) removed, and what another process is writing.
 
     Raises
     ------
@@ -218,18 +193,9 @@ def _is_temporary(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Checked:
-    """What was read through.
+    """What was read through: whether it is as its digest says.
 
-    Parameters
-    ----------
-    name
-        Where it lies in the cache.
-    n_bytes
-        Its size.
-    whole
-        Whether it is as its digest says.
-    remove
-        Removes it; returns False if another process is writing it.
+    `remove` removes it, and returns False if another process is writing it.
     """
 
     name: str

@@ -66,18 +66,10 @@ PAGES: Mapping[str, str] = {
 
 
 class Construction(NamedTuple):
-    """One place in the source that makes an error.
+    """One place in the source that makes an error; `path` is relative to the package.
 
-    Parameters
-    ----------
-    path, line
-        Where, relative to the package.
-    kind
-        Name of the class.
-    code
-        The literal code, or that of the class; None if neither is specific.
-    message
-        Template, values in braces; "" where the source computes it.
+    `code` is the literal one, or that of the class, None if neither is specific; `message` a template
+    with values in braces, "" where the source computes it.
     """
 
     path: str
@@ -89,20 +81,9 @@ class Construction(NamedTuple):
 
 @dataclass(frozen=True)
 class CodedError:
-    """All that is known of a code.
+    """All that is known of a code: its class, the first line of that one's docstring, messages.
 
-    Parameters
-    ----------
-    code
-        ``subject.fault``.
-    kind
-        Name of the class.
-    meaning
-        First line of the class's docstring.
-    messages
-        Templates, values in braces.
-    modules
-        Where such an error is made.
+    Messages are templates, values in braces; `modules` are where such an error is made.
     """
 
     code: str

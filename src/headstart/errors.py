@@ -130,10 +130,6 @@ class UnknownNameError(StudyError):
     ----------
     kind
         What was named: ``"model"``, ``"dataset"``, ``"setting"``, ``"study key"``.
-    name
-        The name as given.
-    known
-        All names that would have done.
     near
         Names that are surely meant, if any: they go before those that are merely spelled alike.
     neither
@@ -195,15 +191,7 @@ class ManifestError(DatasetError):
 
 
 class BrokenImageError(DatasetError):
-    """An image that does not decode.
-
-    Parameters
-    ----------
-    where
-        The file or the example, as a person would look it up.
-    reason
-        What the decoder said.
-    """
+    """An image that does not decode: where a person would look it up, and what the decoder said."""
 
     code = "image.broken"
 

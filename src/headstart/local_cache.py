@@ -78,11 +78,6 @@ class LocalCopies:
 
     A copy that was asked for within the last minute stays, so that there is time to open it. One
     that a process has open is removed by name only: the process goes on reading.
-
-    Parameters
-    ----------
-    folder
-        Where they lie.
     """
 
     folder: Path

@@ -49,15 +49,8 @@ class PluginError(HeadstartError):
 class Plugin:
     """A part that can be had, not imported yet.
 
-    Parameters
-    ----------
-    kind, name
-        What it is, and how it is asked for.
-    place
-        ``module:attribute``.
-    package
-        The distribution that brings it, with its version; ``headstart`` for its own, and
-        ``headstart.contrib.NAME``.
+    `place` is ``module:attribute``; `package` the distribution that brings it, with its version:
+    ``headstart`` for its own, and ``headstart.contrib.NAME``.
     """
 
     kind: str

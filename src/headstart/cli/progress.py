@@ -70,18 +70,9 @@ class RateColumn(ProgressColumn):
 
 
 class Display(ProgressReporter):
-    """What is shown of a part of the work: a trial, or all that has trials in it.
+    """What is shown of a trial, or of all that has trials in it, whose title is empty.
 
-    Parameters
-    ----------
-    screen
-        Where it is shown.
-    title
-        Of the trial; empty of the whole.
-    parent
-        What the trial is a part of.
-    counts
-        Whether its end moves the bar of the trials.
+    `counts` is whether its end moves the bar of the trials.
     """
 
     def __init__(
@@ -222,15 +213,7 @@ class Display(ProgressReporter):
 
 
 class ProgressScreen:
-    """A terminal with bars that move, or a stream of lines.
-
-    Parameters
-    ----------
-    console
-        Where to draw.
-    now
-        Seconds of any clock.
-    """
+    """A terminal with bars that move, or a stream of lines; `now` returns seconds of any clock."""
 
     def __init__(self, console: Console, now: Callable[[], float]) -> None:
         self._console, self.now = console, now
@@ -314,13 +297,6 @@ class LiveReporter(Display):
     output is no terminal, one line per trial and candidate is printed instead, and at least one
     every ten seconds. With ``--quiet`` nothing is printed, with ``--verbose`` a line per stage as
     well.
-
-    Parameters
-    ----------
-    console
-        Where to draw.
-    now
-        Seconds of any clock.
     """
 
     def __init__(self, console: Console, now: Callable[[], float] = time.monotonic) -> None:
@@ -335,15 +311,7 @@ class LiveReporter(Display):
 
 
 class Sweep:
-    """A search: what each candidate reached, what is trained now, what is still to be done.
-
-    Parameters
-    ----------
-    grid
-        Its candidates.
-    measured
-        What was measured before.
-    """
+    """A search: what each candidate reached, what is trained now, what is still to be done."""
 
     def __init__(self, grid: SearchGrid, measured: Sequence[Measurement]) -> None:
         self.grid = grid

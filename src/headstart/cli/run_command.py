@@ -374,9 +374,7 @@ def read_study(
         A study file, or the name of a shipped study; None takes options alone.
     options
         By the names of the study's keys, and ``study`` for one of the further studies; None is not
-        given.
-    trust
-        As `Study.from_toml` takes it. What an option names was typed by the user.
+        given. What they name was typed by the user: `trust` is for the file.
 
     Returns
     -------
@@ -410,16 +408,7 @@ def read_study(
 
 
 def integers(option: str, text: str, lowest: int, highest: int) -> list[int]:
-    """Read integers and ranges of them, separated by commas.
-
-    Parameters
-    ----------
-    option
-        For the message: ``"seeds"``.
-    text
-        ``0,1,2``, ``0-4``, ``0..4`` (both ends belong to a range), or several of these.
-    lowest, highest
-        What each may be.
+    """Read integers and ranges of them (``0-4``, ``0..4``), separated by commas.
 
     Raises
     ------

@@ -74,13 +74,7 @@ def table_parts(
 
 
 class Layout:
-    """Which columns of a table are shown, how wide.
-
-    Attributes
-    ----------
-    shown, left_out
-        Places of columns.
-    """
+    """Which columns of a table are shown (`shown`, `left_out` are their places), how wide."""
 
     def __init__(self, table: PageTable, by_first: bool) -> None:
         self.columns, self.indent = table.columns, 2 * by_first

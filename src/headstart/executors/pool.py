@@ -57,16 +57,7 @@ class WorkerDiedError(Exception):
 class DiskFaultError(Exception):
     """The disk of a worker's machine is full, or cannot be written. Other machines may be well.
 
-    Parameters
-    ----------
-    error
-        What the item raised.
-    folder
-        Where it could not write.
-    free
-        Bytes that could be written there when the item had ended.
-    reason
-        Why it could not, for a person.
+    `error` is what the item raised; `free` the bytes that could be written when it had ended.
     """
 
     def __init__(self, error: Exception, folder: str, free: int, reason: str) -> None:
@@ -77,12 +68,7 @@ class DiskFaultError(Exception):
 class Worker(Protocol):
     """A process, here or elsewhere, that runs one item at a time.
 
-    Attributes
-    ----------
-    place
-        Where it runs, for a person.
-    machine
-        The machine, for a person; workers with the same name of it share its disk.
+    `place` is where it runs, for a person; workers with the same name of their `machine` share a disk.
     """
 
     place: str
@@ -179,8 +165,6 @@ class WorkerPool:
     start
         Starts the worker of a number below `workers`, and may wait until it runs. Called in that
         worker's thread when there is something to run, and again after it died.
-    workers
-        Number of workers, at least 1.
     tries
         How often an item is run, in all, if its workers die.
     note
@@ -525,12 +509,7 @@ def packed_answer(packed: bytes, send: Send) -> bytes:
 def _disk_fault(error: Exception, raised: Exception) -> DiskFaultError | None:
     """Return where this machine cannot write, and why; None if an error is about something else.
 
-    Parameters
-    ----------
-    error
-        What a function raised.
-    raised
-        What its caller gets.
+    `raised` is what the caller of the function gets.
     """
     number = error.errno if isinstance(error, OSError) else None
     lacks_space = isinstance(error, DiskFullError) or number in FULL

@@ -313,19 +313,9 @@ class SlurmWorker:
 
 
 def serve(folder: str, threads: int, variables: dict[str, str], patience: float) -> None:
-    """Run items that come as files, in a job; its only function.
+    """Run items that come as files into a folder, in a job; its only function.
 
-    Parameters
-    ----------
-    folder
-        Where they come.
-    threads
-        Threads of arithmetic.
-    variables
-        Of the environment: those that are headstart's own.
-    patience
-        Seconds without a sign of life of the process that waits for answers, after which this one
-        ends.
+    The job ends when the process that waits for answers shows no sign of life for `patience` seconds.
     """
     place = Path(folder)
     adopt_variables(variables)

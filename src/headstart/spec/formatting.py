@@ -201,16 +201,9 @@ def p_value(p: Any) -> str:
 
 @dataclass(frozen=True)
 class SmallPicture:
-    """An image on a page.
+    """An image on a page: its file, or number of the example, and a small copy as a data URI.
 
-    Parameters
-    ----------
-    where
-        File name, or number of the example.
-    picture
-        A small copy as a data URI; "" without one.
-    tiny
-        Whether its pixels are to be seen.
+    `tiny` is whether its pixels are to be seen.
     """
 
     where: str
@@ -417,14 +410,8 @@ def shared_start(texts: Sequence[str]) -> str:
 class Names:
     """Every setting, dataset and model of an analysis, in the order of figures and tables.
 
-    Attributes
-    ----------
-    settings
-        In the paper's order.
-    datasets
-        In the order of the table of results.
-    models
-        By their mean in the first setting, the best first; those without a mean last, by name.
+    Settings are in the paper's order, datasets in that of the table of results, models by their mean in
+    the first setting, the best first; those without a mean last, by name.
     """
 
     settings: tuple[str, ...] = ()

@@ -216,8 +216,6 @@ class ResultStore(StoredResults):
 
         Parameters
         ----------
-        key
-            Of the trial.
         rows
             Tables with what `rows` gives; one that is there already stays.
         files

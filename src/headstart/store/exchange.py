@@ -50,14 +50,8 @@ RECORDS: Mapping[sa.Table, type[BaseModel]] = {
 class Conflict:
     """A trial that two stores have different numbers for.
 
-    Parameters
-    ----------
-    key, title
-        The trial; the title of one that is only partly measured is its key.
-    stores
-        Names of the two.
-    accuracies
-        What each has, as a proportion; None of a trial that is only partly measured.
+    Accuracies are proportions. Of a trial that is only partly measured they are None, and its title is
+    its key.
     """
 
     key: str
@@ -70,16 +64,9 @@ class Conflict:
 class MergeReport:
     """What came of putting stores together.
 
-    Parameters
-    ----------
-    added
-        Number of results that are new in the target.
-    known
-        Number of results that it has, with the same numbers, or superseded.
-    failures
-        Number of failed attempts at trials without a result that are new in the target.
-    conflicts
-        Trials with different numbers. If there are any, nothing was written.
+    `added` are results that are new in the target, `known` those that it has, with the same numbers or
+    superseded; `failures` are new failed attempts at trials without a result. If there are `conflicts`,
+    nothing was written.
     """
 
     added: int = 0
@@ -164,20 +151,12 @@ def import_store(folder: Path, target: ResultStore) -> MergeReport:
 def merge_stores(
     sources: Sequence[ResultStore], target: ResultStore, names: Mapping[str, str] | None = None
 ) -> MergeReport:
-    """Put what stores hold into one.
+    """Put what stores hold into one; the sources stay as they are.
 
     What was superseded in one store is superseded in the target, too, and what was superseded in
     the target does not come back. History is copied of trials that the target does not know. A
-    result goes before a failure; of a trial that failed in both, both attempts are kept.
-
-    Parameters
-    ----------
-    sources
-        Stores to read; they stay as they are.
-    target
-        Store to write.
-    names
-        Of stores, for conflicts, where these are not their own.
+    result goes before a failure; of a trial that failed in both, both attempts are kept. `names` are
+    those of stores in conflicts, where these are not their own.
 
     Raises
     ------
@@ -355,18 +334,11 @@ def _damaged(folder: Path, part: str) -> StoreError:
 
 @dataclass(frozen=True)
 class StoreProblem:
-    """Something that is wrong with a store.
+    """Something that is wrong with a store, of a trial (its key) or a file.
 
-    Parameters
-    ----------
-    kind
-        ``record`` (cannot be read), ``contradiction`` (columns and record differ), ``duplicate``
-        (one trial under two keys), ``missing`` or ``damaged`` (predictions), ``orphan`` (a file of
-        predictions that no result names).
-    name
-        The key of a trial, or the name of a file.
-    text
-        What is wrong, for a person.
+    `kind` is ``record`` (cannot be read), ``contradiction`` (columns and record differ), ``duplicate``
+    (one trial under two keys), ``missing`` or ``damaged`` (predictions), ``orphan`` (a file of
+    predictions that no result names).
     """
 
     kind: str

@@ -18,15 +18,7 @@ Text = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 
 
 def migrate(connection: sa.Connection, version: int) -> None:
-    """Bring an older database up in the connection's transaction; all rows stay.
-
-    Parameters
-    ----------
-    connection
-        In a transaction that others cannot come between.
-    version
-        Of the database.
-    """
+    """Bring an older database up in the connection's transaction; all rows stay."""
     op = Operations(MigrationContext.configure(connection))
     for to in range(version + 1, schema.SCHEMA_VERSION + 1):
         UPGRADES[to](op)

@@ -150,12 +150,7 @@ def trial_key(table: sa.Table) -> sa.Column[str]:
 def current(table: sa.Table, version: int) -> sa.ColumnElement[bool]:
     """Return the condition that a row counts still: its generation is not superseded.
 
-    Parameters
-    ----------
-    table
-        `results`, `measurements` or `selections`.
-    version
-        Of the database; before version 4 every row counts.
+    Of `results`, `measurements` or `selections`; before version 4 of the database every row counts.
     """
     if version < 4:
         return sa.true()

@@ -49,15 +49,7 @@ def open_url(url: sa.URL, *, create: bool) -> Backend:
 
 
 class SQLite(Backend):
-    """A database in a file; one that is not writable is never changed.
-
-    Parameters
-    ----------
-    path
-        Of the file.
-    create
-        Whether it may be missing, and may be written.
-    """
+    """A database in a file, which is never changed unless it may be made (`create`)."""
 
     clock: ClassVar[sa.ColumnElement[float]] = sa.literal_column(f"{CLOCK}()", sa.Float)
 

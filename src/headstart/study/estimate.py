@@ -4,12 +4,12 @@ Nothing is downloaded or decoded, and no dataset's function is called. Networks 
 not published are built without weights, and it is counted.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from headstart import datasets, models
 from headstart.datasets.dataset_name import DatasetName
@@ -182,39 +182,31 @@ def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstima
     cache
         Where downloads and features are.
     """
-    notes: list[str] = []
-    its_models = _models(study, cache, notes)
-    its_datasets = _datasets(study, partial(_last_measured, store, study), cache, notes)
-    its_settings, chosen, refusal = _settings(study, notes)
-    if chosen and not any(setting.pretrained for setting in chosen):
-        its_models = [(model, _untrained(need)) for model, need in its_models]
-    notes += repeated("seed", study.seeds)
-    known = [(model, need.present) for model, need in its_models if model]
-    here = [one for data in its_datasets for one in _trials(known, data.here, chosen, data.seeds)]
-    counted = [
-        one for data in its_datasets for one in _trials(known, data.counted, chosen, data.seeds)
-    ]
+    named = _named(study, store, cache)
+    here, counted = named.trials(here=True), named.trials()
     stored = store.keys({trial.key for trial, _ in (*here, *counted)})
     ready = [present for trial, present in here if trial.key not in stored]
     left = {trial.key: trial for trial, _ in counted if trial.key not in stored}
     each, tables, resources = workloads_of(left.values(), store)
-    needs = (
-        *(need for _, need in its_models),
-        *dict.fromkeys(data.need for data in its_datasets),
-        *its_settings,
-    )
-    if all(need.present for need in needs):
-        refusal = refusal or _seeds_refused(study, [trial for trial, _ in here])
-    n_settings = len(chosen) + sum(not need.present for need in its_settings)
-    n_seeded = sum(data.n_sized * len(data.seeds) for data in its_datasets)
+    refusal = named.refusal
+    if refusal is None and all(need.present for need in named.needs):
+        try:
+            study.check_seeds([trial for trial, _ in here])
+        except HeadstartError as error:
+            refusal = error
+    # By model and setting.
+    workloads: dict[tuple[str, str], Workload] = {}
+    for one in each.values():
+        key = one.model.name, one.setting
+        workloads[key] = workloads[key] + one if key in workloads else one
     precisions = {trial.setting.precision for trial in left.values()}
-    missing = [model for model, present in known if not present]
+    missing = [model for model, need in named.models if model and not need.present]
     return StudyEstimate(
-        needs=needs,
-        n_trials=len(its_models) * n_seeded * n_settings,
+        needs=named.needs,
+        n_trials=named.n_trials,
         n_stored=sum(trial.key in stored for trial, _ in counted),
         n_ready=sum(ready),
-        workloads=_summed(each.values()),
+        workloads=tuple(workloads.values()),
         each=tuple((left[key].title, one) for key, one in each.items()),
         batch_size=max((one.batch_size for one in resources if one.batch_size), default=None),
         precision="bf16" if precisions == {"bf16"} else "fp32",
@@ -222,10 +214,10 @@ def estimate_study(study: Study, store: ResultStore, cache: Path) -> StudyEstima
         feature_bytes=sum(table.n_bytes for table in tables),
         image_bytes=bytes_kept(one for one in resources if not one.features),
         multiply_adds=_arithmetic(tables, cache),
-        unknown_sizes=tuple(data.need.name for data in its_datasets if not data.counted),
-        notes=tuple(notes),
-        problems=tuple(data.problem for data in its_datasets if data.problem),
-        refusal=next((need.refusal for need in needs if need.refusal), refusal),
+        unknown_sizes=tuple(data.need.name for data in named.datasets if not data.counted),
+        notes=tuple(named.notes),
+        problems=tuple(data.problem for data in named.datasets if data.problem),
+        refusal=refusal,
     )
 
 
@@ -240,30 +232,76 @@ def known_trials(study: Study, store: ResultStore, cache: Path) -> tuple[list[Tr
     HeadstartError
         A run would be refused: a wrong name.
     """
+    named = _named(study, store, cache)
+    if named.refusal:
+        raise named.refusal
+    return [trial for trial, _ in named.trials()], named.n_trials
+
+
+class Named(NamedTuple):
+    """All that a study names, with whether it is here.
+
+    `chosen` are the settings that can be made, with each number of steps; `refused` is why the
+    study would be refused for its settings together.
+    """
+
+    models: list[tuple[Model | None, Requirement]]
+    datasets: list[DatasetRequirement]
+    settings: list[Requirement]
+    chosen: list[Setting]
+    refused: HeadstartError | None
+    notes: list[str]
+
+    @property
+    def needs(self) -> tuple[Requirement, ...]:
+        its_models = [need for _, need in self.models]
+        its_datasets = dict.fromkeys(data.need for data in self.datasets)
+        return (*its_models, *its_datasets, *self.settings)
+
+    @property
+    def refusal(self) -> HeadstartError | None:
+        """The error with which a run would end at once, but for the seeds."""
+        return next((need.refusal for need in self.needs if need.refusal), self.refused)
+
+    @property
+    def n_trials(self) -> int:
+        n_settings = len(self.chosen) + sum(not need.present for need in self.settings)
+        n_seeded = sum(data.n_sized * len(data.seeds) for data in self.datasets)
+        return len(self.models) * n_seeded * n_settings
+
+    def trials(self, *, here: bool = False) -> list[tuple[Trial, bool]]:
+        """Return the trials on datasets of known size (or those here), and whether each can begin.
+
+        That is whether what it needs of its model is here.
+        """
+        return [
+            (
+                Trial(model=model, dataset=dataset, setting=setting, seed=seed),
+                need.present or not setting.pretrained,
+            )
+            for data in self.datasets
+            for dataset in (data.here if here else data.counted)
+            for seed in data.seeds
+            for model, need in self.models
+            if model
+            for setting in self.chosen
+        ]
+
+
+def _named(study: Study, store: ResultStore, cache: Path) -> Named:
+    """Find all that a study names, each once."""
     notes: list[str] = []
-    models_ = _models(study, cache, notes)
+    its_models = _models(study, cache, notes)
     its_datasets = _datasets(study, partial(_last_measured, store, study), cache, notes)
-    its_settings, chosen, refusal = _settings(study, notes)
-    needs = [*(need for _, need in models_), *(data.need for data in its_datasets), *its_settings]
-    if refused := next((need.refusal for need in needs if need.refusal), refusal):
-        raise refused
-    known = [(model, need.present) for model, need in models_ if model]
-    trials = [
-        trial
-        for data in its_datasets
-        for trial, _ in _trials(known, data.counted, chosen, data.seeds)
-    ]
-    n_seeded = sum(data.n_sized * len(data.seeds) for data in its_datasets)
-    return trials, len(models_) * n_seeded * len(chosen)
-
-
-def _summed(trials: Iterable[Workload]) -> tuple[Workload, ...]:
-    """Add up what trials compute, by model and setting."""
-    found: dict[tuple[str, str], Workload] = {}
-    for one in trials:
-        key = one.model.name, one.setting
-        found[key] = found[key] + one if key in found else one
-    return tuple(found.values())
+    its_settings, chosen, refused = _settings(study, notes)
+    if chosen and not any(setting.pretrained for setting in chosen):
+        its_models = [
+            (model, need if need.present or need.error
+             else replace(need, present=True, place="its weights are not needed"))
+            for model, need in its_models
+        ]  # fmt: skip
+    notes += repeated("seed", study.seeds)
+    return Named(its_models, its_datasets, its_settings, chosen, refused, notes)
 
 
 def _arithmetic(tables: Sequence[TableShare], cache: Path) -> float | None:
@@ -280,29 +318,18 @@ def _arithmetic(tables: Sequence[TableShare], cache: Path) -> float | None:
     return total
 
 
-def _trials(
-    known: Sequence[tuple[Model, bool]],
-    sized: Sequence[Dataset],
-    settings: Sequence[Setting],
-    seeds: Sequence[int],
-) -> list[tuple[Trial, bool]]:
-    """Return the trials on a dataset, each with whether what it needs of its model is here."""
-    return [
-        (
-            Trial(model=model, dataset=dataset, setting=setting, seed=seed),
-            present or not setting.pretrained,
-        )
-        for dataset in sized
-        for seed in seeds
-        for model, present in known
-        for setting in settings
-    ]
-
-
 def _models(study: Study, cache: Path, notes: list[str]) -> list[tuple[Model | None, Requirement]]:
     """Find each model once, and add notes on those that are named again."""
     notes += repeated("model", study.models)
-    found = {name: _model_requirement(name, cache) for name in dict.fromkeys(study.models)}
+    found: dict[str, tuple[Model | None, Requirement]] = {}
+    for name in dict.fromkeys(study.models):
+        try:
+            model = models.find(name, cache)
+            present, place = models.presence(model, cache)
+        except HeadstartError as error:
+            found[name] = None, Requirement("model", name, False, str(error), error)
+        else:
+            found[name] = model, Requirement("model", name, present, place)
     kept, said = distinct("model", [(name, model) for name, (model, _) in found.items() if model])
     notes += said
     return [(model, need) for model, need in found.values() if model is None or model in kept]
@@ -334,39 +361,21 @@ def _settings(
     study: Study, notes: list[str]
 ) -> tuple[list[Requirement], list[Setting], HeadstartError | None]:
     """Make the settings that can be made; say why the study would be refused for them, if it is."""
-    found = [_setting_variants(study, setting) for setting in study.settings]
-    needs = list(dict.fromkeys(need for _, need in found))
+    needs, chosen = list[Requirement](), list[Setting]()
+    for setting in study.settings:
+        name = setting_name(setting)
+        try:
+            chosen += study.variants(setting)
+            needs.append(Requirement("setting", name, True, ""))
+        except HeadstartError as error:
+            needs.append(Requirement("setting", name, False, str(error), error))
+    needs = list(dict.fromkeys(needs))
     if any(need.error for need in needs):
-        return needs, [one for variants, _ in found for one in variants], None
+        return needs, chosen, None
     try:
         return needs, study.chosen_settings(notes), None
     except HeadstartError as error:
         return needs, [], error
-
-
-def _seeds_refused(study: Study, trials: Sequence[Trial]) -> HeadstartError | None:
-    try:
-        study.check_seeds(trials)
-    except HeadstartError as error:
-        return error
-    return None
-
-
-def _model_requirement(name: str, cache: Path) -> tuple[Model | None, Requirement]:
-    """Find a model, and say whether its weights are here."""
-    try:
-        model = models.find(name, cache)
-        present, place = models.presence(model, cache)
-    except HeadstartError as error:
-        return None, Requirement("model", name, False, str(error), error)
-    return model, Requirement("model", name, present, place)
-
-
-def _untrained(need: Requirement) -> Requirement:
-    """Return what a study without pretrained weights needs of a model."""
-    if need.present or need.error:
-        return need
-    return replace(need, present=True, place="its weights are not needed")
 
 
 def _last_measured(store: ResultStore, study: Study, name: str, *, present: bool) -> Dataset | None:
@@ -446,14 +455,3 @@ def _dataset_requirement(
     except HeadstartError as error:
         problem = f"{name}: {error}"
     return DatasetRequirement(need, here, sized, max(1, len(sized)), problem=problem)
-
-
-def _setting_variants(
-    study: Study, setting: str | dict[str, Any]
-) -> tuple[tuple[Setting, ...], Requirement]:
-    """Make a setting with each number of steps, or say why there is none."""
-    name = setting_name(setting)
-    try:
-        return study.variants(setting), Requirement("setting", name, True, "")
-    except HeadstartError as error:
-        return (), Requirement("setting", name, False, str(error), error)

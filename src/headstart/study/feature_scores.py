@@ -38,13 +38,8 @@ IMPLEMENTATION = 1
 class TransferScores:
     """Scores by model and dataset, and why some are missing.
 
-    Parameters
-    ----------
-    values
-        model, dataset, and one column per score: the mean over the seeds that drew training images;
-        NaN where it is missing.
-    notes
-        One line per kind of gap.
+    `values` has model, dataset, and one column per score: the mean over the seeds that drew training
+    images, NaN where it is missing; `notes` one line per kind of gap.
     """
 
     values: pd.DataFrame
@@ -58,15 +53,6 @@ def transfer_scores(
 
     They see features and labels of training images alone: neither validation nor test images. Each
     score is kept in the cache; features that are not cached are computed.
-
-    Parameters
-    ----------
-    store
-        The results.
-    names
-        Registered predictors: ``logme``, ``leep``, ...
-    context
-        The device and cache of the features.
 
     Raises
     ------

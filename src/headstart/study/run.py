@@ -130,17 +130,8 @@ class Lanes:
 
     A lane is a thread that waits for workers, opens test labels and stores results. Without an
     executor there is one, the caller's own thread. Features that several trials lack of the same
-    images come first, from one decoding of these.
-
-    Parameters
-    ----------
-    pending
-        Trials to measure, in this order.
-    store, context, executor
-        As in `run_study`.
-    costs
-        What trials are expected to cost, by their keys: the longest begin first. In their order
-        without.
+    images come first, from one decoding of these. Those trials begin first that cost most by `costs`,
+    by their keys; without, they are in their order.
     """
 
     def __init__(

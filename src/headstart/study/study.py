@@ -469,13 +469,6 @@ def _check_names(chosen: list[Model]) -> None:
 def distinct(kind: str, named: Iterable[tuple[str, Named]]) -> tuple[list[Named], list[str]]:
     """Leave out what is the same under another name, and what is named twice.
 
-    Parameters
-    ----------
-    kind
-        ``"model"``, ``"dataset"`` or ``"setting"``, for the notes.
-    named
-        What each name means, in the order given.
-
     Returns
     -------
     tuple

@@ -207,12 +207,7 @@ def different(
 ) -> dict[str, Recipe]:
     """Leave out what an architecture cannot tell from another configuration.
 
-    Parameters
-    ----------
-    recipes
-        As `configurations` gives them.
-    batch_norm, auxiliary
-        Whether it has batch norms, and auxiliary classifiers.
+    That is one without batch norms, or without auxiliary classifiers.
     """
     found: dict[str, Recipe] = {}
     for name, recipe in recipes.items():
@@ -309,13 +304,6 @@ def _pretrained(
 
 def possible(recipes: Mapping[str, Recipe], context: RunContext) -> dict[str, Recipe]:
     """Leave out the configurations that an architecture cannot have, and say so.
-
-    Parameters
-    ----------
-    recipes
-        As `configurations` gives them.
-    context
-        Its reporter is informed.
 
     Raises
     ------

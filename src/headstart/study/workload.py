@@ -175,16 +175,10 @@ def mean_seconds(done: Iterable[tuple[Trial, float]]) -> Callable[..., float | N
 def expected_costs(
     pending: Sequence[Trial], stored: Sequence[Trial], store: ResultStore, context: RunContext
 ) -> tuple[dict[str, float], bool]:
-    """Return what each trial is expected to cost, by its key, and whether that is in seconds.
+    """Return what each pending trial is expected to cost, by its key, and whether that is in seconds.
 
     Where the seconds of a trial are not known, all are in multiply-adds, which order them, too.
-
-    Parameters
-    ----------
-    pending
-        Trials that have no result.
-    stored
-        Others of the study, which have one.
+    `stored` are trials of the study that have a result.
     """
     workloads = workloads_of(pending, store)[0]
     times = store.times({trial.key for trial in stored})
@@ -222,16 +216,9 @@ def expected_work(
 
 
 class Stragglers:
-    """Looks at how long trials take; each that takes too long is named once.
+    """Looks at how long trials take; each that takes too long is named once by `note`.
 
-    Parameters
-    ----------
-    note
-        Informs the user in one line.
-    places
-        Returns where the work of a trial, by its key, runs now; None where that is not known.
-    now
-        Seconds of any clock.
+    `places` returns where the work of a trial, by its key, runs now; None where that is not known.
     """
 
     def __init__(
@@ -286,14 +273,7 @@ class Stragglers:
 def is_late(elapsed: float, n_known: int, longest: float, least: float = SECONDS) -> bool:
     """Return whether a trial takes far longer than those of its setting.
 
-    Parameters
-    ----------
-    elapsed
-        Seconds since it began.
-    n_known, longest
-        Number of trials of its setting that are done, and the seconds of the longest.
-    least
-        Seconds that any trial may take.
+    Of these `n_known` are done, the longest in so many seconds; any trial may take `least` seconds.
     """
     return n_known >= KNOWN and elapsed >= max(least, FACTOR * longest)
 
