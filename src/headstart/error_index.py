@@ -68,8 +68,8 @@ PAGES: Mapping[str, str] = {
 class Construction(NamedTuple):
     """One place in the source that makes an error; `path` is relative to the package.
 
-    `code` is the literal one, or that of the class, None if neither is specific; `message` a template
-    with values in braces, "" where the source computes it.
+    `code` is the literal one, or that of the class, None if neither is specific; `message` a
+    template with values in braces, "" where the source computes it.
     """
 
     path: str

@@ -68,7 +68,8 @@ class DiskFaultError(Exception):
 class Worker(Protocol):
     """A process, here or elsewhere, that runs one item at a time.
 
-    `place` is where it runs, for a person; workers with the same name of their `machine` share a disk.
+    `place` is where it runs, for a person; workers with the same name of their `machine` share a
+    disk.
     """
 
     place: str

@@ -315,7 +315,8 @@ class SlurmWorker:
 def serve(folder: str, threads: int, variables: dict[str, str], patience: float) -> None:
     """Run items that come as files into a folder, in a job; its only function.
 
-    The job ends when the process that waits for answers shows no sign of life for `patience` seconds.
+    The job ends when the process that waits for answers shows no sign of life for `patience`
+    seconds.
     """
     place = Path(folder)
     adopt_variables(variables)

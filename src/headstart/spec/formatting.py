@@ -410,8 +410,8 @@ def shared_start(texts: Sequence[str]) -> str:
 class Names:
     """Every setting, dataset and model of an analysis, in the order of figures and tables.
 
-    Settings are in the paper's order, datasets in that of the table of results, models by their mean in
-    the first setting, the best first; those without a mean last, by name.
+    Settings are in the paper's order, datasets in that of the table of results, models by their
+    mean in the first setting, the best first; those without a mean last, by name.
     """
 
     settings: tuple[str, ...] = ()

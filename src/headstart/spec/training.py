@@ -116,8 +116,8 @@ class EmbedsTraining(Noun):
 
     A study file has ``{name = "finetune", batch_size = 32, momentum = 0.8}``, and so have records;
     in Python the same are ``setting.training.batch_size`` and
-    ``setting.training.optimizer.momentum``. `training_options` are the names of the options; whatever
-    else a run needs is set for each run.
+    ``setting.training.optimizer.momentum``. `training_options` are the names of the options;
+    whatever else a run needs is set for each run.
     """
 
     training_options: ClassVar[tuple[str, ...]] = ()

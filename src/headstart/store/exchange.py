@@ -50,8 +50,8 @@ RECORDS: Mapping[sa.Table, type[BaseModel]] = {
 class Conflict:
     """A trial that two stores have different numbers for.
 
-    Accuracies are proportions. Of a trial that is only partly measured they are None, and its title is
-    its key.
+    Accuracies are proportions. Of a trial that is only partly measured they are None, and its title
+    is its key.
     """
 
     key: str
@@ -64,9 +64,9 @@ class Conflict:
 class MergeReport:
     """What came of putting stores together.
 
-    `added` are results that are new in the target, `known` those that it has, with the same numbers or
-    superseded; `failures` are new failed attempts at trials without a result. If there are `conflicts`,
-    nothing was written.
+    `added` are results that are new in the target, `known` those that it has, with the same numbers
+    or superseded; `failures` are new failed attempts at trials without a result. If there are
+    `conflicts`, nothing was written.
     """
 
     added: int = 0
@@ -155,8 +155,8 @@ def merge_stores(
 
     What was superseded in one store is superseded in the target, too, and what was superseded in
     the target does not come back. History is copied of trials that the target does not know. A
-    result goes before a failure; of a trial that failed in both, both attempts are kept. `names` are
-    those of stores in conflicts, where these are not their own.
+    result goes before a failure; of a trial that failed in both, both attempts are kept. `names`
+    are those of stores in conflicts, where these are not their own.
 
     Raises
     ------
@@ -336,9 +336,9 @@ def _damaged(folder: Path, part: str) -> StoreError:
 class StoreProblem:
     """Something that is wrong with a store, of a trial (its key) or a file.
 
-    `kind` is ``record`` (cannot be read), ``contradiction`` (columns and record differ), ``duplicate``
-    (one trial under two keys), ``missing`` or ``damaged`` (predictions), ``orphan`` (a file of
-    predictions that no result names).
+    `kind` is ``record`` (cannot be read), ``contradiction`` (columns and record differ),
+    ``duplicate`` (one trial under two keys), ``missing`` or ``damaged`` (predictions), ``orphan``
+    (a file of predictions that no result names).
     """
 
     kind: str

@@ -69,8 +69,8 @@ class Lease:
 class Leases:
     """The leases of one store in one process; a thread renews them while there are any.
 
-    `seconds` after which a lease ends whose holder is not heard of: $HEADSTART_LEASE_SECONDS or 60 if
-    None.
+    `seconds` after which a lease ends whose holder is not heard of: $HEADSTART_LEASE_SECONDS or 60
+    if None.
     """
 
     def __init__(self, backend: Backend, seconds: float | None = None) -> None:

@@ -38,8 +38,8 @@ IMPLEMENTATION = 1
 class TransferScores:
     """Scores by model and dataset, and why some are missing.
 
-    `values` has model, dataset, and one column per score: the mean over the seeds that drew training
-    images, NaN where it is missing; `notes` one line per kind of gap.
+    `values` has model, dataset, and one column per score: the mean over the seeds that drew
+    training images, NaN where it is missing; `notes` one line per kind of gap.
     """
 
     values: pd.DataFrame

@@ -130,8 +130,8 @@ class Lanes:
 
     A lane is a thread that waits for workers, opens test labels and stores results. Without an
     executor there is one, the caller's own thread. Features that several trials lack of the same
-    images come first, from one decoding of these. Those trials begin first that cost most by `costs`,
-    by their keys; without, they are in their order.
+    images come first, from one decoding of these. Those trials begin first that cost most by
+    `costs`, by their keys; without, they are in their order.
     """
 
     def __init__(

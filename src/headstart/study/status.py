@@ -150,9 +150,9 @@ def seconds_left(
 ) -> float | None:
     """Return the time until the trials that are left are done; None while unknown.
 
-    `left` are trials without a result that did not fail, those that run among them; `done` those with a
-    result and the seconds they took, of whose like the others are expected to be; `measured` candidates
-    of the trials that were begun, by their keys; `running` how many run now.
+    `left` are trials without a result that did not fail, those that run among them; `done` those
+    with a result and the seconds they took, of whose like the others are expected to be; `measured`
+    candidates of the trials that were begun, by their keys; `running` how many run now.
     """
     mean, total = mean_seconds(done), 0.0
     for trial in left:

@@ -175,7 +175,7 @@ def mean_seconds(done: Iterable[tuple[Trial, float]]) -> Callable[..., float | N
 def expected_costs(
     pending: Sequence[Trial], stored: Sequence[Trial], store: ResultStore, context: RunContext
 ) -> tuple[dict[str, float], bool]:
-    """Return what each pending trial is expected to cost, by its key, and whether that is in seconds.
+    """Return what each pending trial is expected to cost, by key, and whether in seconds.
 
     Where the seconds of a trial are not known, all are in multiply-adds, which order them, too.
     `stored` are trials of the study that have a result.
