@@ -78,6 +78,11 @@ class Construction(NamedTuple):
     code: str | None
     message: str
 
+    @property
+    def module(self) -> str:
+        path = self.path.removesuffix(".py").removesuffix("/__init__")
+        return f"headstart.{path.replace('/', '.')}"
+
 
 @dataclass(frozen=True)
 class CodedError:
@@ -125,7 +130,7 @@ def error_index(wanted: str | None = None) -> dict[str, CodedError]:
             of_code[0].kind,
             classes[of_code[0].kind].meaning,
             tuple(dict.fromkeys(one.message for one in of_code if one.message)),
-            tuple(dict.fromkeys(_module(one.path) for one in of_code)),
+            tuple(dict.fromkeys(one.module for one in of_code)),
         )
         for code, of_code in sorted(found.items())
     }
@@ -213,7 +218,8 @@ def _class(node: ast.ClassDef) -> _Class:
             for each in node.body
             if isinstance(each, ast.Assign | ast.AnnAssign)
             and isinstance(each.value, ast.Constant)
-            and _targets(each) == ["code"]
+            and "code"
+            in map(_name, each.targets if isinstance(each, ast.Assign) else [each.target])
         ),
         None,
     )
@@ -229,11 +235,6 @@ def _class(node: ast.ClassDef) -> _Class:
     bases = tuple(_name(base) for base in node.bases)
     meaning = (ast.get_docstring(node) or "").partition("\n")[0]
     return _Class(bases, str(code) if code else None, meaning, message)
-
-
-def _targets(node: ast.Assign | ast.AnnAssign) -> list[str]:
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    return [_name(each) for each in targets]
 
 
 def _name(node: ast.expr) -> str:
@@ -272,7 +273,3 @@ def _named(node: ast.AST) -> str:
     if isinstance(node, ast.Attribute):
         return "" if node.attr in ("join", "format") else node.attr.strip("_")
     return node.id.strip("_") if isinstance(node, ast.Name) else ""
-
-
-def _module(path: str) -> str:
-    return "headstart." + path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")

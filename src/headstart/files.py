@@ -27,6 +27,7 @@ __all__ = [
 ]  # fmt: skip
 
 OPTION = re.compile(r"\?(?=[a-z_]+=)")
+QUOTED = re.compile(r"""\A(["'])(.*)\1\Z""", re.DOTALL)
 SYNC_SECONDS = 5.0
 # All processes that share a folder have to agree on it.
 LEASE_SECONDS = 60.0
@@ -523,7 +524,7 @@ def split_names(text: str) -> list[str]:
         elif name:
             names.append(name)
         place = end
-    return [_unquoted(name) for name in names]
+    return [QUOTED.sub(r"\2", name) for name in names]
 
 
 def _outside_quotes(text: str) -> list[str]:
@@ -542,11 +543,6 @@ def _outside_quotes(text: str) -> list[str]:
             continue
         pieces[-1] += character
     return pieces
-
-
-def _unquoted(name: str) -> str:
-    quoted = len(name) > 1 and name[0] == name[-1] and name[0] in "\"'"
-    return name[1:-1] if quoted else name
 
 
 def _is_path(pieces: Sequence[str]) -> bool:
@@ -569,12 +565,10 @@ def _goes_on(before: str, name: str) -> bool:
     if before.endswith("=") and (not name or name.startswith("&")):
         return True
     # An option after a value that is a comma; the next of several numbers.
-    return name.startswith("&") or _is_number(name.partition("&")[0])
-
-
-def _is_number(text: str) -> bool:
+    if name.startswith("&"):
+        return True
     try:
-        float(text)
+        float(name.partition("&")[0])
     except ValueError:
         return False
     return True

@@ -90,7 +90,11 @@ def analyze(options: AnalysisFlags, wanted: _AnalyzeOptions) -> None:
     for part in analysis_tables.summary(analysis):
         console.print(part)
     if wanted.predict is not None:
-        _predict_and_show(analysis, wanted.predict)
+        predictor = analysis.predictor
+        value = _in_unit(wanted.predict, predictor.scale)
+        title = f"Predicted from {predictor.label} {predictor.scale.text(value)}"
+        for part in analysis_tables.prediction(analysis.predict(value), title):
+            console.print(part)
     if json is not None:
         write_reports(analysis, (REPORTERS["json"], json))
     if out is not None:
@@ -319,17 +323,6 @@ def _computed_scores(options: AnalysisFlags, names: list[str]) -> "pd.DataFrame 
                 reporter.note(f"no score: {note}")
     values = pd.concat(found, ignore_index=True)
     return values.groupby(["model", "dataset"], sort=False, as_index=False).mean()
-
-
-def _predict_and_show(analysis: "Analysis", value: float) -> None:
-    """Print what a model with this value of the predictor is predicted to reach."""
-    from headstart.cli import analysis_tables
-
-    predictor = analysis.predictor
-    value = _in_unit(value, predictor.scale)
-    title = f"Predicted from {predictor.label} {predictor.scale.text(value)}"
-    for part in analysis_tables.prediction(analysis.predict(value), title):
-        console.print(part)
 
 
 def write_reports(analysis: "Analysis", *files: "tuple[Reporter, Path]") -> None:

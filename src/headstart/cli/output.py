@@ -154,8 +154,12 @@ def errors_in_words() -> Iterator[None]:
         if error.errno == errno.EPIPE and error.filename is None:
             _discard_output()
             raise SystemExit(READER_GONE) from None
-        of_output = error.filename is None and error.errno in OF_OUTPUT
-        _fail(_output_error(error.strerror) if of_output else _storage(error))
+        if error.filename is None and error.errno in OF_OUTPUT:
+            _fail(_output_error(error.strerror))
+        # An error of a file that nothing below has words for.
+        name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
+        text = f"cannot use {name}: {error.strerror or error}"
+        _fail(StorageError(text, code="storage.system", path=name))
 
 
 def run_command(app: typer.Typer) -> None:
@@ -181,7 +185,13 @@ def run_command(app: typer.Typer) -> None:
                 raise
             if verbosity() == Verbosity.VERBOSE:
                 _say(_without_credentials(traceback.format_exc()))
-            raise _unexpected(error) from error
+            place, kind = traceback.extract_tb(error.__traceback__)[-1], type(error).__name__
+            raise HeadstartError(
+                f"unexpected {kind} at {place.filename}:{place.lineno}: {str(error)[:LONGEST]}: "
+                "please report it, with the output of the same command and --verbose",
+                code="program.unexpected",
+                kind=kind,
+            ) from error
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         if code:
@@ -197,17 +207,6 @@ def resumable(message: str) -> Iterator[None]:
         _say(f"interrupted: {message}")
         interrupt_is_handled()
         raise SystemExit(INTERRUPTED) from None
-
-
-def _unexpected(error: Exception) -> HeadstartError:
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    kind = type(error).__name__
-    return HeadstartError(
-        f"unexpected {kind} at {place.filename}:{place.lineno}: {str(error)[:LONGEST]}: please "
-        "report it, with the output of the same command and --verbose",
-        code="program.unexpected",
-        kind=kind,
-    )
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:
@@ -334,14 +333,6 @@ def _output_error(why: str | None) -> StorageError:
         f"cannot write to the standard output ({why}): check where it is sent to",
         code="output.not_writable",
         why=why,
-    )
-
-
-def _storage(error: OSError) -> StorageError:
-    """Put an error of a file in words that nothing below has."""
-    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
-    return StorageError(
-        f"cannot use {name}: {error.strerror or error}", code="storage.system", path=name
     )
 
 

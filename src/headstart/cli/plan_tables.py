@@ -178,7 +178,12 @@ def dry_run_lines(found: StudyEstimate, hours: float | None) -> list[str]:
     ]
     # Nothing for trials that are stored, or train.
     if hours != 0:
-        lines.append(_hours(hours))
+        lines.append(
+            "time: unknown (the multiply-adds of a network are unknown)"
+            if hours is None
+            else f"about {_time(hours)} of forward passes for features on this processor, assuming "
+            "50 % of its peak throughput"
+        )
     if any(workload.steps for workload in found.workloads):
         lines.append("training is not counted here: `headstart plan` estimates it")
     if found.unknown_sizes:
@@ -205,12 +210,3 @@ def needs(found: StudyEstimate) -> list[str]:
         f"{found.n_trials:,} {trials}: {found.n_stored:,} stored, {found.n_ready:,} can be "
         f"measured now, {waiting:,} blocked ({missing} of {len(found.needs)} above missing)",
     ]
-
-
-def _hours(hours: float | None) -> str:
-    if hours is None:
-        return "time: unknown (the multiply-adds of a network are unknown)"
-    return (
-        f"about {_time(hours)} of forward passes for features on this processor, assuming 50 % of "
-        "its peak throughput"
-    )

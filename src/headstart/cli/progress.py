@@ -411,8 +411,11 @@ def accuracy(measurement: Measurement) -> float:
 
 def drawn(sweep: Sweep, now: float) -> RenderableType:
     """The grid as it fills, what is trained now, and how long it still takes."""
-    said = Text("\n".join([f"  {summary(sweep, now)}", *_rung_line(sweep)]))
-    return Group(said, _grid(sweep), *_runs(sweep), Text(LEGEND, "dim"))
+    said = f"  {summary(sweep, now)}"
+    if (rung := sweep.rung()) and not sweep.refit:
+        number, n, steps = rung
+        said += f"\n  rung {number} of {len(sweep.grid.rungs)}: {n} candidates for {steps:,} steps"
+    return Group(Text(said), _grid(sweep), *_runs(sweep), Text(LEGEND, "dim"))
 
 
 def candidate_line(sweep: Sweep, measurement: Measurement, now: float) -> str:
@@ -452,13 +455,6 @@ def summary(sweep: Sweep, now: float) -> str:
     left = sweep.seconds_left(now)
     said.append(f"{duration(left)} left" if left is not None else "time left unknown yet")
     return ", ".join(said)
-
-
-def _rung_line(sweep: Sweep) -> Iterator[str]:
-    rungs = sweep.grid.rungs
-    if (rung := sweep.rung()) and not sweep.refit:
-        number, n, steps = rung
-        yield f"  rung {number} of {len(rungs)}: {n} candidates for {steps:,} steps"
 
 
 def _grid(sweep: Sweep) -> Table:

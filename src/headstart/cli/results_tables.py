@@ -1,6 +1,5 @@
 """Results -> tables: one row per result; of a trial all that was tried, and the choice."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +13,8 @@ from headstart.report.page_model import Column, PageCell, filled, named, pivoted
 from headstart.spec import Dataset, Result, Value
 from headstart.spec.formatting import count, decimals, number_label
 from headstart.stats import wilson_interval
-from headstart.store import (
-    Tried,
-    data_warnings,
-    left_out,
-    result_row,
-)
+from headstart.store import Tried, data_warnings, left_out, result_row
+from headstart.store.results_frame import finite
 
 __all__ = ["grid", "record", "results", "shown", "sizes_line", "under_way_line"]
 
@@ -176,7 +171,7 @@ def grid(one: Tried) -> list[dict[str, Any]]:
             **about,
             "status": DIVERGED if one.diverged(row) else "complete",
             "chosen": one.is_chosen(row),
-            **{name: _finite(value) for name, value in row.items()},
+            **{name: finite(value) for name, value in row.items()},
         }
         for row in one.curve
     ]
@@ -204,7 +199,10 @@ def shown(one: Tried) -> Group:
     """For the screen: what was reached, the surface or path of validation, the choice."""
     lines = [one.title, f"key {one.key}"]
     if one.result:
-        lines += [_told(one.result), _metrics(one.result)]
+        row = result_row(one.result)
+        options = ("protocol", "precision", "limit", "examples_per_class")
+        lines += [", ".join(f"{_words(name)} {row[name]}" for name in options if row[name])]
+        lines += [_metrics(one.result)]
     else:
         lines += [f"no result yet: {_progress(one)} measured"]
     parts: list[RenderableType] = [Text(line) for line in lines]
@@ -231,12 +229,6 @@ def shown(one: Tried) -> Group:
         warned = data_warnings([one.result]).get(one.result.trial.dataset.name, {})
         parts += [Text(f"data warning: {text}", style="yellow") for text in warned]
     return Group(*parts)
-
-
-def _told(result: Result) -> str:
-    row = result_row(result)
-    names = [name for name in ("protocol", "precision", "limit", "examples_per_class") if row[name]]
-    return ", ".join(f"{_words(name)} {row[name]}" for name in names)
 
 
 def _metrics(result: Result) -> str:
@@ -317,8 +309,3 @@ def _progress(one: Tried) -> str:
 
 def _words(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _finite(value: Value) -> Value | None:
-    """Leave out what JSON has no number for: nothing is certified."""
-    return value if isinstance(value, str) or math.isfinite(value) else None

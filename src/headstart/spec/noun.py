@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import date, time
 from types import MappingProxyType
 from typing import Any, NamedTuple, Self
@@ -50,40 +50,34 @@ class Invalid(NamedTuple):
     kind: str
 
 
-Words = Callable[[Mapping[str, Any]], str]
-
-
-def _fixed(text: str) -> Words:
-    return lambda _: text
-
-
-# By the beginning of the type of pydantic's error; the longest beginning counts.
-EXPECTED: Mapping[str, Words] = MappingProxyType(
+# By the beginning of the type of pydantic's error; the longest beginning counts. In braces what
+# pydantic knows of the error.
+EXPECTED: Mapping[str, str] = MappingProxyType(
     {
-        "int": _fixed("an integer"),
-        "float": _fixed("a number"),
-        "decimal": _fixed("a number"),
-        "finite_number": _fixed("a finite number"),
-        "bool": _fixed("true or false"),
-        "string": _fixed("text in quotes"),
-        "bytes": _fixed("text in quotes"),
-        "path": _fixed("a path"),
-        "tuple": _fixed("a list, [...]"),
-        "list": _fixed("a list, [...]"),
-        "dict": _fixed("a table, {...}"),
-        "model": _fixed("a table, {...}"),
-        "missing": _fixed("a value"),
-        "extra_forbidden": _fixed("no such key"),
-        "greater_than": lambda context: f"more than {_number(context['gt'])}",
-        "greater_than_equal": lambda context: f"{_number(context['ge'])} or more",
-        "less_than": lambda context: f"less than {_number(context['lt'])}",
-        "less_than_equal": lambda context: f"{_number(context['le'])} or less",
-        "multiple_of": lambda context: f"a multiple of {_number(context['multiple_of'])}",
-        "too_short": lambda context: f"at least {context['min_length']} value(s)",
-        "too_long": lambda context: f"at most {context['max_length']} values",
-        "literal_error": lambda context: str(context["expected"]).replace("'", ""),
-        "enum": lambda context: str(context["expected"]).replace("'", ""),
-        "value_error": lambda context: _single_line(str(context["error"])),
+        "int": "an integer",
+        "float": "a number",
+        "decimal": "a number",
+        "finite_number": "a finite number",
+        "bool": "true or false",
+        "string": "text in quotes",
+        "bytes": "text in quotes",
+        "path": "a path",
+        "tuple": "a list, [...]",
+        "list": "a list, [...]",
+        "dict": "a table, {{...}}",
+        "model": "a table, {{...}}",
+        "missing": "a value",
+        "extra_forbidden": "no such key",
+        "greater_than": "more than {gt}",
+        "greater_than_equal": "{ge} or more",
+        "less_than": "less than {lt}",
+        "less_than_equal": "{le} or less",
+        "multiple_of": "a multiple of {multiple_of}",
+        "too_short": "at least {min_length} value(s)",
+        "too_long": "at most {max_length} values",
+        "literal_error": "{expected}",
+        "enum": "{expected}",
+        "value_error": "{error}",
     }
 )
 
@@ -103,8 +97,13 @@ def first_invalid(error: ValidationError) -> Invalid:
     first = error.errors()[0]
     kind = str(first["type"])
     known = max((name for name in EXPECTED if kind.startswith(name)), key=len, default=None)
-    context = first.get("ctx", {})
-    expected = EXPECTED[known](context) if known else "another kind of value"
+    context = {
+        name: f"{value:g}" if isinstance(value, float) else _single_line(str(value))
+        for name, value in first.get("ctx", {}).items()
+    }
+    if "expected" in context:
+        context["expected"] = context["expected"].replace("'", "")
+    expected = EXPECTED[known].format_map(context) if known else "another kind of value"
     # Of a union each alternative has a place of its own, by the name of its type.
     place = tuple(part for part in first["loc"] if part not in ("str", "int", "float"))
     return Invalid(place, _shown(first["input"]), expected, kind)
@@ -114,10 +113,6 @@ def _shown(value: Any) -> str:
     """Write a value as a study file has it."""
     written = str(value) if isinstance(value, date | time) else repr(value)
     return _single_line({"True": "true", "False": "false"}.get(written, written))
-
-
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _single_line(text: str) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "COLUMNS",
     "Tried",
     "data_warnings",
+    "finite",
     "left_out",
     "result_row",
     "results",
@@ -102,7 +103,7 @@ def result_row(result: Result) -> dict[str, Any]:
         **dict.fromkeys(("lambda", "learning_rate", "weight_decay", "crop")),
         **chosen,
         "on_edge": " ".join(selection.on_edge) if selection else "",
-        "relative_gap": _finite(refit.get("relative_gap")),
+        "relative_gap": finite(refit.get("relative_gap")),
         "unconverged": sum(not fit.get("converged", True) for fit in (*curve, refit)),
         "skipped_images": len(result.provenance.get("skipped_images", ())),
         "seconds": round(sum(result.seconds.values()), 2),
@@ -135,9 +136,9 @@ def data_warnings(results: Iterable[Result]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _finite(value: float | None) -> float | None:
+def finite(value: Value | None) -> Value | None:
     """Leave out what JSON and most readers of CSV have no number for: nothing is certified."""
-    return value if value is not None and math.isfinite(value) else None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def results(store: Path | str) -> "pd.DataFrame":

@@ -13,7 +13,6 @@ from threading import Condition, Event, Thread
 from types import MappingProxyType
 
 from headstart import datasets, features, methods, models
-from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
 from headstart.errors import ExecutorError, HeadstartError, WorkersLostError
 from headstart.executors import Executor, Send
@@ -112,7 +111,11 @@ def run_study(
     pending = [trial for trial in trials if trial.key not in stored]
     if context.keep:
         done = [trial.key for trial in trials if trial.key in stored]
-        _settle_kept(done, context.keep, context.reporter)
+        if lacking := models.settle_all(done, context.keep):
+            context.reporter.note(
+                f"{count(len(lacking), 'trial')} stored before, without networks in "
+                f"{context.keep}: another --store measures them again"
+            )
     if pending:
         check_early(pending, context, remote=getattr(executor, "remote", False))
         store.make()
@@ -418,15 +421,6 @@ def check_context(
         context.remote.check_writable()
     if context.keep:
         context.keep.check_writable()
-
-
-def _settle_kept(stored: list[str], keep: ArtifactFolder, reporter: ProgressReporter) -> None:
-    """State that networks of trials that were stored before are not there, and how to have them."""
-    if lacking := models.settle_all(stored, keep):
-        reporter.note(
-            f"{count(len(lacking), 'trial')} stored before, without networks in {keep}: "
-            "another --store measures them again"
-        )
 
 
 def bytes_kept(needs: Iterable[ResourceEstimate]) -> int:

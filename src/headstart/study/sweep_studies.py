@@ -265,7 +265,11 @@ def ablate(
     jobs: list[PretrainJob] = []
     for arch in dict.fromkeys(study.models):
         recipe = make_recipe(arch, dataset, reporter=context.reporter, **common, **options)
-        jobs += _to_pretrain(configurations(recipe, **strengths), context)
+        # In results all have the name of the architecture.
+        jobs += [
+            PretrainJob(one, default_name(one), one.model.name, configuration)
+            for configuration, one in possible(configurations(recipe, **strengths), context).items()
+        ]
     own = {**(executor_options or {}), "note": context.reporter.note}
     with executor_of(workers, context.device, executor, **own) as opened:
         done, failures = _pretrained(jobs, context, opened)
@@ -276,14 +280,6 @@ def ablate(
     engine: Any = {"executor": executor, "executor_options": executor_options}
     run = transfer.run(store, **where, workers=workers, **engine)
     return Ablation(done, failures, run)
-
-
-def _to_pretrain(recipes: Mapping[str, Recipe], context: RunContext) -> list[PretrainJob]:
-    """Ask for the configurations of one architecture: in results all have its name."""
-    return [
-        PretrainJob(recipe, default_name(recipe), recipe.model.name, configuration)
-        for configuration, recipe in possible(recipes, context).items()
-    ]
 
 
 def _pretrained(
