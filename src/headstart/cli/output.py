@@ -158,8 +158,11 @@ def errors_in_words() -> Iterator[None]:
             _fail(_output_error(error.strerror))
         # An error of a file that nothing below has words for.
         name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
-        text = f"cannot use {name}: {error.strerror or error}"
-        _fail(StorageError(text, code="storage.system", path=name))
+        _fail(
+            StorageError(
+                f"cannot use {name}: {error.strerror or error}", code="storage.system", path=name
+            )
+        )
 
 
 def run_command(app: typer.Typer) -> None:
