@@ -243,8 +243,6 @@ def ablate(
         What is trained on.
     store
         Of the results, as `Study.run` takes it.
-    context
-        Where and how.
     label_smoothing, dropout
         Where they are on.
     workers, executor, executor_options
@@ -266,10 +264,8 @@ def ablate(
     for arch in dict.fromkeys(study.models):
         recipe = make_recipe(arch, dataset, reporter=context.reporter, **common, **options)
         # In results all have the name of the architecture.
-        jobs += [
-            PretrainJob(one, default_name(one), one.model.name, configuration)
-            for configuration, one in possible(configurations(recipe, **strengths), context).items()
-        ]
+        for name, one in possible(configurations(recipe, **strengths), context).items():
+            jobs.append(PretrainJob(one, default_name(one), one.model.name, name))
     own = {**(executor_options or {}), "note": context.reporter.note}
     with executor_of(workers, context.device, executor, **own) as opened:
         done, failures = _pretrained(jobs, context, opened)
