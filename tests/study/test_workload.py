@@ -12,8 +12,8 @@ from headstart.methods.extraction_groups import ExtractionGroup
 from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.study import Throughput, keep_throughput, run
-from headstart.study.throughput import kept_throughput, throughput_key
-from headstart.study.workload import Stragglers, expected_costs, expected_work
+from headstart.study.status import Stragglers
+from headstart.study.workload import expected_costs, expected_work, kept_throughput, throughput_key
 from refusals import refused
 from stores import make_result
 

@@ -40,7 +40,7 @@ from headstart.spec import (
     Weights,
     digest,
 )
-from headstart.spec.training import EmbedsTraining
+from headstart.spec.setting import EmbedsTraining
 
 if TYPE_CHECKING:
     from headstart.models.network import Network

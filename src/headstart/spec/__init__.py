@@ -14,8 +14,7 @@ from headstart.spec.result import (
     Trial,
     Value,
 )
-from headstart.spec.setting import SearchGrid, Setting
-from headstart.spec.training import SGD, SWITCHES, Crop, Recipe, TrainingConfig
+from headstart.spec.setting import SGD, SWITCHES, Crop, Recipe, SearchGrid, Setting, TrainingConfig
 
 __all__ = [
     "SGD",

@@ -12,15 +12,15 @@ from headstart.study.sweep_studies import (
     configurations,
     sweep_study,
 )
-from headstart.study.throughput import (
+from headstart.study.workload import (
     Throughput,
+    Workload,
     complete_throughput,
     device_name,
     keep_throughput,
     matrix_rate,
     measure_throughput,
 )
-from headstart.study.workload import Workload
 
 __all__ = [
     "CONFIGURATIONS",

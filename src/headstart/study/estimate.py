@@ -26,8 +26,7 @@ from headstart.study.study import (
     seeded_names,
     setting_name,
 )
-from headstart.study.throughput import Throughput
-from headstart.study.workload import TableShare, Workload, workloads_of
+from headstart.study.workload import TableShare, Throughput, Workload, workloads_of
 
 __all__ = ["Requirement", "StudyEstimate", "Workload", "estimate_study"]
 

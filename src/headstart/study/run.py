@@ -28,7 +28,8 @@ from headstart.spec import Failure, Result, Trial
 from headstart.spec.formatting import count, html_table, percent
 from headstart.spec.setting import Precision
 from headstart.store import ResultStore
-from headstart.study.workload import Stragglers, expected_costs
+from headstart.study.status import Stragglers
+from headstart.study.workload import expected_costs
 from headstart.trial import run_trial
 
 __all__ = ["StudyRun", "check_context", "run_study"]

@@ -1,48 +1,90 @@
-"""What each trial computes, the seconds it is expected to take, and which take far longer.
+"""What each trial computes, how fast networks are on this device, and the seconds that follow.
 
 Expected are the seconds of trials like it that are stored, else its images at the rates that
 `headstart plan` measured and kept. They decide which trial begins first and how long a job may
-take: no number depends on them. A trial that takes far longer than its like is named: a worker may
-hang, or share its machine.
+take: no number depends on them.
 """
 
-import os
+import json
+import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from statistics import fmean, median
-from threading import Lock
+from typing import TYPE_CHECKING, Literal
 
-from headstart import methods
-from headstart.context import RunContext
-from headstart.errors import StudyError
+import numpy as np
+import numpy.typing as npt
+
+from headstart import methods, models
+from headstart.context import ProgressReporter, RunContext
+from headstart.devices import Device
+from headstart.errors import HeadstartError, TrainingError
 from headstart.executors import ExpectedWork
 from headstart.features import bytes_needed
+from headstart.files import replaced, writable_folder
 from headstart.methods import ResourceEstimate
-from headstart.spec import Model, Trial
+from headstart.spec import Model, TrainingConfig, Trial, Weights
+from headstart.spec.noun import digest
 from headstart.store import ResultStore
-from headstart.study.throughput import Throughput, kept_throughput, throughput_key
+
+if TYPE_CHECKING:
+    import torch
+
+    from headstart.models.network import Network
+    from headstart.training.pixels import Batch
 
 __all__ = [
-    "Stragglers",
     "TableShare",
+    "Throughput",
     "Workload",
+    "complete_throughput",
+    "device_name",
     "expected_costs",
     "expected_work",
-    "is_late",
-    "least_seconds",
+    "keep_throughput",
+    "kept_throughput",
+    "matrix_rate",
     "mean_seconds",
+    "measure_throughput",
+    "throughput_key",
     "workloads_of",
 ]
 
 # Multiply-adds of a training step against those of a forward pass: backward takes two more.
 TRAINING_PASSES = 3
+PRODUCT_SIDE = 1024
+PRODUCT_SECONDS = 0.15
+# Of the measurement of one network, and of all: what is not measured then is estimated.
+SECONDS, ALL_SECONDS = 2.0, 30.0
+# Fewer than two images have no batch statistics. A batch grows while there is time.
+SMALLEST, GROWTH = 2, 4
+CLASSES = 10
+SEED = 0
+# Of the cache.
+FOLDER = "throughput"
 
-# Longer than so many times the longest of its setting, of which so many are known, and so long at
-# least.
-FACTOR, KNOWN, SECONDS = 2.0, 3, 60.0
+
+@dataclass(frozen=True)
+class Throughput:
+    """Images per second of one network on this device.
+
+    Parameters
+    ----------
+    training
+        In training steps, forward and backward; None if it was not measured.
+    forward
+        In forward passes.
+    estimated
+        Whether both follow from the network's multiply-adds and the throughput of others.
+    """
+
+    training: float | None
+    forward: float | None
+    estimated: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,91 +257,272 @@ def expected_work(
     return ExpectedWork(sum(costs.values()) / 60, max(costs.values()) / 60)
 
 
-class Stragglers:
-    """Looks at how long trials take; each that takes too long is named once by `note`.
+def complete_throughput(
+    rates: Mapping[str, Throughput], wanted: Iterable[Model]
+) -> dict[str, Throughput]:
+    """Add estimates for models that were not measured, from those that were.
 
-    `places` returns where the work of a trial, by its key, runs now; None where that is not known.
+    The time of a network is proportional to its multiply-adds, at the median of the other networks'
+    multiply-adds per second. A network of unknown multiply-adds has no throughput.
+
+    Parameters
+    ----------
+    rates
+        By the model's name; those of models that are not in `wanted` are not used.
+    wanted
+        All models.
     """
-
-    def __init__(
-        self,
-        note: Callable[[str], None],
-        places: Callable[[str], Sequence[str]] | None = None,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._note, self._places, self._now, self._lock = note, places, now, Lock()
-        self._least = least_seconds()
-        self._begun: dict[str, tuple[Trial, float]] = {}
-        # By setting: the number of trials, and the seconds of the longest.
-        self._known: dict[str, tuple[int, float]] = {}
-
-    def began(self, trial: Trial) -> None:
-        """Note that a trial is measured from now on."""
-        with self._lock:
-            self._begun[trial.key] = trial, self._now()
-
-    def ended(self, trial: Trial) -> None:
-        """Note that a trial is over."""
-        with self._lock:
-            if found := self._begun.pop(trial.key, None):
-                n, longest = self._known.get(trial.setting.name, (0, 0.0))
-                self._known[trial.setting.name] = n + 1, max(longest, self._now() - found[1])
-
-    def look(self) -> None:
-        """Name those that take too long by now."""
-        with self._lock:
-            now, late = self._now(), list[tuple[Trial, float, int, float]]()
-            for key, (trial, began) in list(self._begun.items()):
-                n, longest = self._known.get(trial.setting.name, (0, 0.0))
-                if is_late(now - began, n, longest, self._least):
-                    # Named once; its own time is no measure of others.
-                    del self._begun[key]
-                    late.append((trial, now - began, n, longest))
-        for trial, elapsed, n, longest in late:
-            since = datetime.now(UTC) - timedelta(seconds=elapsed)
-            self._note(
-                f"slow: {trial.title}: under way for {_minutes(elapsed)} minutes, since "
-                f"{since:%Y-%m-%d %H:%M:%S} UTC{self._where(trial)}; {n} trials of setting "
-                f"{trial.setting.name} took {_minutes(longest)} at most"
-            )
-
-    def _where(self, trial: Trial) -> str:
-        if self._places is None:
-            return ""
-        found = self._places(trial.key)
-        return f", on {' and '.join(found)}" if found else ", and no worker runs a part of it now"
+    every = list(wanted)
+    measured = {m.name: rates[m.name] for m in every if m.name in rates}
+    known = [(m.multiply_adds, measured[m.name]) for m in every if m.name in measured]
+    training = [rate.training * cost for cost, rate in known if cost and rate.training]
+    forward = [rate.forward * cost for cost, rate in known if cost and rate.forward]
+    complete = dict(measured)
+    for model in every:
+        cost = model.multiply_adds
+        if model.name not in measured and cost:
+            slow, fast = (median(each) / cost if each else None for each in (training, forward))
+            complete[model.name] = Throughput(slow, fast, estimated=True)
+    return complete
 
 
-def is_late(elapsed: float, n_known: int, longest: float, least: float = SECONDS) -> bool:
-    """Return whether a trial takes far longer than those of its setting.
+def measure_throughput(
+    wanted: Sequence[Model],
+    device: Device,
+    *,
+    batch_size: int | None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    seconds: float = SECONDS,
+    all_seconds: float = ALL_SECONDS,
+    reporter: ProgressReporter | None = None,
+) -> dict[str, Throughput]:
+    """Time real steps of each network on random pixels at its input size, with random weights.
 
-    Of these `n_known` are done, the longest in so many seconds; any trial may take `least` seconds.
+    Parameters
+    ----------
+    wanted
+        Models, measured in this order until `all_seconds` are spent.
+    batch_size
+        Images per training step; None measures no training. It is lowered if the images take longer
+        than `seconds`, or do not fit the memory.
+    precision
+        Precision of the arithmetic.
+
+    Returns
+    -------
+    dict
+        By the model's name; without models that cannot be built or do not fit the memory, of which
+        the reporter is informed.
     """
-    return n_known >= KNOWN and elapsed >= max(least, FACTOR * longest)
+    from headstart.devices import require_fast, resolve_device
+
+    reporter = reporter or ProgressReporter()
+    found, place = {}, resolve_device(device)
+    require_fast(precision, place)
+    began = time.monotonic()
+    reporter.stage("measuring rates", total=len(wanted), unit="models")
+    for model in wanted:
+        if time.monotonic() - began < all_seconds:
+            try:
+                found[model.name] = _rate(model, place, batch_size, precision, seconds)
+            except HeadstartError as error:
+                reporter.note(f"{model.name}: not measured: {error}")
+        reporter.advance()
+    return found
 
 
-def least_seconds() -> float:
-    """Return the seconds that any trial may take: 60, or $HEADSTART_SLOW_SECONDS.
+def throughput_key(model: Model, precision: str) -> str:
+    """Return the key of a network's throughput: weights do not change it."""
+    return digest([model.untrained_identity, precision])
 
-    Raises
-    ------
-    StudyError
-        The variable is not a number of seconds.
+
+def keep_throughput(
+    rates: Mapping[str, Throughput],
+    wanted: Iterable[Model],
+    precision: str,
+    device: tuple[str, bool],
+    cache: Path,
+) -> None:
+    """Keep measured throughput in the cache, beside what was kept of this device before.
+
+    Parameters
+    ----------
+    rates
+        By the model's name, as `measure_throughput` returns them.
+    device
+        Its name and whether it is a GPU, as `device_name` returns them.
     """
-    given = os.environ.get("HEADSTART_SLOW_SECONDS", "")
+    name, is_gpu = device
+    file = cache / FOLDER / f"{'gpu' if is_gpu else 'cpu'}-{digest(name)[:12]}.json"
+    networks = _networks(file)
+    for model in wanted:
+        if rate := rates.get(model.name):
+            before = networks.get(key := throughput_key(model, precision), rate)
+            # Of a study without training, that of another one.
+            networks[key] = Throughput(rate.training or before.training, rate.forward)
+    record = {"device": name, "networks": {key: asdict(one) for key, one in networks.items()}}
+    writable_folder(file.parent)
+    with replaced(file) as temporary:
+        temporary.write_text(json.dumps(record, indent=1))
+
+
+def kept_throughput(cache: Path, device: Device) -> dict[str, Throughput]:
+    """Return the throughput that was kept last, of GPUs or of processors as `device` says.
+
+    On ``"auto"``, of a GPU if one was measured. By `throughput_key`; what cannot be read is left
+    out.
+    """
+    kinds = {"cpu": ("cpu",), "cuda": ("gpu",)}.get(device, ("gpu", "cpu"))
+    for kind in kinds:
+        found: dict[str, Throughput] = {}
+        with suppress(OSError):
+            files = (cache / FOLDER).glob(f"{kind}-*.json")
+            for file in sorted(files, key=lambda file: file.stat().st_mtime):
+                found |= _networks(file)
+        if found:
+            return found
+    return {}
+
+
+def _networks(file: Path) -> dict[str, Throughput]:
     try:
-        seconds = float(given or SECONDS)
-    except ValueError:
-        seconds = -1.0
-    if not seconds >= 0:
-        raise StudyError(
-            f"invalid HEADSTART_SLOW_SECONDS '{given}': expected a number of seconds, for example "
-            "60",
-            code="study.slow_seconds",
-            found=given,
-        )
-    return seconds
+        networks = json.loads(file.read_text())["networks"]
+        return {
+            key: Throughput(_rate_of(one["training"]), _rate_of(one["forward"]))
+            for key, one in networks.items()
+        }
+    # Missing, or damaged: it is measured again at will.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
 
 
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:,.1f}"
+def _rate_of(found: float | None) -> float | None:
+    if found is None or 0 < float(found) < math.inf:
+        return found
+    raise ValueError(found)
+
+
+def device_name(device: Device) -> tuple[str, bool]:
+    """Name what is measured, a GPU or this processor with its threads; say whether it is a GPU."""
+    import torch
+
+    from headstart.devices import resolve_device
+
+    if resolve_device(device).type == "cuda":
+        return str(torch.cuda.get_device_name()), True
+    threads = torch.get_num_threads()
+    return f"this processor, {threads} thread{'s' if threads > 1 else ''}", False
+
+
+def _rate(
+    model: Model,
+    device: "torch.device",
+    batch_size: int | None,
+    precision: Literal["fp32", "bf16"],
+    seconds: float,
+) -> Throughput:
+    """Measure one network; training comes first, since features change the network."""
+    random = model.model_copy(update={"weights": Weights(locator=f"random:{SEED}")})
+    network = models.load(random).with_head(CLASSES, SEED)
+    trained = None
+    if batch_size is not None:
+        trained = _trained(network, model, device, batch_size, precision, seconds)
+    return Throughput(trained, _seen(network, model, device, precision, seconds))
+
+
+def _trained(
+    network: "Network",
+    model: Model,
+    device: "torch.device",
+    batch_size: int,
+    precision: Literal["fp32", "bf16"],
+    seconds: float,
+) -> float | None:
+    """Images per second of training steps, in the largest batch that there is time and room for.
+
+    None where even the first steps give no finite loss.
+    """
+    from headstart.methods.training_images import input_of
+    from headstart.training import train as run
+
+    input_spec = input_of(model)
+    size, began, rate = min(SMALLEST, batch_size), time.monotonic(), None
+    while True:
+        # The first step finds memory and algorithms, and is not counted.
+        config = TrainingConfig(steps=3, learning_rate=1e-6, batch_size=size, precision=precision)
+        pixels = RandomPixels(size, model.input_size, device)
+        labels = np.arange(size, dtype=np.int64) % CLASSES
+        try:
+            done = run(network, pixels, labels, input_spec, config, device=device)
+        except TrainingError:
+            if rate is None:
+                raise
+            return rate
+        if done.images_per_second is None:
+            return rate
+        rate, size = done.images_per_second, min(GROWTH * size, batch_size)
+        late = time.monotonic() - began + config.steps * size / rate > seconds
+        if late or size == config.batch_size:
+            return rate
+
+
+def _seen(
+    network: "Network",
+    model: Model,
+    device: "torch.device",
+    precision: Literal["fp32", "bf16"],
+    seconds: float,
+) -> float:
+    """Images per second of forward passes by torch, as features are computed."""
+    from headstart.features.inference import Extractor
+
+    extractor = Extractor(network.cpu().eval(), model, precision, device)
+    size, rate, began = SMALLEST, 0.0, time.monotonic()
+    # The first pass finds memory and algorithms, and is not counted.
+    extractor(_pixels(size, model.input_size))
+    while True:
+        pixels, start = _pixels(size, model.input_size), time.monotonic()
+        extractor(pixels)
+        now = time.monotonic()
+        rate, last = size / (now - start), size
+        size = min(GROWTH * size, extractor.batch_size)
+        if size == last or now - began + size / rate > seconds:
+            return rate
+
+
+class RandomPixels:
+    """So many images of random pixels in the memory of a device."""
+
+    def __init__(self, n: int, side: int, device: "torch.device") -> None:
+        import torch
+
+        self._pixels = torch.from_numpy(_pixels(n, side)).to(device).permute(0, 3, 1, 2)
+        self._sizes = np.full((n, 2), side, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> "Batch":
+        """Return the images of these rows."""
+        from headstart.training.pixels import Batch
+
+        return Batch(self._pixels[rows], self._sizes[rows])
+
+    def batches(self, plan: Iterable[npt.NDArray[np.int64]]) -> "Iterator[Batch]":
+        """Return batch after batch."""
+        return map(self.batch, plan)
+
+
+def _pixels(n: int, side: int) -> npt.NDArray[np.uint8]:
+    return np.random.RandomState(SEED).randint(0, 256, (n, side, side, 3), dtype=np.uint8)
+
+
+def matrix_rate() -> float:
+    """Measure the multiply-adds per second of large products of matrices, float32, here and now."""
+    A = np.ones((PRODUCT_SIDE, PRODUCT_SIDE), dtype=np.float32)
+    A @ A
+    start, products = time.perf_counter(), 0
+    while (spent := time.perf_counter() - start) < PRODUCT_SECONDS:
+        A @ A
+        products += 1
+    return products * PRODUCT_SIDE**3 / spent
