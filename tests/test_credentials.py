@@ -11,15 +11,14 @@ from urllib.parse import unquote
 import pytest
 
 import engines
-import small_network
 from conftest import require
 from processes import headstart_process
+from small_network import NETWORK
 
 # Others of these tests may run beside this one, and one of them gives its secret as an argument,
 # which every process sees: each run has its own.
 TOKEN = uuid.uuid4().hex[:8]
 SECRET = f"Sup3r{TOKEN}%2Fcret%25%40%3A%C3%A9nd{TOKEN}"
-NETWORK = f"{small_network.__file__}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 STUDY = ("--models", NETWORK, "--datasets", "digits", "--limit", "60", "--settings", "knn")
 # Each of a part of what is secret.
 PARTS = SECRET, unquote(SECRET), f"Sup3r{TOKEN}", f"%C3%A9nd{TOKEN}", f"\u00e9nd{TOKEN}"

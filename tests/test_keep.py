@@ -9,7 +9,6 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 
-import small_network
 from headstart import datasets, files, models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
@@ -20,9 +19,9 @@ from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import Study
 from refusals import refused
+from small_network import NETWORK
 from watched import Listener
 
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 TUNED = {
     "name": "finetune",
     "steps": 20,

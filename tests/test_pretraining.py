@@ -2,14 +2,12 @@
 
 import json
 import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import small_network
 from conftest import write_folder
 from headstart import datasets, models, pretraining
 from headstart.context import ProgressReporter, RunContext
@@ -19,8 +17,8 @@ from headstart.store import ResultStore
 from headstart.study import Study
 from processes import forked_command
 from refusals import refused
+from small_network import NETWORK
 
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 OPTIONS = {"steps": 60, "batch_size": 50, "learning_rate": 0.3, "crop_area": (0.5, 1.0)}
 # Without batch norm, without auxiliary classifiers.
 BARE = """

@@ -2,18 +2,16 @@
 
 import json
 import signal
-from pathlib import Path
 
 import pytest
 
 import headstart as hs
-import small_network
 from headstart import models
 from headstart.models.pretrained import outputs_of
 from processes import forked_command, signalled
 from refusals import ended
+from small_network import NETWORK
 
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 DATA = ("--dataset", "digits", "--device", "cpu", "--batch-size", 50, "--crop-area", 0.5)
 QUICK = ("--arch", NETWORK, *DATA, "--steps", 20, "--learning-rate", 0.3)
 

@@ -2,18 +2,16 @@
 
 import io
 from itertools import product
-from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-import small_network
 from headstart import datasets, methods, models
 from headstart.cli.progress import LiveReporter, Sweep, candidate_line, drawn
 from headstart.context import TrainingProgress
 from headstart.spec import Candidate, Measurement, Trial
+from small_network import NETWORK
 
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 # A step is 10 images.
 GRID = {"learning_rates": [0.01, 0.1, 1.0], "decays": [0.0, 1e-5], "steps": 40, "batch_size": 10}
 HALVING = {**GRID, "search": "rungs", "rungs": [(6, 10), (2, 40)]}

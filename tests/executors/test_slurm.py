@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 import engines
-import small_network
 from conftest import require
 from headstart.executors import ExpectedWork, slurm
 from headstart.executors.pool import STARTS
 from headstart.executors.slurm import job_minutes, minutes_of, read_private
 from headstart.study import Study
 from refusals import refused
+from small_network import NETWORK
 
 
 @pytest.mark.parametrize(("text", "minutes"), [
@@ -250,8 +250,7 @@ def test_a_job_ends_when_its_coordinator_is_gone(tmp_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("slurm_here", "own_cache")
 def test_the_coordinator_needs_no_gpu(tmp_path):
-    network = f"{small_network.__file__}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
-    study = Study(models=[network], datasets=["digits"], limit=50, settings=["linear"])
+    study = Study(models=[NETWORK], datasets=["digits"], limit=50, settings=["linear"])
     where = {"executor": "slurm", "workers": 1, "executor_options": {"gpus_per_worker": 0}}
     # Jobs without a GPU: it is they who miss it.
     run = study.run(tmp_path / "r.db", device="cuda", **where)

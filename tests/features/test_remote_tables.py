@@ -1,13 +1,11 @@
 """Features that machines share: a machine is a local folder of its own."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import small_network
 from headstart import features, models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
@@ -15,9 +13,9 @@ from headstart.datasets import ArrayImages, FileImages, JoinedImages
 from headstart.features import FeatureRequest
 from headstart.features.inference import Extractor
 from headstart.files import sha256_file
+from small_network import NETWORK
 from watched import Listener
 
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 N = 40
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import small_network
 from conftest import MODEL, require
 from headstart import datasets, methods, models
 from headstart.context import TrainingProgress
@@ -16,11 +15,11 @@ from headstart.logs import NAMES, CurveReporter, open_log, trackers
 from headstart.logs.trackers import file_name
 from headstart.spec import Candidate, Measurement, Result, Selection, Trial
 from refusals import ended, refused
+from small_network import NETWORK
 
 # MLflow's own use of SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 FIRST = {"learning_rate": 0.1, "weight_decay": 0.0, "steps": 30.0}
 SECOND = {"learning_rate": 1.0, "weight_decay": 0.0, "steps": 30.0}
 FIRST_NAME, SECOND_NAME = (

@@ -1,12 +1,9 @@
 """Fine-tuning and training from scratch, with a small network on real digits."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-import small_network
 from conftest import write_folder
 from headstart import datasets, methods, models
 from headstart.context import ProgressReporter, RunContext
@@ -24,8 +21,8 @@ from headstart.store import ResultStore
 from headstart.training import cosine, pixels
 from headstart.trial import run_trial
 from refusals import refused
+from small_network import NETWORK
 
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 QUICK = {"steps": 40, "batch_size": 50, "learning_rates": [0.03, 0.3], "decays": [0.0, 1e-4]}
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import small_network
 from headstart import results
 from headstart.context import RunContext
 from headstart.pretraining import make_recipe
@@ -15,9 +14,9 @@ from headstart.pretraining.jobs import run_job
 from headstart.study import CONFIGURATIONS, Study, ablate, configurations
 from headstart.study.sweep_studies import different
 from refusals import refused
+from small_network import NETWORK
 from watched import Listener
 
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 SWITCHES = ("bn_scale", "label_smoothing", "dropout", "aux_head")
 
 

@@ -1,18 +1,15 @@
 """A study with HEADSTART_CACHE as a URL: the same results, and nothing computed twice."""
 
-from pathlib import Path
-
 import pytest
 
-import small_network
 from headstart import artifacts
 from headstart.context import RunContext
 from headstart.datasets import image_cache
 from headstart.features.inference import Extractor
 from headstart.store import ResultStore
 from headstart.study import Study
+from small_network import NETWORK
 
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 TUNED = {
     "name": "finetune",
     "steps": 12,

@@ -1,11 +1,8 @@
 """Studies of steps and of images a class: what they measure, told before they run."""
 
-from pathlib import Path
-
 import pytest
 
 import headstart as hs
-import small_network
 from conftest import MODEL, write_folder
 from headstart import datasets
 from headstart.context import default_cache
@@ -13,8 +10,8 @@ from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.study import Study, estimate_study, sweep_study
 from refusals import refused
+from small_network import NETWORK
 
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 DIGITS = {"models": [NETWORK], "datasets": ["digits"]}
 BOTH = ["finetune:quick", "scratch:quick"]
 

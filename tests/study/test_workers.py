@@ -1,21 +1,18 @@
 """A study on workers: the same numbers, nothing lost, nothing twice."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 import engines
-import small_network
 from headstart import datasets
 from headstart.context import ProgressReporter, RunContext
 from headstart.store import ResultStore
 from headstart.study import Study, run
+from small_network import NETWORK
 
 # As any process starts workers: tests/executors and tests/faults.
 pytestmark = pytest.mark.usefixtures("forked_workers")
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 GRID = {"steps": 30, "batch_size": 50, "learning_rates": [0.03, 0.3], "decays": [0.0, 1e-4]}
 STUDY = Study(
     models=[NETWORK, NETWORK.replace("size=16", "size=20")],
