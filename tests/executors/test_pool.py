@@ -6,7 +6,6 @@ import pickle
 import signal
 import threading
 import time
-from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
@@ -77,14 +76,6 @@ def test_what_is_remembered_of_trials_is_bounded(monkeypatch):
     assert [taken(schedule, worker) for worker in range(4)] == [0, 1, 2, 3]
 
 
-def die_once(mark: Path, send) -> str:
-    send(f"{mark.name} begins")
-    if not mark.exists():
-        mark.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return mark.name
-
-
 def die_if_negative(number: int, send) -> int:
     if number < 0:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -93,15 +84,6 @@ def die_if_negative(number: int, send) -> int:
 
 def unreadable(_: int, send):
     return threading.Lock()
-
-
-def test_an_item_whose_worker_was_killed_is_run_again(tmp_path):
-    heard = []
-    with Processes(2, threads=1) as executor:
-        marks = [tmp_path / "a", tmp_path / "b"]
-        found = dict(executor.map(die_once, marks, heard.append))
-    assert found == {mark: mark.name for mark in marks}
-    assert sorted(heard) == ["a begins"] * 2 + ["b begins"] * 2
 
 
 def test_an_item_that_kills_each_worker_is_given_up_and_others_go_on():

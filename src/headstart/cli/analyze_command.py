@@ -1,7 +1,4 @@
-"""`headstart analyze` and `report`: read, analyze, show, write. Nothing here needs torch.
-
-What is slow to import is imported when a command runs.
-"""
+"""`headstart analyze` and `report`: read, analyze, show, write. Nothing here needs torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace

@@ -22,13 +22,57 @@ cache_app = typer.Typer(cls=CommandGroup, context_settings=HELP)
 @group(cache_app)
 def cache(context: typer.Context, json: JsonFlag = False) -> None:
     """Show the cache folder, and its size by kind; remove what can be computed again."""
-    if context.invoked_subcommand is None:
-        _show_cache(json=json)
-    elif json:
-        raise CommandError(
-            "--json shows the cache, without a subcommand: headstart cache --json",
-            code="command.order",
-        )
+    if context.invoked_subcommand is not None:
+        if json:
+            raise CommandError(
+                "--json shows the cache, without a subcommand: headstart cache --json",
+                code="command.order",
+            )
+        return
+    from headstart.artifacts import remote_cache
+    from headstart.cache import KINDS, entries, shared_kinds
+    from headstart.context import default_cache
+
+    folder, remote = default_cache(), remote_cache()
+    found = list(entries(folder))
+    by_kind = {kind: [one for one in found if one.kind == kind] for kind in KINDS}
+    shared = shared_kinds(remote) if remote else {}
+    if json:
+        kinds: dict[str, Any] = {
+            kind: {
+                "files": sum(one.n_files for one in those),
+                "bytes": sum(one.n_bytes for one in those),
+                "removable": KINDS[kind].removable,
+            }
+            for kind, those in by_kind.items()
+        }
+        shown: dict[str, Any] = {"folder": str(folder), "kinds": kinds}
+        if remote:
+            there = {kind: {"files": n, "bytes": size} for kind, (n, size) in shared.items()}
+            shown["remote"] = {"url": str(remote), "kinds": there}
+        print_json(shown)
+        return
+    variable = "HEADSTART_LOCAL_CACHE" if remote else "HEADSTART_CACHE"
+    given = bool(os.environ.get(variable))
+    source = f"from {variable}" if given else f"set {variable} to move it"
+    echo(f"{folder} ({source})")
+    from headstart.cli.terminal_tables import column_table
+    from headstart.report.page_model import Column, named
+
+    kind, content = named("kind", "kind"), named("content", "content")
+    sizes = [Column("files", "n", "{:,}".format), Column("size", "bytes", _megabytes)]
+    rows = [
+        {
+            "kind": name, "content": KINDS[name].content if name in KINDS else None,
+            "n": sum(one.n_files for one in those), "bytes": sum(one.n_bytes for one in those),
+        }
+        for name, those in (*by_kind.items(), ("all", found))
+    ]  # fmt: skip
+    console.print(column_table([kind, *sizes, content], rows))
+    if remote:
+        echo(f"shared in {remote} (from HEADSTART_CACHE)")
+        rows = [{"kind": name, "n": n, "bytes": size} for name, (n, size) in shared.items()]
+        console.print(column_table([kind, *sizes], rows))
 
 
 RemoteFlag = Annotated[
@@ -142,53 +186,6 @@ def _shared() -> "ArtifactFolder":
             code="command.order",
         )
     return shared
-
-
-def _show_cache(*, json: bool) -> None:
-    from headstart.artifacts import remote_cache
-    from headstart.cache import KINDS, entries, shared_kinds
-    from headstart.context import default_cache
-
-    folder, remote = default_cache(), remote_cache()
-    found = list(entries(folder))
-    by_kind = {kind: [one for one in found if one.kind == kind] for kind in KINDS}
-    shared = shared_kinds(remote) if remote else {}
-    if json:
-        kinds: dict[str, Any] = {
-            kind: {
-                "files": sum(one.n_files for one in those),
-                "bytes": sum(one.n_bytes for one in those),
-                "removable": KINDS[kind].removable,
-            }
-            for kind, those in by_kind.items()
-        }
-        shown: dict[str, Any] = {"folder": str(folder), "kinds": kinds}
-        if remote:
-            there = {kind: {"files": n, "bytes": size} for kind, (n, size) in shared.items()}
-            shown["remote"] = {"url": str(remote), "kinds": there}
-        print_json(shown)
-        return
-    variable = "HEADSTART_LOCAL_CACHE" if remote else "HEADSTART_CACHE"
-    given = bool(os.environ.get(variable))
-    source = f"from {variable}" if given else f"set {variable} to move it"
-    echo(f"{folder} ({source})")
-    from headstart.cli.terminal_tables import column_table
-    from headstart.report.page_model import Column, named
-
-    kind, content = named("kind", "kind"), named("content", "content")
-    sizes = [Column("files", "n", "{:,}".format), Column("size", "bytes", _megabytes)]
-    rows = [
-        {
-            "kind": name, "content": KINDS[name].content if name in KINDS else None,
-            "n": sum(one.n_files for one in those), "bytes": sum(one.n_bytes for one in those),
-        }
-        for name, those in (*by_kind.items(), ("all", found))
-    ]  # fmt: skip
-    console.print(column_table([kind, *sizes, content], rows))
-    if remote:
-        echo(f"shared in {remote} (from HEADSTART_CACHE)")
-        rows = [{"kind": name, "n": n, "bytes": size} for name, (n, size) in shared.items()]
-        console.print(column_table([kind, *sizes], rows))
 
 
 def _files(entries: Sequence[Any]) -> str:

@@ -1,7 +1,4 @@
-"""`headstart datasets`: list, prepare, verify, export splits, show.
-
-What is slow to import is imported when a command runs.
-"""
+"""`headstart datasets`: list, prepare, verify, export splits, show."""
 
 import csv
 import re

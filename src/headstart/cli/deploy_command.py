@@ -1,7 +1,4 @@
-"""`headstart export` and `predict`: a result as a folder that classifies, or that classifies here.
-
-What is slow to import is imported when a command runs.
-"""
+"""`headstart export` and `predict`: a result as a folder that classifies images, and its answers."""
 
 import sys
 from dataclasses import asdict, dataclass

@@ -1,7 +1,4 @@
-"""`headstart embed`: draw embeddings of test images, and measure how their classes separate.
-
-What is slow to import is imported when the command runs.
-"""
+"""`headstart embed`: draw embeddings of test images, and measure how their classes separate."""
 
 import json
 from dataclasses import dataclass

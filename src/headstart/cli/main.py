@@ -1,8 +1,4 @@
-"""`headstart`: the application, and its smallest commands.
-
-Every other group of commands is a module beside this one. What is slow to import is imported by the
-command that needs it: `headstart --help` takes no time.
-"""
+"""`headstart`: the application, and its smallest commands; others have a module beside this one."""
 
 import sys
 from dataclasses import asdict

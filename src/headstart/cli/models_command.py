@@ -1,7 +1,4 @@
-"""`headstart models` and `upstream`: list, search and show networks, measure their accuracy.
-
-What is slow to import is imported when a command runs.
-"""
+"""`headstart models` and `upstream`: list, search and show networks, measure their accuracy."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,4 @@
-"""`headstart pretrain` and `ablate`: train, register, transfer, show.
-
-What is slow to import is imported when a command runs.
-"""
+"""`headstart pretrain` and `ablate`: train, register, transfer, show."""
 
 import sys
 import time

@@ -1,7 +1,4 @@
-"""`headstart rank`: which backbone for these images?
-
-What is slow to import is imported when the command runs.
-"""
+"""`headstart rank`: which backbone for these images?"""
 
 import re
 from dataclasses import dataclass, replace

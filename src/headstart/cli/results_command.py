@@ -1,7 +1,4 @@
-"""`headstart results` and `store`: what a store holds; stores checked, copied and put together.
-
-What is slow to import is imported when a command runs.
-"""
+"""`headstart results` and `store`: what a store holds; stores checked, copied and put together."""
 
 import sys
 from collections.abc import Sequence
@@ -131,9 +128,12 @@ def results(
     from headstart.store import Page, ResultStore, result_row, results_table, under_way
 
     opened, page, superseded = ResultStore(store), filters.page(), filters.all_
-    marked = opened.with_superseded(page) if superseded else ()
-    found = [one for one, _ in marked] if superseded else opened.results(page=page)
-    old = [is_old for _, is_old in marked]
+    marked = (
+        opened.with_superseded(page)
+        if superseded
+        else [(one, False) for one in opened.results(page=page)]
+    )
+    found, old = [one for one, _ in marked], [is_old for _, is_old in marked]
     if csv:
         from headstart.report.data_files import to_csv
 
@@ -191,18 +191,29 @@ def show(
             code="command.conflict",
             option="--images",
         )
-    _show_trials(trial or [], store, csv=csv, json=json)
-    if out is not None or (trial and not csv and not json):
-        _show_details(trial or [], store, out, images=images, silent=csv or json)
-
-
-def _show_trials(named: Sequence[str], store: str, *, csv: bool, json: bool) -> None:
-    """Print what trials tried, chose and reached, as tables, CSV or JSON."""
-    from headstart.cli import results_tables
-    from headstart.deploy.result_details import tie_warning
     from headstart.store import ResultStore, tried
 
-    found = tried(ResultStore(store), named)
+    opened = ResultStore(store)
+    found = tried(opened, trial or [])
+    _show_trials(opened, found, csv=csv, json=json, details=bool(trial))
+    if out is not None and not trial:
+        raise CommandError(
+            "argument TRIAL is missing: a page is of one trial; `headstart results --csv` has the "
+            "keys",
+            code="command.missing",
+            name="TRIAL",
+        )
+    if out is not None or (trial and not csv and not json):
+        _show_details(opened, found[0], out, images=images, silent=csv or json)
+
+
+def _show_trials(
+    store: "ResultStore", found: "Sequence[Tried]", *, csv: bool, json: bool, details: bool
+) -> None:
+    """Print what trials tried, chose and reached; of one trial with details, where it errs, too."""
+    from headstart.cli import results_tables
+    from headstart.deploy.result_details import tie_warning
+
     if csv:
         import pandas as pd
 
@@ -211,10 +222,8 @@ def _show_trials(named: Sequence[str], store: str, *, csv: bool, json: bool) -> 
         rows = [row for one in found for row in results_tables.grid(one)]
         echo(to_csv(pd.DataFrame(rows)), nl=False)
     elif json:
-        opened = ResultStore(store)
-        more = _details_record(opened, found[0]) if named else {}
-        records = [{**results_tables.record(one), **more} for one in found]
-        print_json(records)
+        more = _details_record(store, found[0]) if details else {}
+        print_json([{**results_tables.record(one), **more} for one in found])
     else:
         for number, one in enumerate(found):
             if number:
@@ -227,23 +236,13 @@ def _show_trials(named: Sequence[str], store: str, *, csv: bool, json: bool) -> 
 
 
 def _show_details(
-    named: Sequence[str], store: str, out: Path | None, *, images: bool, silent: bool
+    store: "ResultStore", found: "Tried", out: Path | None, *, images: bool, silent: bool
 ) -> None:
     """Print where one trial errs, or write its page."""
     from headstart.cli.terminal_tables import table_parts
     from headstart.deploy.result_details import details_of
     from headstart.report import cell_page
-    from headstart.store import ResultStore, tried
 
-    opened = ResultStore(store)
-    if not named:
-        raise CommandError(
-            "argument TRIAL is missing: a page is of one trial; `headstart results --csv` has the "
-            "keys",
-            code="command.missing",
-            name="TRIAL",
-        )
-    (found,) = tried(opened, named)
     if found.result is None:
         if out is not None:
             raise CommandError(
@@ -253,7 +252,7 @@ def _show_details(
             )
         return
     try:
-        predictions = opened.predictions(found.key)
+        predictions = store.predictions(found.key)
     except StorageError as error:
         # The table above is of use without them.
         if out is not None:

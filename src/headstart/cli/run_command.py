@@ -1,7 +1,4 @@
-"""`headstart run`, `plan` and `status`: run a study, estimate what it takes, show how far it is.
-
-What is slow to import is imported when a command runs.
-"""
+"""`headstart run`, `plan` and `status`: run a study, estimate what it takes, show how far it is."""
 
 import re
 import sys
