@@ -1,4 +1,4 @@
-"""`headstart export` and `predict`: a result as a folder that classifies images, and its answers."""
+"""`headstart export` and `predict`: a result as a folder that classifies; images classified here."""
 
 import sys
 from dataclasses import asdict, dataclass
