@@ -1,4 +1,4 @@
-"""`headstart export` and `predict`: a result as a folder that classifies; images classified here."""
+"""`headstart export` and `predict`: results as folders that classify images, and their answers."""
 
 import sys
 from dataclasses import asdict, dataclass
