@@ -48,18 +48,14 @@ def test_a_study_is_the_same_as_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(("changed", "kind", "code", "values"), [
-    ({"models": None}, StudyError, "study.missing", {"name": "models"}),
-    ({"models": []}, StudyError, "study.missing", {"name": "models"}),
     ({"datasets": None}, StudyError, "study.missing", {"name": "datasets"}),
     ({"settings": []}, StudyError, "study.missing", {"name": "settings"}),
     ({"sedes": [0]}, UnknownNameError, "name.unknown", {"near": ["seeds", "steps"]}),
-    ({"limit": -1}, StudyError, "study.value", {"name": "limit", "value": "-1"}),
     ({"seeds": [2**32]}, StudyError, "study.value", {"name": "seeds"}),
     ({"seeds": [True]}, StudyError, "study.value", {"name": "seeds"}),
     ({"seeds": ["1"]}, StudyError, "study.value", {"name": "seeds"}),
     ({"steps": [1.0]}, StudyError, "study.value", {"name": "steps"}),
     ({"limit": True}, StudyError, "study.value", {"name": "limit"}),
-    ({"precision": "fp64"}, StudyError, "study.value", {"value": "'fp64'"}),
 ])  # fmt: skip
 def test_studies_that_cannot_be(changed, kind, code, values):
     fields = {"models": [MODEL], "datasets": ["digits"]} | changed
