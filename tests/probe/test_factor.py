@@ -5,9 +5,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from headstart.probe import Binary, Softmax, factors, newton
+from headstart.probe import Binary, Softmax, hessian, newton
 from headstart.probe.axes import eigenvectors
-from headstart.probe.factors import CholeskyFactor, Factors, LowRankFactor
+from headstart.probe.hessian import CholeskyFactor, Factors, LowRankFactor
 from probes import fit, many_labels, objective, problem, some_left_out
 
 SMALL = np.logspace(-3, -6, 7)
@@ -79,7 +79,7 @@ def looked_at(loss, shape, seed=0):
 
 
 def test_a_factor_solves_the_newton_system_of_a_softmax(monkeypatch):
-    monkeypatch.setattr(factors, "WEIGHTED", 99)
+    monkeypatch.setattr(hessian, "WEIGHTED", 99)
     X, labels = problem(40, 5, 3)
     loss = Softmax.of(torch.as_tensor(labels), 3)
     _, residual, p = looked_at(loss, (2, 3, 40))
@@ -142,11 +142,11 @@ def test_a_large_hessian_is_not_written_out():
 
 def test_factors_of_many_problems_keep_fewer_parts():
     own = factors_of(torch.zeros(10, 1280))
-    assert own.n_parts(1) == factors.MOST_PARTS
+    assert own.n_parts(1) == hessian.MOST_PARTS
     for n_problems in (11, 100, 10_000):
         m = own.n_parts(n_problems)
-        assert 1 <= m < factors.MOST_PARTS
-        assert m == 1 or n_problems * m * (m + 1280) <= factors.LARGEST
+        assert 1 <= m < hessian.MOST_PARTS
+        assert m == 1 or n_problems * m * (m + 1280) <= hessian.LARGEST
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
@@ -208,7 +208,7 @@ def test_a_factor_that_keeps_all_parts_solves_the_newton_system(monkeypatch, kin
 
 def test_a_factor_of_few_parts_helps_where_these_are_most_of_the_curvature(monkeypatch):
     monkeypatch.setattr(Factors, "whole", lambda *_: False)
-    monkeypatch.setattr(factors, "MOST_PARTS", 10)
+    monkeypatch.setattr(hessian, "MOST_PARTS", 10)
     loss = Softmax.of(torch.arange(60) % 2, 2)
     own = factors_of(torch.randn(60, 4, dtype=torch.float64))
     p = torch.full((1, 2, 60), 0.5, dtype=torch.float64)

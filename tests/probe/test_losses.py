@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from headstart.probe.axes import Fast
 from headstart.probe.certificate import BALANCE, balance, imbalance
 from headstart.probe.hessian import Curvature
 from headstart.probe.losses import Binary, Softmax
-from headstart.probe.products import Fast
 from probes import many_labels, problem, some_left_out
 from refusals import refused
 

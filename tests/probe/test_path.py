@@ -12,12 +12,27 @@ from sklearn.linear_model import LogisticRegression
 from headstart.devices import BFLOAT16
 from headstart.probe import axes, losses, newton, path
 from headstart.probe.axes import Exact
-from headstart.probe.factors import Factors
-from headstart.probe.hessian import Curvature
+from headstart.probe.hessian import Curvature, Factors
 from probes import fit, many_labels, objective, problem
 from refusals import refused
 
 PAPERS = np.logspace(5, -6, 45)
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    """Show each call's first argument to a function, before the call."""
+
+    def begin(place, name, see):
+        whole = getattr(place, name)
+
+        def watched(first, *rest, **options):
+            see(first)
+            return whole(first, *rest, **options)
+
+        monkeypatch.setattr(place, name, watched)
+
+    return begin
 
 
 @pytest.mark.parametrize(("n", "d"), [(60, 20), (30, 30), (25, 80), (300, 8)])
@@ -113,11 +128,10 @@ def test_each_wanted_lambda_comes_once(lambdas):
 
 
 @pytest.mark.parametrize("max_passes", [1, 10])
-def test_the_limit_on_passes_holds_for_the_way_to_a_lambda_too(max_passes, monkeypatch):
+def test_the_limit_on_passes_holds_for_the_way_to_a_lambda_too(max_passes, watch):
     X, labels = problem(300, 20, 5, spread=0.2, dtype=np.float32)
     begun = []
-    whole = newton._newton_step
-    monkeypatch.setattr(newton, "_newton_step", lambda *a: begun.append(1) or whole(*a))
+    watch(newton, "_newton_step", begun.append)
     (found,) = fit(X, labels, [1e-6], 1e-9, max_passes=max_passes)
     assert not found.converged
     # The waypoints are counted; after the limit one look and one certificate are left.
@@ -178,18 +192,16 @@ def test_a_start_is_the_polynomial_in_log_lambda(solved, exponent, expected):
 
 
 @pytest.mark.parametrize("n", [10, 60])
-def test_passes_are_counted(n, monkeypatch):
+def test_passes_are_counted(n, watch):
     """One per look, per step of conjugate gradients, and per class for a factor."""
     X, labels = problem(n, 5, 3)
     counted = []
-
-    def watch(place, name, passes):
-        whole = getattr(place, name)
-        monkeypatch.setattr(place, name, lambda *a, **k: counted.append(passes) or whole(*a, **k))
-
-    watch(newton, "_look", 1)
-    watch(Curvature, "__call__", 1)
-    watch(Factors, "make", 3)
+    for place, name, passes in (
+        (newton, "_look", 1),
+        (Curvature, "__call__", 1),
+        (Factors, "make", 3),
+    ):
+        watch(place, name, lambda _, passes=passes: counted.append(passes))
     (found,) = fit(X, labels, [0.1])
     # And the certificate.
     assert found.passes == sum(counted) + 1
@@ -222,11 +234,15 @@ def test_a_start_is_the_better_of_two(before, lam):
     assert values[0] < values[9] < values[-1]
 
 
-def test_every_label_apart_is_within_the_tolerance():
-    """A rare label beside common ones, whose objectives are a hundred times larger."""
+def rare_label():
+    """A rare label beside a common one, whose objective is a hundred times larger."""
     random = np.random.RandomState(0)
     X = random.randn(1000, 30)
-    Y = np.stack([X[:, 0] + random.randn(1000) > 0, np.arange(1000) < 3], axis=1).astype(int)
+    return X, np.stack([X[:, 0] + random.randn(1000) > 0, np.arange(1000) < 3], axis=1).astype(int)
+
+
+def test_every_label_apart_is_within_the_tolerance():
+    X, Y = rare_label()
     for found in fit(X, Y, PAPERS[8:32]):
         assert found.converged
         (alone,) = fit(X, Y[:, 1:], [found.lam], 1e-10)
@@ -234,18 +250,9 @@ def test_every_label_apart_is_within_the_tolerance():
         assert value <= alone.objective * (1 + 1e-4)
 
 
-def test_a_label_that_is_done_waits_for_no_other(monkeypatch):
-    random = np.random.RandomState(0)
-    X = random.randn(1000, 30)
-    Y = np.stack([X[:, 0] + random.randn(1000) > 0, np.arange(1000) < 3], axis=1).astype(int)
-    found, active = solver(X, Y), []
-    whole = newton._look
-
-    def watched(batch, *rest):
-        active.append(len(batch.lam))
-        return whole(batch, *rest)
-
-    monkeypatch.setattr(newton, "_look", watched)
+def test_a_label_that_is_done_waits_for_no_other(watch):
+    found, active = solver(*rare_label()), []
+    watch(newton, "_look", lambda batch: active.append(len(batch.lam)))
     found._descend([1.0], found._goal)
     assert (active[0], active[-1]) == (2, 1)
 
@@ -455,17 +462,11 @@ def test_scores_are_the_logits():
     assert (found.scores(X).argmax(axis=1) == labels).mean() > 0.9
 
 
-def test_a_long_path_is_certified_in_parts_and_solved_side_by_side(monkeypatch):
+def test_a_long_path_is_certified_in_parts_and_solved_side_by_side(watch):
     """Where logits are small beside the features, many lambdas share a product."""
     X, labels = problem(50, 400, 3, spread=0.3)
     widths = []
-    whole = newton._newton_step
-
-    def watched(batch, *rest):
-        widths.append(len(batch.lam))
-        return whole(batch, *rest)
-
-    monkeypatch.setattr(newton, "_newton_step", watched)
+    watch(newton, "_newton_step", lambda batch: widths.append(len(batch.lam)))
     assert all(found.converged for found in fit(X, labels, PAPERS, 1e-7))
     assert max(widths) > 1
 

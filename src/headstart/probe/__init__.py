@@ -18,8 +18,8 @@ unpenalized bias, on a CPU or an NVIDIA GPU, for in-memory and memory-mapped fea
 `LogisticRegressionPath` is the same as a scikit-learn estimator, with selection on validation data.
 `certify` computes the gap of any solution, from any solver.
 
-Read in this order: `losses`, `certificate`, `axes` (the basis), `products`, `hessian`, `newton`
-(one batch of problems), `path` (all penalties), `estimator`.
+Read in this order: `losses`, `certificate`, `axes` (the basis, and products along it), `hessian`,
+`newton` (one batch of problems), `path` (all penalties), `estimator`.
 
 This package depends on NumPy, SciPy, scikit-learn and torch, and within headstart only on
 `headstart.errors`, `headstart.devices`, `headstart.threads` and `headstart.metrics` (arrays ->

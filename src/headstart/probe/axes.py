@@ -1,11 +1,15 @@
-r"""Principal axes of the features.
+r"""Principal axes of the features, and products of the features along them.
 
 The penalty is invariant under rotation, and a solution lies in the span of the centred features.
 So the solver works along their principal axes. There :math:`Z^T Z` is diagonal, and one
 preconditioner serves every lambda (see `headstart.probe.newton`).
+
+oneDNN multiplies float32 matrices faster than torch's default (MKL on an AMD processor has half its
+speed), and thin ones by far, if the features lie in its own layout. Torch's compiler uses it with
+undocumented operators when it freezes layers. If they are missing or fail, products are plain ones.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +17,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from headstart.probe.products import multiply
-
 __all__ = [
+    "LARGEST_PACKED",
     "Axes",
     "Exact",
+    "Fast",
+    "Packed",
+    "Products",
     "Source",
     "eigenvectors",
     "feature_mean",
     "is_double",
+    "multiply",
+    "packed",
     "pull",
     "scores",
 ]
@@ -32,7 +40,7 @@ Source = npt.NDArray[np.floating] | Tensor
 BLOCK = {"cpu": 1 << 18, "cuda": 1 << 26}
 # Up to this number of features float64 costs next to nothing.
 SMALL = 512
-# Ratio of standard deviations at which float32 would lose the smaller ones.
+# Ratio of standard deviations, of features that vary, at which float32 would lose the smaller ones.
 UNEVEN = 1e3
 # Eigenvalues, over the largest: below the first is rounding error, and above the second the axes of
 # a product of float32 features with itself are orthonormal in float32.
@@ -40,6 +48,10 @@ NOTHING, FAINTEST = 1e-14, 1e-10
 # Stripes of a symmetric product: with 4 five eighths of the work are left.
 STRIPS = 4
 NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+# Largest number of entries to pack: the layouts take 256 MiB in float32, as much in bfloat16.
+LARGEST_PACKED = 1 << 26
+# Number of columns that the layout is optimized for; any number works.
+USUAL = 16
 
 
 def blocks(X: Source, device: torch.device, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
@@ -60,18 +72,9 @@ def blocks(X: Source, device: torch.device, dtype: torch.dtype) -> Iterator[tupl
 class Axes:
     """Features along their principal axes: ``X = mean + Z @ axes.T``.
 
-    Parameters
-    ----------
-    X
-        (n, d) features as given.
-    mean
-        (d,) float64.
-    axes
-        (d, r) float64, orthonormal columns to the precision of Z, r at most n and d.
-    Z
-        (n, r) float32 or float64.
-    variance
-        (r,) float64: sums of squares of the columns of Z.
+    `X` are (n, d) features as given, `mean` is (d,) float64. `axes` are (d, r) float64 orthonormal
+    columns to the precision of Z, r at most n and d; `Z` is (n, r) float32 or float64; `variance`
+    are (r,) float64 sums of squares of its columns.
     """
 
     X: Source
@@ -143,9 +146,12 @@ def _tall(
     n, d = X.shape
     work = torch.float64 if d <= SMALL else dtype
     gram = _gram(X, mean, work)
-    if work != torch.float64 and _uneven(gram):
-        work = torch.float64
-        gram = _gram(X, mean, work)
+    if work != torch.float64:
+        squares = gram.diagonal().double()
+        vary = squares[squares > 0]
+        if len(vary) and vary.max() > UNEVEN**2 * vary.min():
+            work = torch.float64
+            gram = _gram(X, mean, work)
     axes = eigenvectors(gram)[1].flip(1).contiguous()
     Z = torch.empty(n, d, dtype=dtype, device=device)
     for part, block in blocks(X, device, work):
@@ -169,13 +175,6 @@ def _own_products(A: Tensor) -> Tensor:
         rows = A[first : first + step]
         found[first : first + step, : first + step] = multiply(rows, A[: first + step])
     return found
-
-
-def _uneven(gram: Tensor) -> bool:
-    """Return whether standard deviations of non-constant features differ by over `UNEVEN`."""
-    square = gram.diagonal().double()
-    vary = square[square > 0]
-    return bool(len(vary) and vary.max() > UNEVEN**2 * vary.min())
 
 
 def _wide(
@@ -223,8 +222,76 @@ def pull(X: Source, residual: Tensor, mean: Tensor) -> Tensor:
     return total.view(*residual.shape[:2], -1)
 
 
+class Fast:
+    """Products with Z in Z's precision, possibly bfloat16, for B problems, C columns and r axes.
+
+    `dtype`, at least float32, is that of results.
+    """
+
+    def __init__(self, Z: Tensor) -> None:
+        self._Z, self.dtype = Z, torch.promote_types(Z.dtype, torch.float32)
+
+    def leading(self, n_axes: int) -> "Fast":
+        """Return products with the first axes only."""
+        part = self._Z[:, :n_axes]
+        # float32 is worth a copy, which `multiply` needs.
+        return Fast(part.contiguous() if part.dtype == torch.float32 else part)
+
+    def forward(self, W: Tensor) -> Tensor:
+        """(B, C, r) weights -> (B, C, n) logits without bias."""
+        return self._times(W, self._Z)
+
+    def back(self, residual: Tensor) -> Tensor:
+        """(B, C, n) residuals -> (B, C, r) sums over examples."""
+        return self._times(residual, self._Z.T)
+
+    def gradient(self, residual: Tensor, W: Tensor, lam: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the gradient of the objective by W, (B, C, r), and its (B,) squared norm."""
+        gradient = self.back(residual) + lam.to(W.dtype)[:, None, None] * W
+        return gradient, gradient.double().square().sum((1, 2))
+
+    def penalty(self, W: Tensor) -> Tensor:
+        """(B,) float64 squared norms of the weights."""
+        return W.double().square().sum((1, 2))
+
+    def _times(self, A: Tensor, B: Tensor) -> Tensor:
+        """Multiply (B, C, p) by the transpose of (q, p) as one matrix product."""
+        product = multiply(A.to(self._Z.dtype).flatten(0, 1), B)
+        return product.view(*A.shape[:2], -1).to(self.dtype)
+
+
+class Packed(Fast):
+    """Products with contiguous (n, r) float32 or bfloat16 features on a CPU, with packed copies.
+
+    Raises
+    ------
+    AttributeError, RuntimeError
+        Unsupported by this release of torch or this CPU.
+    """
+
+    def __init__(self, Z: Tensor) -> None:
+        super().__init__(Z)
+        reorder = torch.ops.mkldnn._reorder_linear_weight
+        self._forward = reorder(Z, USUAL)
+        # float32 needs no layout of its own for this direction.
+        plain = Z.dtype == torch.float32
+        self._back = Z.T if plain else reorder(Z.T.contiguous(), USUAL)
+        # A test product, so that an unsupported CPU fails here and not in the middle of a path.
+        _linear(Z[:1], self._forward)
+
+    def forward(self, W: Tensor) -> Tensor:
+        return self._times(W, self._forward)
+
+    def back(self, residual: Tensor) -> Tensor:
+        return self._times(residual, self._back)
+
+    def _times(self, A: Tensor, B: Tensor) -> Tensor:
+        product = _linear(A.to(self._Z.dtype).flatten(0, 1).contiguous(), B)
+        return product.view(*A.shape[:2], -1).to(self.dtype)
+
+
 class Exact:
-    """Products with the features as given, in float64, block by block."""
+    """The products of `Fast` with the features as given, in float64, block by block."""
 
     dtype = torch.float64
 
@@ -248,3 +315,34 @@ class Exact:
 
     def penalty(self, W: Tensor) -> Tensor:
         return (W @ self._axes.axes.T).square().sum((1, 2))
+
+
+Products = Fast | Exact
+
+
+def packed(Z: Tensor) -> Fast:
+    """Return products with Z, packed if supported."""
+    if Z.device.type == "cpu" and Z.dtype != torch.float64 and Z.numel() <= LARGEST_PACKED:
+        try:
+            return Packed(Z)
+        except (AttributeError, RuntimeError):
+            pass
+    return Fast(Z)
+
+
+def multiply(A: Tensor, B: Tensor) -> Tensor:
+    """Return A (p, k) times the transpose of B (m, k)."""
+    # Of other strides oneDNN has nothing but a reference implementation, a thousand times slower.
+    dense = B.is_contiguous() or B.T.is_contiguous()
+    if dense and A.device.type == "cpu" and A.dtype == torch.float32:
+        try:
+            return _linear(A.contiguous(), B)
+        except (AttributeError, RuntimeError):
+            pass
+    return A @ B.T
+
+
+def _linear(A: Tensor, B: Tensor) -> Tensor:
+    """Return (p, k) times the transpose of an (m, k) matrix, possibly packed."""
+    linear: Callable[..., Tensor] = torch.ops.mkldnn._linear_pointwise
+    return linear(A, B, None, "none", [], "")

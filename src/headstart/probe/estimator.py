@@ -159,7 +159,9 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         self.n_features_in_ = X.shape[1]
         self.classes_ = classes(y, multilabel=self.multilabel)
         labels = self._targets(y, len(X))
-        loss = self._loss(labels)
+        # Each example counts for every column.
+        n_classes = len(self.classes_)
+        loss = Binary.of(2 * labels - 1) if self.multilabel else Softmax.of(labels, n_classes)
         found: dict[float, Fit] = {}
         # Copied at once, since the weights of all lambdas may be larger than X.
         coefs = np.empty((len(lambdas), len(self.classes_), X.shape[1]))
@@ -256,12 +258,6 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         check_is_fitted(self)
         return decision_values(self._features(X), self.coef_, self.intercept_)
 
-    def _loss(self, labels: Tensor) -> Softmax | Binary:
-        """Return the loss that `multilabel` selects; each example counts for every column."""
-        if self.multilabel:
-            return Binary.of(2 * labels - 1)
-        return Softmax.of(labels, len(self.classes_))
-
     def _fits(
         self,
         X: Source,
@@ -273,13 +269,17 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         if self.solver == "lbfgs":
             return lbfgs_path(X, loss, lambdas, self.tol, max_passes=self.max_passes)
         go_on = self._patience(X_val, y_val) if self.early_stop and X_val is not None else None
+        if self.device == "auto" and isinstance(X, Tensor):
+            device = X.device
+        else:
+            device = resolve_device(self.device)
         return fit_path(
             X,
             loss,
             lambdas,
             self.tol,
             max_passes=self.max_passes,
-            device=self._device(X),
+            device=device,
             dtype=DTYPES[self.dtype],
             go_on=go_on,
         )
@@ -296,11 +296,6 @@ class LogisticRegressionPath(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             return len(last) <= PATIENCE or any(np.diff(last) <= 0)
 
         return go_on
-
-    def _device(self, X: Source) -> torch.device:
-        if self.device == "auto" and isinstance(X, Tensor):
-            return X.device
-        return resolve_device(self.device)
 
     def _judge(self, metric: Metric | None) -> Callable[[npt.NDArray[Any], Weights], float]:
         if self.multilabel:

@@ -10,14 +10,14 @@ probability of the label.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from headstart.errors import ProbeError
 
-__all__ = ["Binary", "Loss", "Softmax", "Sums", "parts"]
+__all__ = ["Batched", "Binary", "Loss", "Softmax", "Sums", "parts"]
 
 # Classes of each example, its likeliest, whose pairs have parts of the Hessian of their own.
 PAIRED = 5
@@ -27,19 +27,23 @@ PART = {"cpu": 1 << 18, "cuda": 1 << 28}
 FULL = -1 + 2.0**-40
 
 
+@dataclass(frozen=True)
+class Batched:
+    """What belongs to B problems: tensors with B as their first axis, and other such things."""
+
+    def take(self, problems: Tensor) -> Self:
+        """Return a selection of the problems."""
+        parts = vars(self).values()
+        return type(self)(
+            *(part[problems] if isinstance(part, Tensor) else part.take(problems) for part in parts)
+        )
+
+
 class Sums(NamedTuple):
     """Sums over all examples, for B problems.
 
-    Parameters
-    ----------
-    values
-        (B,) float64 losses.
-    excess
-        (B, C) float64 residuals.
-    left
-        (B,) float64 positive residuals.
-    curvature
-        (B, C, C) float64 Hessian by the logits.
+    `values` are (B,) losses, `excess` (B, C) residuals, `left` (B,) positive residuals, `curvature`
+    (B, C, C) Hessians by the logits, all float64.
     """
 
     values: Tensor
@@ -136,9 +140,9 @@ class Loss(ABC):
     def take(self, problems: Tensor) -> "Loss":
         """Return a selection of the batch's problems."""
 
-    @abstractmethod
-    def to(self, device: torch.device) -> "Loss":
+    def to(self, device: torch.device) -> Self:
         """Return a copy on a device."""
+        return type(self)(*(part.to(device) for part in vars(self).values()))
 
     @abstractmethod
     def look_at(self, A: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -262,9 +266,6 @@ class Softmax(Loss):
     def take(self, problems: Tensor) -> "Softmax":  # noqa: ARG002  all problems share the labels
         return self
 
-    def to(self, device: torch.device) -> "Softmax":
-        return Softmax(self.labels.to(device), self.counts.to(device))
-
     def _some(self, examples: slice) -> "Softmax":
         return Softmax(self.labels[examples], self.counts)
 
@@ -380,9 +381,6 @@ class Binary(Loss):
 
     def take(self, problems: Tensor) -> "Binary":
         return Binary(self.signs[problems], self.counts[problems])
-
-    def to(self, device: torch.device) -> "Binary":
-        return Binary(self.signs.to(device), self.counts.to(device))
 
     def _some(self, examples: slice) -> "Binary":
         return Binary(self.signs[..., examples], self.counts)

@@ -15,11 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from headstart.probe.axes import Products
 from headstart.probe.certificate import BALANCE, balance, imbalance
-from headstart.probe.factors import Factor, Factors
-from headstart.probe.hessian import Curvature, Preconditioner
-from headstart.probe.losses import Loss
-from headstart.probe.products import Products
+from headstart.probe.hessian import Curvature, Factor, Factors, Preconditioner
+from headstart.probe.losses import Batched, Loss
 from headstart.threads import look_again
 
 __all__ = ["Goal", "Looked", "Point", "ProblemBatch", "minimise"]
@@ -47,12 +46,8 @@ Looked = tuple[Tensor, Tensor, Tensor]
 class Goal:
     """Stopping criteria.
 
-    Parameters
-    ----------
-    tolerance
-        Relative duality gap: gap divided by objective.
-    max_passes
-        Limit on passes over the features per problem.
+    `tolerance` is a relative duality gap (gap divided by objective), `max_passes` a limit on passes
+    over the features per problem.
     """
 
     tolerance: float
@@ -60,21 +55,12 @@ class Goal:
 
 
 @dataclass(frozen=True)
-class ProblemBatch:
+class ProblemBatch(Batched):
     """B problems, each with a lambda, and their current iterates.
 
-    Parameters
-    ----------
-    loss
-        Loss of all problems.
-    lam
-        (B,) float64.
-    W, bias
-        (B, C, r) and (B, C), in the dtype of the products.
-    passes
-        (B,) int64 products with the features and their transpose so far.
-    objective
-        (B,) float64 at the last evaluation; infinite before the first.
+    `lam` is (B,) float64; `W` and `bias` are (B, C, r) and (B, C), in the dtype of the products;
+    `passes` (B,) int64 counts products with the features and their transpose so far; `objective` is
+    (B,) float64 at the last evaluation, infinite before the first.
     """
 
     loss: Loss
@@ -84,33 +70,16 @@ class ProblemBatch:
     passes: Tensor
     objective: Tensor
 
-    def take(self, problems: Tensor) -> "ProblemBatch":
-        """Return a selection of the problems."""
-        rest = {f.name: getattr(self, f.name)[problems] for f in fields(self) if f.name != "loss"}
-        return ProblemBatch(self.loss.take(problems), **rest)
-
 
 @dataclass(frozen=True)
-class Point:
+class Point(Batched):
     """Values of a batch at its current iterates.
 
-    Parameters
-    ----------
-    objective
-        (B,) float64.
-    uneven
-        (B,) float64 imbalance of the residuals.
-    towards
-        (B, C) float64 Newton step of the bias alone.
-    gain
-        (B,) float64: how fast the objective falls along it.
-    gradient, gap
-        (B, C, r) gradient by W, and the (B,) float64 gap, after this step to first order. The gap
-        is a bound where the imbalance is small.
-    p
-        (B, C, n) state for the curvature.
-    mean
-        Approximate inverses of the Hessians.
+    All of B problems: `objective`, `uneven` (the imbalance of the residuals), `gain` (how fast the
+    objective falls along `towards`) and `gap` are (B,) float64; `towards` is the (B, C) float64
+    Newton step of the bias alone; `gradient` is that by W, (B, C, r). Gradient and gap are those
+    after this step to first order; the gap is a bound where the imbalance is small. `p` is the (B,
+    C, n) state for the curvature, `mean` approximate inverses of the Hessians.
     """
 
     objective: Tensor
@@ -121,12 +90,6 @@ class Point:
     gap: Tensor
     p: Tensor
     mean: Preconditioner
-
-    def take(self, problems: Tensor) -> "Point":
-        """Return a selection of the problems."""
-        names = (f.name for f in fields(self) if f.name != "mean")
-        rest = {name: getattr(self, name)[problems] for name in names}
-        return Point(**rest, mean=self.mean.take(problems))
 
 
 class _System(NamedTuple):
@@ -179,7 +142,8 @@ class _Preconditioning:
         return batch, _System(curvature, goal, self._factor, exact, patience)
 
 
-class _At(NamedTuple):
+@dataclass(frozen=True)
+class _At(Batched):
     """What makes the Hessians of a batch at a point, and approximate inverses of them."""
 
     loss: Loss
@@ -187,11 +151,6 @@ class _At(NamedTuple):
     lam: Tensor
     mean: Preconditioner
     inverse: Factor | Preconditioner
-
-    def take(self, problems: Tensor) -> "_At":
-        """Return a selection of the problems."""
-        loss, p, lam = self.loss.take(problems), self.p[problems], self.lam[problems]
-        return _At(loss, p, lam, self.mean.take(problems), self.inverse.take(problems))
 
 
 def minimise(
@@ -365,11 +324,8 @@ def _conjugate_gradients(
     """
     r = r.contiguous()
     D = at.inverse.by_W(r)
-    found, found_b, spent = (
-        torch.zeros_like(D),
-        torch.zeros_like(D[:, :, 0]),
-        torch.zeros_like(room),
-    )
+    found, found_b = torch.zeros_like(D), torch.zeros_like(D[:, :, 0])
+    spent = torch.zeros_like(room)
     # Steps of the problems that are still being solved.
     live = torch.arange(len(r), device=r.device)
     S, s, rz, step = found.clone(), found_b.clone(), _dot(r, D), 0

@@ -15,14 +15,12 @@ from torch import Tensor
 
 from headstart.devices import fast_bfloat16
 from headstart.errors import ProbeError
-from headstart.probe.axes import Axes, Exact, Source, is_double
+from headstart.probe.axes import Axes, Exact, Source, is_double, packed
 from headstart.probe.certificate import Certificate, Fit, Weights, certify, columns, sum_up
-from headstart.probe.factors import Factors
-from headstart.probe.hessian import Curvature
+from headstart.probe.hessian import Curvature, Factors
 from headstart.probe.inputs import features, path_of
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.newton import Goal, Looked, ProblemBatch, minimise
-from headstart.probe.products import packed
 from headstart.threads import sharing_cpus
 
 __all__ = ["MAX_PASSES", "fit_path"]
@@ -235,7 +233,13 @@ class _Solver:
         """Certify a batch with the problems of these lambdas."""
         coef, bias = self._axes.to_features(batch.W, batch.bias)
         proof = certify(self._axes.X, self._axes.mean, batch.loss, batch.lam, coef, bias)
-        return [self._fit(lam, coef, proof, i) for i, lam in enumerate(lambdas)]
+        groups, fits = len(self._nothing.bias), []
+        for i, lam in enumerate(lambdas):
+            mine = slice(i * groups, (i + 1) * groups)
+            own = Certificate(proof.objective[mine], proof.gap[mine], proof.bias[mine])
+            passes = int(self._solved[lam].passes.max())
+            fits.append(sum_up(lam, coef[mine], own.bias, own, passes, self._goal.tolerance))
+        return fits
 
     def _waypoints(self, lam: float) -> list[float]:
         """Return waypoints from the last lambda, or from one with a solution of nearly 0."""
@@ -322,14 +326,6 @@ class _Solver:
         parts = (torch.split(part, groups) for part in whole)
         for lam, *solution in zip(lambdas, *parts, strict=True):
             self._solved[lam] = _Solution(*(part.clone() for part in solution))
-
-    def _fit(self, lam: float, coef: Tensor, proof: Certificate, index: int) -> Fit:
-        """Return the fit of the lambda at position `index` of a batch."""
-        groups = len(self._nothing.bias)
-        mine = slice(index * groups, (index + 1) * groups)
-        own = Certificate(proof.objective[mine], proof.gap[mine], proof.bias[mine])
-        passes = int(self._solved[lam].passes.max())
-        return sum_up(lam, coef[mine], own.bias, own, passes, self._goal.tolerance)
 
 
 def _lagrange(at: float, places: Sequence[float]) -> list[float]:
