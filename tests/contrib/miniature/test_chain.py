@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from headstart import models
-from headstart.contrib.miniature.chain import STAGES
+from headstart.contrib.miniature.chain import FULL, STAGES, TINY, TimingLog
 from headstart.contrib.miniature.networks import ARCHITECTURES
-from headstart.contrib.miniature.scale import FULL, TINY
 from headstart.study import Study
 from processes import Forked, headstart_process
+from refusals import refused
 
 # Two datasets are too few to tell models apart, and four networks for a correlation: the tiny form
 # has neither ranks nor transfer against upstream accuracy to draw.
@@ -121,3 +121,27 @@ def test_a_full_disk_is_told_in_one_line(own_cache, tmp_path):
     assert error.count("\n") == 1
     assert out.splitlines()[-1] == "storage.full"
     assert not list(own_cache.glob("pretrained/*/model.json"))
+
+
+def test_seconds_of_a_second_run_are_added(tmp_path, monkeypatch):
+    now = iter([0.0, 90.0, 100.0, 130.0])
+    monkeypatch.setattr("headstart.contrib.miniature.chain.monotonic", lambda: next(now))
+    file = tmp_path / "miniature.json"
+    with pytest.raises(KeyboardInterrupt), TimingLog(file, {"scale": "tiny"}).stage("transfer"):
+        raise KeyboardInterrupt
+    again = TimingLog(file, {"scale": "tiny"})
+    with again.stage("transfer"):
+        pass
+    assert again.total == 120.0
+    written = json.loads(file.read_text())
+    assert written["seconds"] == {"transfer": 120.0}
+    assert (written["scale"], written["minutes"]) == ("tiny", 2.0)
+    assert written["processors"] >= 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"seconds": {"transfer": "long"}}', "{}"])
+def test_a_damaged_timing_log_is_refused(tmp_path, text):
+    file = tmp_path / "miniature.json"
+    file.write_text(text)
+    with refused("miniature.timing_damaged", path=str(file)):
+        TimingLog(file, {})

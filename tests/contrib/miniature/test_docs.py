@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from headstart.contrib.miniature.scale import FULL, short
+from headstart.contrib.miniature.chain import FULL, short
 
 DOCS = Path(__file__).parents[3] / "docs"
 TABLES = DOCS / "miniature" / "tables"

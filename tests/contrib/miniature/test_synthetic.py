@@ -9,19 +9,13 @@ import pytest
 from conftest import require
 from headstart import datasets
 from headstart.context import ProgressReporter
-from headstart.contrib.miniature import characters, charts, glyphs, patches, shapes, textures
-from headstart.contrib.miniature.synthetic import cached_images
+from headstart.contrib.miniature import characters, patches, shapes
+from headstart.contrib.miniature.synthetic import DRAWN, cached_images
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.file_index import FileIndex
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.sources import source_of
 
-DRAWN = {
-    "shapes": shapes.DATASET,
-    "textures": textures.DATASET,
-    "charts": charts.DATASET,
-    "patches": patches.DATASET,
-}
 SPLITS = ("train", "validation", "test")
 # Of two that take seconds to draw, the smallest split: the others are drawn by the same code.
 PARTS = (
@@ -83,7 +77,7 @@ def test_no_pixel_of_a_photograph_is_in_two_splits():
 
 def test_characters_are_drawn_as_the_manifest_says(tmp_path):
     """The first images of its smallest split; the whole is drawn by the next, slow test."""
-    drawings = characters.DATASET
+    drawings = characters.CHARACTERS
     assert len(drawings.classes) == len(set(drawings.classes)) == 250
     one, same = (drawings.image("validation", 3) for _ in range(2))
     np.testing.assert_array_equal(one, same)
@@ -97,14 +91,14 @@ def test_characters_are_drawn_as_the_manifest_says(tmp_path):
 def test_characters_are_drawn_once_and_mapped_from_then_on(session_cache, monkeypatch):
     found = datasets.find("characters")
     assert tuple(found.sizes) == tuple(
-        (split, 250 * characters.DATASET.per_class[split]) for split in SPLITS
+        (split, 250 * characters.CHARACTERS.per_class[split]) for split in SPLITS
     )
     first = datasets.load(found, 0, session_cache)
 
     def never(*_):
         raise AssertionError("drawn again")
 
-    monkeypatch.setattr(type(characters.DATASET), "pixels", never)
+    monkeypatch.setattr(type(characters.CHARACTERS), "pixels", never)
     again = datasets.load(found, 0, session_cache)
     assert again.revision == first.revision
 
@@ -147,7 +141,7 @@ def test_what_is_drawn_otherwise_is_not_kept(tmp_path):
 
 
 def test_glyphs_hold_font_families_apart_and_are_not_blank(session_cache):
-    fonts = {split: set(names.split()) for split, names in glyphs.FONTS.items()}
+    fonts = {split: set(names.split()) for split, names in characters.FONTS.items()}
     assert not fonts["train"] & fonts["test"]
     assert not fonts["train"] & fonts["validation"]
     assert not fonts["validation"] & fonts["test"]

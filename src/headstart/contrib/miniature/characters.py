@@ -1,4 +1,6 @@
-"""Characters: 250 letters, digits and symbols in the twelve faces of DejaVu, drawn to be hard.
+"""Characters and glyphs: two datasets of letters, digits and symbols, drawn from fonts.
+
+`characters` are 250 of them in the twelve faces of DejaVu, drawn to be hard.
 
 Letters of the Latin, Greek, Cyrillic, Armenian and Georgian alphabets, and symbols, without those
 that look alike: of each set of characters that cannot be distinguished by shape once size and place
@@ -6,8 +8,10 @@ are random (A, Alpha and A of Cyrillic; x and X; Delta and the white triangle) o
 class. Size, proportions, slope, turn, weight, colours, contrast, background, lines across,
 neighbours, blur and noise are drawn at random, and the faces are the same in all splits.
 
-The fonts that `glyphs` validates and tests with, Computer Modern and STIX, draw none of it: a
-network that was trained on these characters has not seen that test.
+`glyphs` are 62, dark on light, drawn several times at random size, place and slope. The splits hold
+whole font families apart, so a test font has been seen in no form: DejaVu Sans and Serif train,
+Computer Modern validates, STIX (a Times) tests. Of these, Computer Modern and STIX draw none of
+`characters`: a network that was trained on those has not seen that test.
 
 fontTools reads the outlines from the font files that matplotlib ships, and matplotlib's own
 rasteriser fills them, in whose fixed-point arithmetic the same outline gives the same pixels with
@@ -16,17 +20,19 @@ pixels.
 """
 
 import logging
+import string
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from headstart.contrib.miniature.raster import (
     ONE,
     SIDE,
     Ints,
+    Pixels,
+    SyntheticDataset,
     background,
     clutter,
     contrasting,
@@ -35,12 +41,13 @@ from headstart.contrib.miniature.raster import (
     mixed,
     turned,
 )
-from headstart.contrib.miniature.synthetic import SyntheticDataset
+from headstart.datasets.images import ArrayImages
+from headstart.datasets.splits import Split
 
 if TYPE_CHECKING:
     from matplotlib.path import Path as Outline
 
-__all__ = ["CLASSES", "DATASET", "outlines"]
+__all__ = ["CHARACTERS", "FONTS", "GLYPHS", "read_glyphs"]
 
 CLASSES = tuple(
     "0123456789ABCDEGHJKLMNPQRSTUVWXYZabdefijmnt"
@@ -52,6 +59,17 @@ CLASSES = tuple(
     "!#$%&()*+/<=>?@[{}~^£¥§©¶¿÷±€₴₸№™∂∇∈∏√∞∠∫≈≠≡≤≥⊃⊕⊗⊞⊢⊥"
     "←↑→↓↔↕↗↖↘↙↩↪↯↺↻⇄⇅⇐⇑⇒⇓⇔⌂⌘■□▲▼◆◇●◐◑◎☼☀♀♂♠♡♣♥♩♪♫♮♃♄†‡‖‼⁇¼½∝⊐▣◔◕◢◣◤◥◧◨"
 )
+GLYPHS = tuple(string.digits + string.ascii_uppercase + string.ascii_lowercase)
+GLYPH_SIDE = 64
+FONTS = {
+    "train": (
+        "DejaVuSans DejaVuSans-Bold DejaVuSans-Oblique DejaVuSans-BoldOblique "
+        "DejaVuSerif DejaVuSerif-Bold DejaVuSerif-Italic DejaVuSerif-BoldItalic"
+    ),
+    "validation": "cmr10 cmb10 cmss10 cmtt10",
+    "test": "STIXGeneral STIXGeneralBol STIXGeneralItalic STIXGeneralBolIta",
+}
+DRAWINGS = {"train": 3, "validation": 4, "test": 4}
 FACES = tuple(
     f"DejaVu{family}{style}"
     for family, italic in (("Sans", "Oblique"), ("SansMono", "Oblique"), ("Serif", "Italic"))
@@ -59,7 +77,7 @@ FACES = tuple(
 )
 
 
-def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[np.uint8]:  # noqa: ARG001
+def _draw(random: np.random.RandomState, label: int, split: str) -> Pixels:  # noqa: ARG001
     # Dark on light three times in four.
     channels = (0, 120) if random.randint(4) == 0 else (136, 256)
     image = clutter(random, background(random, 40, channels), 2)
@@ -79,7 +97,7 @@ def _character(
     random: np.random.RandomState, face: str, label: int, centre: tuple[int, int]
 ) -> Ints:
     """Draw one with its longer side at 17 to 26 pixels: coverage (SIDE, SIDE), 0 to 256."""
-    outline = outlines(face, CLASSES)[label]
+    outline = _outlines(face, CLASSES)[label]
     corners = np.asarray(outline.vertices)
     low, high = corners.min(axis=0), corners.max(axis=0)
     size = random.randint(17 * ONE, 26 * ONE) / float((high - low).max())
@@ -93,21 +111,21 @@ def _character(
     return coverage(outline, matrix, place, width=random.randint(ONE))
 
 
-DATASET = SyntheticDataset(
-    "characters", CLASSES, {"train": 96, "validation": 12, "test": 20}, _draw
+CHARACTERS = SyntheticDataset(
+    "characters",
+    CLASSES,
+    {"train": 96, "validation": 12, "test": 20},
+    _draw,
+    "Each image is drawn by itself; all splits share the fonts.",
 )
 
 
 @cache
-def outlines(font: str, characters: tuple[str, ...]) -> "list[Outline]":
+def _outlines(font: str, characters: tuple[str, ...]) -> "list[Outline]":
     """Read the outline of each character from a font file, in ems.
 
-    Parameters
-    ----------
-    font
-        A file of matplotlib's folder of TrueType fonts, without its ending.
-    characters
-        Of one code point each; the font has to have them.
+    `font` is a file of matplotlib's folder of TrueType fonts, without its ending, that has these
+    `characters` of one code point each.
     """
     import matplotlib
     from fontTools.ttLib import TTFont
@@ -151,3 +169,41 @@ def _outline(glyphs: Any, name: str, em: int) -> "Outline":
 
     glyphs[name].draw(PathPen(glyphs))
     return Outline(np.array(vertices, dtype=np.float64) / em, codes)
+
+
+def read_glyphs() -> dict[str, Split]:
+    """Draw all images of `glyphs`. Takes a second or two."""
+    parts = {}
+    for seed, (name, fonts) in enumerate(FONTS.items()):
+        random = np.random.RandomState(seed)
+        times = range(DRAWINGS[name])
+        pixels = np.concatenate([_glyphs(font, random) for font in fonts.split() for _ in times])
+        labels = np.tile(np.arange(len(GLYPHS)), len(pixels) // len(GLYPHS)).astype(np.int64)
+        parts[name] = Split(ArrayImages(pixels), labels, np.arange(len(labels)))
+    return parts
+
+
+def _glyphs(font: str, random: np.random.RandomState) -> Pixels:
+    """Draw every character once: (62, side, side) uint8, dark on light."""
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.transforms import Affine2D
+
+    # matplotlib types its renderer not at all, and its paths too loosely.
+    new_renderer: Any = RendererAgg
+    drawings = np.empty((len(GLYPHS), GLYPH_SIDE, GLYPH_SIDE), dtype=np.uint8)
+    for row, outline in enumerate(_outlines(font, GLYPHS)):
+        corners = np.asarray(outline.vertices)
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        move = (
+            Affine2D()
+            .translate(*-(low + high) / 2)
+            .scale(GLYPH_SIDE * random.uniform(0.6, 0.85))
+            .rotate_deg(random.uniform(-8, 8))
+            .translate(*(GLYPH_SIDE / 2 + random.uniform(-5, 5, size=2)))
+        )
+        renderer = new_renderer(GLYPH_SIDE, GLYPH_SIDE, dpi=72)
+        context = renderer.new_gc()
+        context.set_linewidth(0)
+        renderer.draw_path(context, outline, move, rgbFace=(0.0, 0.0, 0.0))
+        drawings[row] = 255 - np.asarray(renderer.buffer_rgba())[..., 3]
+    return drawings

@@ -12,6 +12,9 @@ from headstart.contrib.miniature.raster import (
     ONE,
     SIDE,
     Ints,
+    Pixels,
+    SyntheticDataset,
+    circle,
     contrasting,
     coverage,
     disc,
@@ -19,9 +22,8 @@ from headstart.contrib.miniature.raster import (
     mixed,
     polyline,
 )
-from headstart.contrib.miniature.synthetic import SyntheticDataset
 
-__all__ = ["CLASSES", "DATASET"]
+__all__ = ["DATASET"]
 
 # A tenth of a pixel: what places and sizes in this module are whole numbers of.
 TENTH = ONE // 10
@@ -30,10 +32,7 @@ TENTH = ONE // 10
 class _Paper:
     """A sheet that is drawn on, from the lower left, in tenths of a pixel.
 
-    Parameters
-    ----------
-    random
-        Draws the colours, and where the chart is.
+    The stream draws the colours, and where the chart is.
     """
 
     def __init__(self, random: np.random.RandomState) -> None:
@@ -209,8 +208,7 @@ def _circle(paper: _Paper) -> tuple[int, int, int]:
 
 def _ring(centre: tuple[int, int], radius: int, degrees: Ints) -> Ints:
     """Return points of a circle (n, 2)."""
-    circle = np.stack([COSINES[degrees % 360], COSINES[(degrees - 90) % 360]], axis=1)
-    return circle * radius // ONE + np.array(centre, dtype=np.int32)
+    return circle(degrees) * radius // ONE + np.array(centre, dtype=np.int32)
 
 
 def _pie(paper: _Paper, random: np.random.RandomState) -> None:
@@ -328,7 +326,7 @@ ROUND: Mapping[str, Plot] = MappingProxyType({"pie": _pie, "doughnut": _doughnut
 CLASSES = (*ON_AXES, *ROUND)
 
 
-def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[np.uint8]:  # noqa: ARG001
+def _draw(random: np.random.RandomState, label: int, split: str) -> Pixels:  # noqa: ARG001
     paper, name = _Paper(random), CLASSES[label]
     if name in ON_AXES:
         paper.frame(random)

@@ -18,8 +18,7 @@ from headstart.threads import available_cpus
 
 if TYPE_CHECKING:
     from headstart.context import RunContext
-    from headstart.contrib.miniature.chain import Miniature
-    from headstart.contrib.miniature.scale import ChainScale
+    from headstart.contrib.miniature.chain import ChainScale, Miniature
     from headstart.devices import Device
 
 __all__ = ["miniature"]
@@ -59,7 +58,7 @@ def miniature(
     device: DeviceOption = "auto",
 ) -> None:
     """Run the whole study of the paper on small networks and images, without any download."""
-    from headstart.contrib.miniature.scale import FULL, TINY
+    from headstart.contrib.miniature.chain import FULL, TINY
 
     if _run(TINY if tiny else FULL, out, device, executors.keywords()).failures:
         sys.exit(BAD_INPUT)

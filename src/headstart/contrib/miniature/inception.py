@@ -10,12 +10,7 @@ __all__ = ["SmallInception"]
 class SmallInception(nn.Module):
     """A stem of stride 4, four modules of parallel branches, and an auxiliary classifier.
 
-    Parameters
-    ----------
-    width
-        Channels of the stem; the modules have four to twelve times as many.
-    n_classes
-        Outputs of both classifiers.
+    `width` is the channels of the stem; the modules have four to twelve times as many.
     """
 
     def __init__(self, width: int, n_classes: int) -> None:

@@ -36,24 +36,24 @@ class Architecture:
     auxiliary: bool = False
 
 
-def resnet(block: str, depths: tuple[int, ...], width: int, **options: Any) -> "nn.Module":
-    """He et al. 2016, Xie et al. 2017 (cardinality), Hu et al. 2018 (squeeze and excitation)."""
-    from timm.models import resnet as timm_resnet
+def resnet(depth: int, width: int, **options: Any) -> "nn.Module":
+    """He et al. 2016, Hu et al. 2018 (squeeze and excitation): four stages of `depth` blocks."""
+    from timm.models.resnet import BasicBlock, ResNet
 
-    channels = tuple(width * 2**stage for stage in range(len(depths)))
+    channels = tuple(width * 2**stage for stage in range(4))
     # timm's usual stem has 64 channels, whatever follows.
     stem = {"stem_type": "deep", "stem_width": width // 2}
-    module: nn.Module = timm_resnet.ResNet(
-        getattr(timm_resnet, block), depths, CLASSES, channels=channels, **stem, **options
+    module: nn.Module = ResNet(
+        BasicBlock, (depth,) * 4, CLASSES, channels=channels, **stem, **options
     )
     return module
 
 
-def densenet(growth: int, blocks: tuple[int, ...]) -> "nn.Module":
+def densenet(growth: int) -> "nn.Module":
     """Huang et al. 2017."""
     from timm.models.densenet import DenseNet
 
-    module: nn.Module = DenseNet(growth_rate=growth, block_config=blocks, num_classes=CLASSES)
+    module: nn.Module = DenseNet(growth_rate=growth, block_config=(3, 3, 3), num_classes=CLASSES)
     return module
 
 
@@ -94,19 +94,16 @@ def inception(width: int) -> "nn.Module":
 RESNET, DENSENET, MOBILENET = "ResNet", "DenseNet", "MobileNet"
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {
-        "resnet10_w4": Architecture(RESNET, partial(resnet, "BasicBlock", (1, 1, 1, 1), 4)),
-        "resnet10_w8": Architecture(RESNET, partial(resnet, "BasicBlock", (1, 1, 1, 1), 8)),
-        "resnet10_w16": Architecture(RESNET, partial(resnet, "BasicBlock", (1, 1, 1, 1), 16)),
-        "resnet18_w16": Architecture(RESNET, partial(resnet, "BasicBlock", (2, 2, 2, 2), 16)),
+        "resnet10_w4": Architecture(RESNET, partial(resnet, 1, 4)),
+        "resnet10_w8": Architecture(RESNET, partial(resnet, 1, 8)),
+        "resnet10_w16": Architecture(RESNET, partial(resnet, 1, 16)),
+        "resnet18_w16": Architecture(RESNET, partial(resnet, 2, 16)),
         "seresnet10_w16": Architecture(
-            RESNET,
-            partial(
-                resnet, "BasicBlock", (1, 1, 1, 1), 16, block_args={"attn_layer": "se"}
-            ),
+            RESNET, partial(resnet, 1, 16, block_args={"attn_layer": "se"})
         ),
-        "densenet22_g4": Architecture(DENSENET, partial(densenet, 4, (3, 3, 3))),
-        "densenet22_g8": Architecture(DENSENET, partial(densenet, 8, (3, 3, 3))),
-        "densenet22_g16": Architecture(DENSENET, partial(densenet, 16, (3, 3, 3))),
+        "densenet22_g4": Architecture(DENSENET, partial(densenet, 4)),
+        "densenet22_g8": Architecture(DENSENET, partial(densenet, 8)),
+        "densenet22_g16": Architecture(DENSENET, partial(densenet, 16)),
         "mobilenet_w8": Architecture(
             MOBILENET,
             partial(

@@ -12,15 +12,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-from headstart.contrib.miniature.raster import BRIGHTNESS, SIDE, Ints, finished
-from headstart.contrib.miniature.synthetic import SyntheticDataset
+from headstart.contrib.miniature.raster import (
+    BRIGHTNESS,
+    SIDE,
+    Ints,
+    Pixels,
+    SyntheticDataset,
+    finished,
+)
 from headstart.errors import DatasetMissingError
 from headstart.files import storage_errors
 
-__all__ = ["CLASSES", "DATASET", "find"]
+__all__ = ["DATASET", "find"]
 
 # Class -> file.
 PHOTOGRAPHS = {
@@ -76,7 +81,7 @@ def _blocks(name: str, split: str) -> list[tuple[int, int]]:
     return [divmod(block, columns) for i, block in enumerate(order) if i % 10 in SHARES[split]]
 
 
-def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[np.uint8]:
+def _draw(random: np.random.RandomState, label: int, split: str) -> Pixels:
     name = CLASSES[label]
     photograph, blocks = _photograph(name), _blocks(name, split)
     contrast = 0
@@ -92,4 +97,10 @@ def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[
     return finished(random, image, noise=12)
 
 
-DATASET = SyntheticDataset("patches", CLASSES, {"train": 144, "validation": 44, "test": 144}, _draw)
+DATASET = SyntheticDataset(
+    "patches",
+    CLASSES,
+    {"train": 144, "validation": 44, "test": 144},
+    _draw,
+    "Blocks of 64 pixels of each photograph: each belongs to one split.",
+)

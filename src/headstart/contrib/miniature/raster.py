@@ -1,4 +1,4 @@
-"""Drawing in whole numbers: the same pixels on every machine, of every release.
+"""Datasets that are drawn in whole numbers: the same pixels on every machine, of every release.
 
 A sum of floating-point numbers may differ in its last digit between processors, and so may a sine
 between libraries; rounded to pixels, a digest of them then differs. So colours, gradients and noise
@@ -7,11 +7,18 @@ before matplotlib's rasteriser rounds it to 1/256 of a pixel.
 """
 
 import threading
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from headstart.datasets.file_index import Advance
+from headstart.datasets.images import ArrayImages
+from headstart.datasets.splits import Split
 
 if TYPE_CHECKING:
     from matplotlib.path import Path as Outline
@@ -22,8 +29,10 @@ __all__ = [
     "SIDE",
     "Ints",
     "Matrix",
+    "Pixels",
+    "SyntheticDataset",
     "background",
-    "blurred",
+    "circle",
     "clutter",
     "contrasting",
     "coverage",
@@ -43,6 +52,7 @@ COSINES = np.round(np.cos(np.deg2rad(np.arange(360))) * ONE).astype(np.int32)
 BRIGHTNESS = np.array([299, 587, 114])
 
 Ints = npt.NDArray[np.signedinteger[Any]]
+Pixels = npt.NDArray[np.uint8]
 # Of a linear map, row by row, in multiples of 1 / ONE.
 Matrix = tuple[int, int, int, int]
 
@@ -50,10 +60,7 @@ Matrix = tuple[int, int, int, int]
 def turned(degrees: int, x_scale: int, y_scale: int, shear: int = 0) -> Matrix:
     """Return the matrix that scales, then shears along x, then turns anticlockwise.
 
-    Parameters
-    ----------
-    x_scale, y_scale, shear
-        In multiples of 1 / ONE.
+    Scales and shear are multiples of 1 / ONE.
     """
     cos, sin = int(COSINES[degrees % 360]), int(COSINES[(degrees - 90) % 360])
     slope = shear * y_scale // ONE
@@ -114,6 +121,11 @@ def _renderer(side: int, thread: int) -> Any:  # noqa: ARG001  what draws is one
     return new_renderer(side, side, dpi=72)
 
 
+def circle(degrees: Ints) -> Ints:
+    """Return points of the unit circle (n, 2), in multiples of 1 / ONE."""
+    return np.stack([COSINES[degrees % 360], COSINES[(degrees - 90) % 360]], axis=1)
+
+
 def polyline(points: npt.ArrayLike, *, closed: bool = False) -> "Outline":
     """Return lines through points (n, 2), in multiples of 1 / ONE, as an outline."""
     from matplotlib.path import Path as Outline
@@ -126,9 +138,8 @@ def polyline(points: npt.ArrayLike, *, closed: bool = False) -> "Outline":
 
 def disc(place: tuple[int, int], radius: int) -> Ints:
     """State how much of each pixel a disc covers, as `coverage` does; in pixels / ONE."""
-    degrees = np.arange(0, 360, 15)
-    circle = polyline(np.stack([COSINES[degrees], COSINES[degrees - 90]], axis=1), closed=True)
-    return coverage(circle, turned(0, radius, radius), place)
+    outline = polyline(circle(np.arange(0, 360, 15)), closed=True)
+    return coverage(outline, turned(0, radius, radius), place)
 
 
 def mixed(below: Ints, colour: npt.ArrayLike, cover: Ints) -> Ints:
@@ -161,12 +172,8 @@ def background(
 ) -> Ints:
     """Draw a colour that changes from one side to another, with clouds on it: (SIDE, SIDE, 3).
 
-    Parameters
-    ----------
-    uneven
-        The most that the gradient and the clouds each change a channel by.
-    channels
-        Where the channels of the colour are drawn from.
+    The gradient and the clouds change a channel by `uneven` at most each; `channels` is where those
+    of the colour are drawn from.
     """
     start, change = random.randint(*channels, 3), random.randint(-uneven, uneven + 1, 3)
     cos, sin = turned(random.randint(360), ONE, ONE)[:2]
@@ -189,21 +196,62 @@ def clutter(random: np.random.RandomState, image: Ints, most: int = 3) -> Ints:
     return image
 
 
-def blurred(image: Ints) -> Ints:
-    """Average each pixel of (height, width, 3) with its neighbours, weighted 1, 2, 1 each way."""
-    framed = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
-    rows = framed[:-2] + 2 * framed[1:-1] + framed[2:]
-    whole: Ints = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:] + 8) >> 4
-    return whole
-
-
-def finished(
-    random: np.random.RandomState, image: Ints, *, noise: int, blur: int = 1
-) -> npt.NDArray[np.uint8]:
-    """Blur an image 0 to `blur` times, and add noise of up to `noise` to each channel."""
-    for _ in range(random.randint(blur + 1)):
-        image = blurred(image)
+def finished(random: np.random.RandomState, image: Ints, *, noise: int) -> Pixels:
+    """Blur an image, or leave it sharp, and add noise of up to `noise` to each channel."""
+    if random.randint(2):
+        # Each pixel is averaged with its neighbours, weighted 1, 2, 1 each way.
+        framed = np.pad(image, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        rows = framed[:-2] + 2 * framed[1:-1] + framed[2:]
+        image = (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:] + 8) >> 4
     amount = random.randint(noise + 1)
     grain = random.randint(0, 256, image.shape, dtype=np.uint8).astype(np.int32)
     noisy = image + ((grain * (2 * amount + 1)) >> 8) - amount
     return noisy.clip(0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class SyntheticDataset:
+    """A dataset of (32, 32, 3) images that are drawn.
+
+    The name is in the seed of every image; `classes` are in the order of the labels; `per_class`
+    counts the images of each class in ``train``, ``validation`` and ``test``. `draw` draws an image
+    of a class for a split, (SIDE, SIDE, 3) uint8: all that is random in it comes from the stream
+    that it is given. `split_rule` says in words where the splits come from.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    per_class: Mapping[str, int]
+    draw: Callable[[np.random.RandomState, int, str], Pixels]
+    split_rule: str = "Each image is drawn by itself."
+
+    shape = (SIDE, SIDE, 3)
+
+    def labels(self, split: str) -> npt.NDArray[np.int64]:
+        """Return the (n,) int64 labels of a split: the classes in turn."""
+        return np.tile(np.arange(len(self.classes), dtype=np.int64), self.per_class[split])
+
+    def image(self, split: str, row: int) -> Pixels:
+        """Draw an image: (SIDE, SIDE, 3) uint8."""
+        return self._drawn(np.random.RandomState(0), split, row)
+
+    def pixels(self, split: str, advance: Advance | None = None) -> Pixels:
+        """Draw all images of a split: (n, SIDE, SIDE, 3) uint8; `advance` takes how many more."""
+        n = len(self.classes) * self.per_class[split]
+        drawn = np.empty((n, *self.shape), dtype=np.uint8)
+        # Seeded anew for each: making one takes as long as drawing.
+        random = np.random.RandomState(0)
+        for row in range(n):
+            drawn[row] = self._drawn(random, split, row)
+            if advance and (row + 1) % len(self.classes) == 0:
+                advance(len(self.classes))
+        return drawn
+
+    def split(self, name: str, images: ArrayImages) -> Split:
+        """Put the labels of a split to its images."""
+        labels = self.labels(name)
+        return Split(images, labels, np.arange(len(labels)))
+
+    def _drawn(self, random: np.random.RandomState, split: str, row: int) -> Pixels:
+        random.seed([zlib.crc32(f"{self.name} {split}".encode()), row])
+        return self.draw(random, row % len(self.classes), split)

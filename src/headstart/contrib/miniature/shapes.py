@@ -7,11 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from headstart.contrib.miniature.raster import (
-    COSINES,
     ONE,
     SIDE,
     Ints,
+    Pixels,
+    SyntheticDataset,
     background,
+    circle,
     clutter,
     contrasting,
     coverage,
@@ -21,9 +23,8 @@ from headstart.contrib.miniature.raster import (
     polyline,
     turned,
 )
-from headstart.contrib.miniature.synthetic import SyntheticDataset
 
-__all__ = ["CLASSES", "DATASET"]
+__all__ = ["DATASET"]
 
 # In hundredths.
 HEART = (
@@ -32,13 +33,8 @@ HEART = (
 )  # fmt: skip
 
 
-def _arc(degrees: Ints) -> Ints:
-    """Return points of the unit circle (n, 2)."""
-    return np.stack([COSINES[degrees % 360], COSINES[(degrees - 90) % 360]], axis=1)
-
-
 def _regular(n: int) -> Ints:
-    return _arc(np.arange(0, 360, 360 // n))
+    return circle(np.arange(0, 360, 360 // n))
 
 
 def _stretched(corners: Ints, percent: int) -> Ints:
@@ -52,14 +48,14 @@ def _scaled(corners: npt.ArrayLike) -> Ints:
 
 
 def _star(points: int, percent: int) -> Ints:
-    corners = _arc(np.arange(0, 360, 180 // points))
+    corners = circle(np.arange(0, 360, 180 // points))
     corners[1::2] = corners[1::2] * percent // 100
     return corners * 11 // 10
 
 
 def _crescent(depth: int) -> Ints:
     """Cut the chord's side off a disc along half an ellipse, `depth` hundredths of a radius."""
-    outer, half = _arc(np.arange(55, 306, 5)), _arc(np.arange(270, 449, 5))
+    outer, half = circle(np.arange(55, 306, 5)), circle(np.arange(270, 449, 5))
     tip = outer[-1]
     inner = np.stack([tip[0] - half[:, 0] * depth // 100, -half[:, 1] * tip[1] // ONE], axis=1)
     corners: Ints = np.concatenate([outer, inner]) + np.array([ONE // 4, 0])
@@ -84,15 +80,15 @@ FIGURES: Mapping[str, Callable[[np.random.RandomState], Ints]] = MappingProxyTyp
     {
         "circle": lambda _: _regular(72),
         "ellipse": lambda random: _stretched(_regular(72), random.randint(45, 66)),
-        "semicircle": lambda _: _arc(np.arange(0, 181, 5)) - np.array([0, ONE // 3]),
+        "semicircle": lambda _: circle(np.arange(0, 181, 5)) - np.array([0, ONE // 3]),
         "crescent": lambda random: _crescent(random.randint(45, 81)),
         "sector": lambda random: np.concatenate(
-            [_arc(np.arange(0, random.randint(270, 315), 5)), _scaled([(0, 0)])]
+            [circle(np.arange(0, random.randint(270, 315), 5)), _scaled([(0, 0)])]
         ),
         "triangle": lambda _: _regular(3),
         "square": lambda _: _regular(4),
         "rectangle": lambda random: _stretched(
-            _arc(np.arange(45, 360, 90)) * 5 // 4, random.randint(40, 61)
+            circle(np.arange(45, 360, 90)) * 5 // 4, random.randint(40, 61)
         ),
         "rhombus": lambda random: _stretched(_regular(4), random.randint(45, 66)),
         "pentagon": lambda _: _regular(5),
@@ -109,7 +105,7 @@ FIGURES: Mapping[str, Callable[[np.random.RandomState], Ints]] = MappingProxyTyp
 CLASSES = tuple(FIGURES)
 
 
-def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[np.uint8]:  # noqa: ARG001
+def _draw(random: np.random.RandomState, label: int, split: str) -> Pixels:  # noqa: ARG001
     image = clutter(random, background(random))
     for _ in range(random.randint(4)):
         place = random.randint(0, SIDE * ONE, 2).tolist()

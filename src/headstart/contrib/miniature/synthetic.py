@@ -1,28 +1,23 @@
 """The synthetic datasets: images that a program makes, made once and kept in the cache.
 
-Each module beside this one makes the images of a dataset from seeds: as many of each class, each
-image from a seed of its own. A split is kept as one file: the shape of an image, as
+Modules beside this one draw the images of a dataset from seeds: as many of each class, each image
+from a seed of its own. A split is kept as one file: the shape of an image, as
 `ArrayImages.digest` writes it, and the pixels of all its images. So the SHA-256 of the file is the
 digest of the images, which the index of files remembers while the file stays as it is: a later use
 reads no pixels and makes none.
 """
 
-import mmap
-import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from headstart.context import ProgressReporter
-from headstart.contrib.miniature.raster import SIDE
+from headstart.contrib.miniature import characters, charts, patches, shapes, textures
+from headstart.contrib.miniature.raster import Pixels
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.file_index import Advance, FileIndex
 from headstart.datasets.images import ArrayImages
@@ -35,22 +30,27 @@ from headstart.spec import Sizes
 __all__ = [
     "SPLIT_RULES",
     "CachedImages",
-    "SyntheticDataset",
     "SyntheticSource",
     "cached_images",
     "read_anew",
 ]
 
 PACKAGE = "headstart.contrib.miniature"
-# By name, which is that of the module that makes the images.
+# By name.
+DRAWN = {
+    one.name: one
+    for one in (
+        characters.CHARACTERS,
+        shapes.DATASET,
+        textures.DATASET,
+        charts.DATASET,
+        patches.DATASET,
+    )
+}
 SPLIT_RULES: Mapping[str, str] = MappingProxyType(
     {
         "glyphs": "Font families apart: DejaVu trains, Computer Modern validates, STIX tests.",
-        "characters": "Each image is drawn by itself; all splits share the fonts.",
-        "shapes": "Each image is drawn by itself.",
-        "textures": "Each image is made by itself.",
-        "charts": "Each image is drawn by itself.",
-        "patches": "Blocks of 64 pixels of each photograph: each belongs to one split.",
+        **{name: one.split_rule for name, one in DRAWN.items()},
     }
 )
 
@@ -77,7 +77,7 @@ class SyntheticSource(Source):
         )
 
     def presence(self, dataset_ref: DatasetName, cache: Path) -> Presence:  # noqa: ARG002
-        if dataset_ref.stem == "patches" and _module("patches").find() is None:
+        if dataset_ref.stem == "patches" and patches.find() is None:
             return Presence(False, "pip install 'headstart[embedded]' (photographs: scikit-image)")
         return Presence(True, "comes with headstart's dependencies")
 
@@ -94,17 +94,24 @@ class SyntheticSource(Source):
         self, dataset_ref: DatasetName, cache: Path, reporter: ProgressReporter
     ) -> dict[str, Split]:
         """Read images from the cache, or make them: once, a quarter of a minute at most."""
-        dataset: SyntheticDataset | None = getattr(_module(dataset_ref.stem), "DATASET", None)
-        if dataset is None:
+        name = dataset_ref.stem
+        if name not in DRAWN:
             # Made in a second or two, each time.
-            return read_anew(dataset_ref.stem)[1]
-        folder, file_index = cache / "datasets", FileIndex(cache / "datasets" / "files.db")
-        parts = {}
-        for name, part in self.manifest(dataset_ref).splits.items():
-            path = folder / f"{dataset_ref.stem}-{name}-{part.images_sha256[:16]}.pixels"
-            draw = partial(_drawn, dataset, name, reporter)
-            images = cached_images(path, dataset.shape, part.images_sha256, file_index, draw)
-            parts[name] = dataset.split(name, images)
+            return characters.read_glyphs()
+        dataset, parts = DRAWN[name], {}
+        file_index = FileIndex(cache / "datasets" / "files.db")
+
+        def draw(split: str) -> Pixels:
+            total = len(dataset.labels(split))
+            reporter.stage(f"drawing {name}, {split}", total=total, unit="images")
+            return dataset.pixels(split, reporter.advance)
+
+        for split, part in self.manifest(dataset_ref).splits.items():
+            path = cache / "datasets" / f"{name}-{split}-{part.images_sha256[:16]}.pixels"
+            images = cached_images(
+                path, dataset.shape, part.images_sha256, file_index, partial(draw, split)
+            )
+            parts[split] = dataset.split(split, images)
         return parts
 
     def split(self, dataset_ref: DatasetName, raw: RawDataset) -> tuple[dict[str, Split], str]:
@@ -119,98 +126,22 @@ class SyntheticSource(Source):
 
 def read_anew(name: str) -> tuple[tuple[str, ...], dict[str, Split]]:
     """Return the classes and the splits of a dataset, made now."""
-    module = _module(name)
-    parts = module.DATASET.read() if hasattr(module, "DATASET") else module.read()
-    return module.CLASSES, parts
-
-
-def _module(name: str) -> Any:
-    """Import the module that makes a dataset."""
-    return import_module(f"{PACKAGE}.{name}")
-
-
-def _drawn(
-    dataset: "SyntheticDataset", split: str, reporter: ProgressReporter
-) -> npt.NDArray[np.uint8]:
-    """Make all images of a split under the reporter's eyes: (n, SIDE, SIDE, 3) uint8."""
-    total = len(dataset.labels(split))
-    reporter.stage(f"drawing {dataset.name}, {split}", total=total, unit="images")
-    return dataset.pixels(split, reporter.advance)
-
-
-@dataclass(frozen=True)
-class SyntheticDataset:
-    """A dataset of (32, 32, 3) images that are drawn.
-
-    Parameters
-    ----------
-    name
-        Its name, which is in the seed of every image.
-    classes
-        Names in the order of the labels.
-    per_class
-        Images of each class in ``train``, ``validation`` and ``test``.
-    draw
-        Draws an image of a class for a split: (SIDE, SIDE, 3) uint8. All that is random in it comes
-        from the stream that it is given.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    per_class: Mapping[str, int]
-    draw: Callable[[np.random.RandomState, int, str], npt.NDArray[np.uint8]]
-
-    shape = (SIDE, SIDE, 3)
-
-    def labels(self, split: str) -> npt.NDArray[np.int64]:
-        """Return the (n,) int64 labels of a split: the classes in turn."""
-        return np.tile(np.arange(len(self.classes), dtype=np.int64), self.per_class[split])
-
-    def image(self, split: str, row: int) -> npt.NDArray[np.uint8]:
-        """Draw an image: (SIDE, SIDE, 3) uint8."""
-        return self._drawn(np.random.RandomState(0), split, row)
-
-    def pixels(self, split: str, advance: Advance | None = None) -> npt.NDArray[np.uint8]:
-        """Draw all images of a split: (n, SIDE, SIDE, 3) uint8; `advance` takes how many more."""
-        n = len(self.classes) * self.per_class[split]
-        drawn = np.empty((n, *self.shape), dtype=np.uint8)
-        # Seeded anew for each: making one takes as long as drawing.
-        random = np.random.RandomState(0)
-        for row in range(n):
-            drawn[row] = self._drawn(random, split, row)
-            if advance and (row + 1) % len(self.classes) == 0:
-                advance(len(self.classes))
-        return drawn
-
-    def read(self) -> dict[str, Split]:
-        """Draw all images of all splits."""
-        return {name: self.split(name, ArrayImages(self.pixels(name))) for name in self.per_class}
-
-    def split(self, name: str, images: ArrayImages) -> Split:
-        """Put the labels of a split to its images."""
-        labels = self.labels(name)
-        return Split(images, labels, np.arange(len(labels)))
-
-    def _drawn(self, random: np.random.RandomState, split: str, row: int) -> npt.NDArray[np.uint8]:
-        random.seed([zlib.crc32(f"{self.name} {split}".encode()), row])
-        return self.draw(random, row % len(self.classes), split)
+    if name not in DRAWN:
+        return characters.GLYPHS, characters.read_glyphs()
+    dataset = DRAWN[name]
+    parts = {
+        split: dataset.split(split, ArrayImages(dataset.pixels(split)))
+        for split in dataset.per_class
+    }
+    return dataset.classes, parts
 
 
 class CachedImages(ArrayImages):
-    """All images of a file that `cached_images` wrote.
-
-    Parameters
-    ----------
-    path
-        The file.
-    shape
-        Of an image.
-    """
+    """All images of a file that `cached_images` wrote."""
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        with storage_errors(path, reading=True), path.open("rb") as file:
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        pixels = np.frombuffer(memory, np.uint8, offset=len(_header(shape)))
+        with storage_errors(path, reading=True):
+            pixels = np.asarray(np.memmap(path, np.uint8, "r", offset=len(_header(shape))))
         super().__init__(pixels.reshape(-1, *shape))
         self.path = path
 
@@ -226,7 +157,7 @@ def cached_images(
     shape: tuple[int, ...],
     digest: str,
     file_index: FileIndex,
-    draw: Callable[[], npt.NDArray[np.uint8]],
+    draw: Callable[[], Pixels],
 ) -> ArrayImages:
     """Return images from their file; drawn, and the file written, where it is not there or damaged.
 

@@ -15,15 +15,16 @@ from headstart.contrib.miniature.raster import (
     ONE,
     SIDE,
     Ints,
+    Pixels,
+    SyntheticDataset,
     contrasting,
     finished,
     mixed,
     smooth_noise,
     turned,
 )
-from headstart.contrib.miniature.synthetic import SyntheticDataset
 
-__all__ = ["CLASSES", "DATASET"]
+__all__ = ["DATASET"]
 
 FINE = 3
 HALF = ONE // 2
@@ -34,14 +35,7 @@ LEAST, MOST = 5, 11
 class _Plane:
     """Coordinates on a plane that is turned any way: a period of the pattern is ONE.
 
-    Parameters
-    ----------
-    u, v
-        (side, side), of each fine pixel.
-    side
-        Fine pixels.
-    period
-        In fine pixels.
+    `u` and `v` are (side, side), of each fine pixel; `period` is in fine pixels, too.
     """
 
     def __init__(self, random: np.random.RandomState) -> None:
@@ -100,11 +94,17 @@ def _weave(plane: _Plane, random: np.random.RandomState) -> Ints:
     return np.where((u // ONE + v // ONE) % 2 == 1, _band(3 * u, width), _band(3 * v, width))
 
 
+def _squares(plane: _Plane, sites: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the squared distance of each fine pixel to each site: (n, side, side)."""
+    x = np.arange(plane.side)
+    across, along = ((x - sites[:, axis, None]) ** 2 for axis in (0, 1))
+    squares: npt.NDArray[np.int64] = across[:, None, :] + along[:, :, None]
+    return squares
+
+
 def _cells(plane: _Plane, sites: npt.NDArray[np.int64]) -> tuple[Ints, Ints]:
     """Return the nearest site (n, 2) of each fine pixel, and how much farther the second is."""
-    x = np.arange(plane.side)
-    squares = (x - sites[:, 0, None]) ** 2
-    distances = squares[:, None, :] + ((x - sites[:, 1, None]) ** 2)[:, :, None]
+    distances = _squares(plane, sites)
     nearest = distances.argmin(axis=0)
     two = np.sqrt(np.partition(distances, 1, axis=0)[:2])
     return nearest.astype(np.int32), ((two[1] - two[0]) * 16).astype(np.int32)
@@ -135,12 +135,8 @@ def _honeycomb(plane: _Plane, random: np.random.RandomState) -> Ints:
 def _spots(plane: _Plane, random: np.random.RandomState) -> Ints:
     sites = _sites(plane, random, 90)
     radii = random.randint(10, 40, len(sites)) * plane.period // 100
-    x = np.arange(plane.side)
-    squares = ((x - sites[:, 0, None]) ** 2)[:, None, :] + ((x - sites[:, 1, None]) ** 2)[
-        :, :, None
-    ]
-    inside: Ints = np.any(squares < (radii**2)[:, None, None], axis=0).astype(np.int32)
-    return inside
+    inside: Ints = np.any(_squares(plane, sites) < (radii**2)[:, None, None], axis=0)
+    return inside.astype(np.int32)
 
 
 # Each gives (side, side) in 0 to 1, or to 256 where there is something between two colours.
@@ -181,7 +177,7 @@ PATTERNS: Mapping[str, Callable[[_Plane, np.random.RandomState], Ints]] = Mappin
 CLASSES = tuple(PATTERNS)
 
 
-def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[np.uint8]:  # noqa: ARG001
+def _draw(random: np.random.RandomState, label: int, split: str) -> Pixels:  # noqa: ARG001
     pattern = PATTERNS[CLASSES[label]](_Plane(random), random).astype(np.int32)
     cover = pattern * 256 if pattern.max() <= 1 else pattern
     squares = cover.reshape(SIDE, FINE, SIDE, FINE)
@@ -193,5 +189,9 @@ def _draw(random: np.random.RandomState, label: int, split: str) -> npt.NDArray[
 
 
 DATASET = SyntheticDataset(
-    "textures", CLASSES, {"train": 112, "validation": 34, "test": 112}, _draw
+    "textures",
+    CLASSES,
+    {"train": 112, "validation": 34, "test": 112},
+    _draw,
+    "Each image is made by itself.",
 )
