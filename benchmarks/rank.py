@@ -49,8 +49,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from headstart import datasets, models
 from headstart.context import RunContext, default_cache
-from headstart.contrib.miniature.chain import to_pretrain
-from headstart.contrib.miniature.scale import FULL, short
+from headstart.contrib.miniature.chain import FULL, short, to_pretrain
 from headstart.errors import HeadstartError
 from headstart.features import extract_together, penultimate_features
 from headstart.predictors import transfer_score
@@ -64,7 +63,7 @@ from headstart.ranking.cross_validation import (
     nested_order,
     rank_images,
 )
-from headstart.ranking.elimination import CrossValidated, Level, critical_values
+from headstart.ranking.elimination import Level, Rights, critical_values
 from headstart.ranking.race import Budget, Race, Racer, StepOutcome
 from headstart.registry import PREDICTORS
 from headstart.study.feature_scores import source_probabilities
@@ -109,7 +108,7 @@ class Target:
     upstream: list[float]
     priors: list[float | None]
     # Of the current draw: cross-validations by candidate and number of images, held-out accuracies.
-    seen: dict[tuple[int, int], CrossValidated] = field(default_factory=dict)
+    seen: dict[tuple[int, int], Rights] = field(default_factory=dict)
     new: dict[int, float] = field(default_factory=dict)
     products: dict[int, Floats] = field(default_factory=dict)
 
@@ -117,7 +116,7 @@ class Target:
         """Seconds of n images by all candidates."""
         return n * sum(self.cost)
 
-    def measured(self, candidate: int, rows: Ints, seed: int, repeats: int) -> CrossValidated:
+    def measured(self, candidate: int, rows: Ints, seed: int, repeats: int) -> Rights:
         """Cross-validate a candidate on some images."""
         key = (candidate, len(rows))
         if key not in self.seen:
@@ -129,12 +128,12 @@ class Target:
                 zip(outs, self.right(candidate, rows, outs), strict=True)
             ):
                 right[place * repeats // len(outs), out] = found
-            self.seen[key] = CrossValidated(right)
+            self.seen[key] = right
         return self.seen[key]
 
     def accuracy(self, candidate: int, rows: Ints, seed: int) -> float:
         """Return the cross-validated accuracy of a candidate on some images."""
-        return float(self.measured(candidate, rows, seed, REPEATS).right.mean())
+        return float(self.measured(candidate, rows, seed, REPEATS).mean())
 
     def held_out(self, candidate: int, rows: Ints) -> float:
         """Return the accuracy on all other images of a candidate that is fitted to some."""
@@ -153,12 +152,12 @@ class Target:
                 for name in set(kept.files) - {"new"}:
                     candidate, n = map(int, name.split("-"))
                     bits = np.unpackbits(kept[name], axis=1, count=n)
-                    self.seen[candidate, n] = CrossValidated(bits.astype(bool))
+                    self.seen[candidate, n] = bits.astype(bool)
 
     def keep(self, file: Path | None) -> None:
         """Keep what was seen of a draw."""
         if file:
-            bits = {f"{i}-{n}": np.packbits(of.right, axis=1) for (i, n), of in self.seen.items()}
+            bits = {f"{i}-{n}": np.packbits(of, axis=1) for (i, n), of in self.seen.items()}
             new = np.array([self.new[i] for i in range(len(self.new))])
             np.savez_compressed(file, allow_pickle=False, **bits, new=new)
 
@@ -244,7 +243,6 @@ def read_target(name: str, candidates: Sequence[str], images: int, context: RunC
     kept[list(features[0].broken)] = False
     _, labels = np.unique(y[kept], return_inverse=True)
     counts = [models.multiply_adds(one, context.cache) or 1 for one in chosen]
-    priors = [expected_accuracy(one) for one in chosen]
     return Target(
         Path(name).name,
         tuple(candidates),
@@ -256,7 +254,7 @@ def read_target(name: str, candidates: Sequence[str], images: int, context: RunC
         ],
         [count / MULTIPLY_ADDS_PER_SECOND for count in counts],
         [one.upstream_accuracy or 0.0 for one in chosen],
-        [one.accuracy if one else None for one in priors],
+        [expected_accuracy(one) for one in chosen],
     )
 
 

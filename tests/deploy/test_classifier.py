@@ -29,22 +29,16 @@ def classifier(**options) -> Classifier:
 GREY = np.full((4, 6), 204, np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("given", "light"),
-    [
-        (GREY, [0.8]),
-        (np.stack([GREY] * 3, axis=2), [0.8]),
-        (np.zeros((2, 5, 5, 3), np.uint8), [0, 0]),
-        (GREY[..., None], [0.8]),
-        (np.stack([GREY, GREY])[..., None], [0.8, 0.8]),
-        ((one for one in [GREY, GREY]), [0.8, 0.8]),
-        # Transparent: shown on white.
-        (np.zeros((5, 5, 4), np.uint8), [1]),
-        (Image.fromarray(GREY), [0.8]),
-        ([Image.new("RGB", (3, 3)), GREY, Image.new("1", (8, 8), 1)], [0, 0.8, 1]),
-        (Image.fromarray(np.array([[0, 65535]], np.uint16)), [0.5]),
-    ],
-)
+@pytest.mark.parametrize(("given", "light"), [
+    (GREY, [0.8]), (GREY[..., None], [0.8]), (np.stack([GREY] * 3, axis=2), [0.8]),
+    (np.stack([GREY, GREY])[..., None], [0.8, 0.8]), (np.zeros((2, 5, 5, 3), np.uint8), [0, 0]),
+    ((one for one in [GREY, GREY]), [0.8, 0.8]),
+    # Transparent: shown on white.
+    (np.zeros((5, 5, 4), np.uint8), [1]),
+    (Image.fromarray(GREY), [0.8]),
+    ([Image.new("RGB", (3, 3)), GREY, Image.new("1", (8, 8), 1)], [0, 0.8, 1]),
+    (Image.fromarray(np.array([[0, 65535]], np.uint16)), [0.5]),
+])  # fmt: skip
 def test_arrays_and_images_of_pillow(given, light):
     found = classifier()(given)
     np.testing.assert_allclose(found.probabilities[:, 1], light, atol=0.01)
@@ -141,28 +135,16 @@ def test_several_classes_per_image():
     assert found.top(1)[1] == [("light", pytest.approx(0.6))]
 
 
-@pytest.mark.parametrize(
-    ("given", "code"),
-    [
-        ([], "image.none"),
-        (3, "image.kind"),
-        ([GREY, None], "image.kind"),
-        (GREY.astype(float), "image.kind"),
-        (np.zeros((2, 2, 2, 2, 3), np.uint8), "image.kind"),
-        (np.zeros((0, 4, 3), np.uint8), "image.kind"),
-        (np.zeros((8, 8, 5), np.uint8), "image.kind"),
-        (np.zeros((8, 8, 2), np.uint8), "image.kind"),
-        (np.zeros((2, 8, 8), np.uint8), "image.kind"),
-        (b"a.jpg", "image.kind"),
+@pytest.mark.parametrize(("given", "code"), [
+    ([], "image.none"), (iter([]), "image.none"),
+    *((given, "image.kind") for given in (
+        3, [GREY, None], GREY.astype(float), np.zeros((2, 2, 2, 2, 3), np.uint8),
+        np.zeros((0, 4, 3), np.uint8), np.zeros((8, 8, 5), np.uint8),
+        np.zeros((8, 8, 2), np.uint8), np.zeros((2, 8, 8), np.uint8), b"a.jpg",
         # Iterable, and no images: the current folder, pixels without values, lines, names.
-        ("", "image.kind"),
-        ([GREY, " "], "image.kind"),
-        (np.ma.masked_less(GREY, 3), "image.kind"),
-        (io.BytesIO(b"a\nb"), "image.kind"),
-        ({"photo": GREY}, "image.kind"),
-        (iter([]), "image.none"),
-    ],
-)
+        "", [GREY, " "], np.ma.masked_less(GREY, 3), io.BytesIO(b"a\nb"), {"photo": GREY},
+    )),
+])  # fmt: skip
 def test_what_is_no_image_is_refused(given, code):
     with refused(code):
         classifier()(given)

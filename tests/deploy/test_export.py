@@ -20,7 +20,7 @@ from conftest import write_folder
 from headstart import datasets, methods
 from headstart.context import RunContext
 from headstart.datasets.dataset_name import DatasetName
-from headstart.deploy import export, runners, verify
+from headstart.deploy import export, runners
 from headstart.deploy.export import ExportTarget, export_result
 from headstart.deploy.final_network import best_result, final_network, find_result, kept_models_of
 from headstart.files import sha256_file
@@ -33,13 +33,9 @@ from refusals import ended, refused
 OWN = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 TIMM = "timm:test_efficientnet?weights=random&seed=1&size=32"
 TUNED = {
-    "name": "finetune",
-    "steps": 20,
-    "batch_size": 50,
-    "learning_rates": [0.3],
-    "decays": [0.0],
+    "name": "finetune", "steps": 20, "batch_size": 50, "learning_rates": [0.3], "decays": [0.0],
     "side": 6,
-}
+}  # fmt: skip
 CONTEXT = RunContext(device="cpu")
 
 
@@ -81,6 +77,20 @@ def exported(run, tmp_path_factory):
         return made[setting, form]
 
     return get
+
+
+@pytest.fixture
+def edited(exported, tmp_path) -> Path:
+    """A copy of an export, to be changed."""
+    return shutil.copytree(exported("linear", "onnx").folder, tmp_path / "edited")
+
+
+@pytest.fixture
+def kept(run, tmp_path) -> Path:
+    """A copy of a kept network, to be changed."""
+    store, results = run
+    name = results["linear"].trial.key[:12]
+    return shutil.copytree(f"{store.path}.models/{name}", tmp_path / "kept")
 
 
 def write(run, setting: str, form: str, out: Path, **options):
@@ -171,22 +181,20 @@ def test_an_example_refuses_what_it_would_clip_and_tells_how_to_call_it(names, e
     ("headstart.json", '{"format": 1}', "export.facts_damaged"),
     ("headstart.json", None, "export.folder_unknown"),
 ])  # fmt: skip
-def test_an_edited_export_is_refused(name, content, code, exported, tmp_path):
-    folder = tmp_path / "edited"
-    shutil.copytree(exported("linear", "onnx").folder, folder)
+def test_an_edited_export_is_refused(name, content, code, edited):
     if content is None:
-        (folder / name).unlink()
+        (edited / name).unlink()
     else:
-        (folder / name).write_text(content)
-    with refused(code, path=str(folder)):
-        hs.load(folder)
+        (edited / name).write_text(content)
+    with refused(code, path=str(edited)):
+        hs.load(edited)
 
 
-def edited_json(folder: Path, file: str, part: str | None, name: str, value: object) -> None:
+def edit_json(file: Path, part: str | None, name: str, value: object) -> None:
     """Write another value of a field into a JSON file, or one of a record in it."""
-    record = json.loads((folder / file).read_text())
+    record = json.loads(file.read_text())
     (record[part] if part else record)[name] = value
-    (folder / file).write_text(json.dumps(record))
+    file.write_text(json.dumps(record))
 
 
 IMPOSSIBLE_INPUTS = [
@@ -198,56 +206,41 @@ IMPOSSIBLE_INPUTS = [
 
 
 @pytest.mark.parametrize(("name", "value"), IMPOSSIBLE_INPUTS)
-def test_an_input_that_no_network_takes_is_a_damaged_file(name, value, run, exported, tmp_path):
-    store, results = run
-    kept = Path(f"{store.path}.models") / results["linear"].trial.key[:12]
-    shutil.copytree(kept, tmp_path / "kept")
-    edited_json(tmp_path / "kept", "config.json", "input", name, value)
-    with refused("export.config_damaged", path=str(tmp_path / "kept")):
-        hs.load(tmp_path / "kept")
-    shutil.copytree(exported("linear", "onnx").folder, tmp_path / "export")
-    edited_json(tmp_path / "export", "headstart.json", "input", name, value)
-    with refused("export.facts_damaged", path=str(tmp_path / "export")):
-        hs.load(tmp_path / "export")
+def test_an_input_that_no_network_takes_is_a_damaged_file(name, value, kept, edited):
+    edit_json(kept / "config.json", "input", name, value)
+    with refused("export.config_damaged", path=str(kept)):
+        hs.load(kept)
+    edit_json(edited / "headstart.json", "input", name, value)
+    with refused("export.facts_damaged", path=str(edited)):
+        hs.load(edited)
 
 
 @pytest.mark.parametrize("classes", [None, "0123456789", list("012"), [*"012345678", 9]])
-def test_classes_that_do_not_fit_a_kept_network_are_a_damaged_file(classes, run, tmp_path):
-    store, results = run
-    kept = Path(f"{store.path}.models") / results["linear"].trial.key[:12]
-    shutil.copytree(kept, tmp_path / "kept")
-    edited_json(tmp_path / "kept", "config.json", None, "classes", classes)
-    with refused("export.config_damaged", path=str(tmp_path / "kept")):
-        hs.load(tmp_path / "kept")
+def test_classes_that_do_not_fit_a_kept_network_are_a_damaged_file(classes, kept):
+    edit_json(kept / "config.json", None, "classes", classes)
+    with refused("export.config_damaged", path=str(kept)):
+        hs.load(kept)
 
 
-def test_changed_weights_of_a_kept_network_are_refused(run, tmp_path):
-    store, results = run
-    kept, copied = (
-        Path(f"{store.path}.models") / results["linear"].trial.key[:12],
-        tmp_path / "kept",
-    )
-    shutil.copytree(kept, copied)
-    weights = copied / "model.safetensors"
+def test_changed_weights_of_a_kept_network_are_refused(kept):
+    weights = kept / "model.safetensors"
     content = bytearray(weights.read_bytes())
     # Of a weight: the header still fits.
     content[-100] ^= 1
     weights.write_bytes(content)
     with refused("storage.damaged", name="model.safetensors"):
-        hs.load(copied)
+        hs.load(kept)
     # Releases before wrote no digest.
-    config = json.loads((copied / "config.json").read_text())
+    config = json.loads((kept / "config.json").read_text())
     assert config.pop("sha256") != sha256_file(weights)
-    (copied / "config.json").write_text(json.dumps(config))
-    hs.load(copied)
+    (kept / "config.json").write_text(json.dumps(config))
+    hs.load(kept)
 
 
-def test_names_of_classes_may_be_edited(exported, tmp_path):
-    folder = tmp_path / "edited"
-    shutil.copytree(exported("linear", "onnx").folder, folder)
+def test_names_of_classes_may_be_edited(edited):
     names = [f"digit {i}" for i in range(10)]
-    (folder / "classes.json").write_text(json.dumps(names))
-    assert hs.load(folder).classes == tuple(names)
+    (edited / "classes.json").write_text(json.dumps(names))
+    assert hs.load(edited).classes == tuple(names)
 
 
 def test_an_export_for_the_cpu_refuses_a_gpu(exported):
@@ -334,14 +327,7 @@ def test_several_labels_per_image(tmp_path):
     found = study("linear", datasets=[f"{table}?sep=|"], limit=None).run(store, device="cpu")
     (result,) = found.results
     assert result.trial.dataset.multilabel
-    opened = ResultStore(store)
-    done = export_result(
-        result,
-        opened.predictions(result.trial.key),
-        lambda: final_network(result, CONTEXT, None),
-        ExportTarget(tmp_path / "out"),
-        CONTEXT,
-    )
+    done = write((ResultStore(store), {"linear": result}), "linear", "onnx", tmp_path / "out")
     assert max(one.largest for one in done.measured) < 1e-3
     answers = hs.load(tmp_path / "out")(photos)
     assert answers.several
@@ -382,22 +368,19 @@ def test_a_folder_that_the_runtimes_cannot_name_is_refused_at_once(run, tmp_path
 
 
 def test_other_probabilities_than_were_measured_are_refused(run, tmp_path, monkeypatch):
-    real = verify.stored_probabilities
-    monkeypatch.setattr(verify, "stored_probabilities", lambda one: real(one)[:, ::-1])
+    real = runners.stored_probabilities
+    monkeypatch.setattr(runners, "stored_probabilities", lambda one: real(one)[:, ::-1])
     with refused("export.differs", name="torch"):
         write(run, "linear", "torch", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
-class Unexportable:
-    """Errors as torch.onnx raises them."""
-
-    def __call__(self, *_, **__):
+def test_operators_that_a_runtime_lacks_are_named(run, tmp_path, monkeypatch):
+    def unexportable(*_, **__):
+        """Raise as torch.onnx does."""
         raise RuntimeError("No ONNX function found for <OpOverload(op='aten.special_bessel_j0')>")
 
-
-def test_operators_that_a_runtime_lacks_are_named(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("torch.onnx.export", Unexportable())
+    monkeypatch.setattr("torch.onnx.export", unexportable)
     with refused("export.operators", runtime="ONNX", operators=["aten.special_bessel_j0"]):
         write(run, "linear", "onnx", tmp_path / "out")
     error = runners._not_loaded(
@@ -406,14 +389,11 @@ def test_operators_that_a_runtime_lacks_are_named(run, tmp_path, monkeypatch):
     assert (error.code, error.values["operators"]) == ("export.operators", ["Foo"])
 
 
-class FullDisk:
-    """A program of torch.onnx that finds no space."""
-
-    def save(self, file):
-        raise OSError(errno.ENOSPC, "No space left on device", file)
-
-
 def test_a_full_disk_is_no_lacking_operator(run, tmp_path, monkeypatch):
+    class FullDisk:
+        def save(self, file):
+            raise OSError(errno.ENOSPC, "No space left on device", file)
+
     monkeypatch.setattr("torch.onnx.export", lambda *_, **__: FullDisk())
     with refused("storage.full"):
         write(run, "linear", "onnx", tmp_path / "out")
@@ -431,13 +411,12 @@ def test_what_cannot_be_quantized_names_the_option(run, exported, tmp_path, monk
         write(run, "linear", "onnx", tmp_path / "out", int8=True)
 
 
-@pytest.mark.parametrize("form", ["onnx", pytest.param("torch", marks=pytest.mark.slow)])
-def test_a_program_that_fails_on_an_image_is_one_line(form, exported):
-    folder = exported("linear", form).folder
-    runner = {
-        "onnx": lambda: runners.OnnxRunner(folder / "model.onnx"),
-        "torch": lambda: runners.ProgramRunner(folder / "model.pt2"),
-    }[form]()
+@pytest.mark.parametrize(("form", "file", "kind"), [
+    ("onnx", "model.onnx", runners.OnnxRunner),
+    pytest.param("torch", "model.pt2", runners.ProgramRunner, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_a_program_that_fails_on_an_image_is_one_line(form, file, kind, exported):
+    runner = kind(exported("linear", form).folder / file)
     with refused("export.not_run", size=(4, 5)):
         runner.run(np.zeros((1, 4, 5, 4), np.uint8))
 

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from headstart.datasets.image_cache import fit_side
+from headstart.deploy.final_network import ImageInput
 from headstart.deploy.graph import FILTERS, PreprocessingGraph
-from headstart.deploy.preprocessing import ImageInput
 from headstart.features.preprocess import fit_image
 from headstart.training import InputSpec
 from headstart.training.augmentation import evaluation_views
@@ -27,7 +27,9 @@ def photograph(height: int, width: int) -> np.ndarray:
 
 
 def graph(view: str, interpolation: str, side: int | None = None) -> PreprocessingGraph:
-    return PreprocessingGraph(ImageInput(SIZE, interpolation, MEAN, STD, view, side))
+    return PreprocessingGraph(
+        ImageInput(size=SIZE, interpolation=interpolation, mean=MEAN, std=STD, view=view, side=side)
+    )
 
 
 def levels(images: torch.Tensor) -> torch.Tensor:

@@ -19,12 +19,9 @@ from stores import make_store
 
 OWN = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 TUNED = {
-    "name": "finetune",
-    "steps": 4,
-    "batch_size": 20,
-    "learning_rates": [0.001, 0.1],
+    "name": "finetune", "steps": 4, "batch_size": 20, "learning_rates": [0.001, 0.1],
     "decays": [0.0, 1e-5],
-}
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

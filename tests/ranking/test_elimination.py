@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import norm
 
 from headstart.ranking.elimination import (
-    CrossValidated,
     Level,
+    Rights,
     against_others,
     critical_values,
     difference,
@@ -24,8 +24,8 @@ def level(n: int, critical: float = 2.0, folds: int = FOLDS, **more) -> Level:
     return Level(folds=folds, critical=critical, **fields)
 
 
-def rights(text: str) -> CrossValidated:
-    return CrossValidated(np.array([[c == "1" for c in line] for line in text.split()]))
+def rights(text: str) -> Rights:
+    return np.array([[c == "1" for c in line] for line in text.split()])
 
 
 def test_the_variance_is_that_of_single_repeats_with_the_folds_correction():
@@ -49,7 +49,7 @@ def test_images_of_a_cluster_vary_together():
 def test_weights_make_mean_per_class_accuracy():
     labels = np.array([0, 0, 0, 1])
     weights = 4 / (2 * np.bincount(labels)[labels])
-    assert rights("1110").accuracy(level(4, weights=weights)) == pytest.approx(0.5)
+    assert level(4, weights=weights).accuracy(rights("1110")) == pytest.approx(0.5)
 
 
 def test_a_critical_value_is_bonferronis_over_looks_and_other_models():
@@ -61,7 +61,7 @@ def test_a_critical_value_is_bonferronis_over_looks_and_other_models():
 
 def test_the_interval_of_independent_images_is_wilsons():
     # Of many folds nothing is left of the correction; as many repeats as one.
-    model = CrossValidated(np.arange(200)[None] < 150)
+    model = np.arange(200)[None] < 150
     low, high = interval(model, level(200, folds=10**9))
     expected = wilson_interval(0.75, 200)
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-3)
@@ -70,27 +70,27 @@ def test_the_interval_of_independent_images_is_wilsons():
 
 @pytest.mark.parametrize("right", [0, 1])
 def test_the_interval_of_none_or_all_right_is_no_point(right):
-    low, high = interval(CrossValidated(np.full((2, 40), right, bool)), level(40))
+    low, high = interval(np.full((2, 40), right, bool), level(40))
     assert 0 <= low < high <= 1
     assert high - low > 0.1
 
 
 def test_the_upper_end_is_0_where_a_model_is_significantly_worse():
     random = np.random.default_rng(0)
-    good = CrossValidated(random.uniform(size=(2, 500)) < 0.9)
-    near = CrossValidated(random.uniform(size=(2, 500)) < 0.89)
-    poor = CrossValidated(random.uniform(size=(2, 500)) < 0.6)
+    good = random.uniform(size=(2, 500)) < 0.9
+    near = random.uniform(size=(2, 500)) < 0.89
+    poor = random.uniform(size=(2, 500)) < 0.6
     assert against_others(poor, [good, near], level(500))[1] == 0
     low, high = against_others(near, [good, poor], level(500))
     assert low < 0 < high
 
 
-def of_accuracy(true, n: int, random: np.random.Generator) -> list[CrossValidated]:
+def of_accuracy(true, n: int, random: np.random.Generator) -> list[Rights]:
     """Models of known accuracy; images are as hard for one as for another."""
     hard = random.uniform(size=n)
     own = random.uniform(size=(len(true), n))
     return [
-        CrossValidated(np.stack([np.where(rare < 0.5, hard, rare * 2 - 1) < value] * 2))
+        np.stack([np.where(rare < 0.5, hard, rare * 2 - 1) < value] * 2)
         for value, rare in zip(true, own, strict=True)
     ]
 
@@ -105,7 +105,7 @@ def test_accuracies_moved_towards_their_line_over_the_cost_are_nearer_the_truth(
         true = 0.6 + 0.05 * np.log10(costs / 1e9) * (spread < 0.1)
         true = np.clip(true + spread * random.normal(size=20), 0.1, 0.9)
         steps = of_accuracy(true, 100, random)
-        raw = np.array([one.accuracy(level(100)) for one in steps])
+        raw = np.array([level(100).accuracy(one) for one in steps])
         better = shrunken(steps, costs, level(100))
         errors = np.stack([raw, better]) - true
         # What all have in common on these images does not matter for their order.
@@ -120,7 +120,7 @@ def test_what_remains_of_a_distance_to_the_line_is_its_own_part_of_the_variance(
     random = np.random.default_rng(1)
     costs = np.geomspace(1, 100, 9)
     steps = of_accuracy(random.uniform(0.4, 0.8, size=9), 60, random)
-    right = np.stack([one.right[0] for one in steps])
+    right = np.stack([one[0] for one in steps])
     raw = right.mean(axis=1)
     fitted = np.polynomial.Polynomial.fit(np.log(costs), raw, 1)(np.log(costs))
     sampling = FOLDS / (FOLDS - 1) * np.var(right - right.mean(axis=0), axis=1).mean() / 60
@@ -137,7 +137,7 @@ def test_what_remains_of_a_distance_to_the_line_is_its_own_part_of_the_variance(
     np.testing.assert_array_equal(shrunken(steps[:3], costs[:3], level(60)), raw[:3])
 
 
-def cross_validated(X, y, n_classes: int, random: np.random.Generator) -> CrossValidated:
+def cross_validated(X, y, n_classes: int, random: np.random.Generator) -> Rights:
     """Two times five folds of ridge regression on indicators, in closed form."""
     n, d = X.shape
     out, target = np.empty((2, n), bool), np.eye(n_classes)[y] - 1 / n_classes
@@ -151,7 +151,7 @@ def cross_validated(X, y, n_classes: int, random: np.random.Generator) -> CrossV
             A = X[train] - mean
             W = np.linalg.solve(A.T @ A + np.eye(d), A.T @ target[train])
             out[repeat, ~train] = ((X[~train] - mean) @ W).argmax(axis=1) == y[~train]
-    return CrossValidated(out)
+    return out
 
 
 def raced(seed: int, noises: list[float], sizes=(80, 160, 320)) -> Race:
@@ -211,7 +211,7 @@ def test_the_standard_error_is_a_little_larger_than_the_truth(n):
             for _ in range(2)
         )  # fmt: skip
         found.append(difference(first, second, level(n)))
-        d = first.right.mean(axis=0) - second.right.mean(axis=0)
+        d = first.mean(axis=0) - second.mean(axis=0)
         averaged.append(d.std() / np.sqrt(n))
     means, errors = np.array(found).T
     assert 0.8 < means.std() / errors.mean() < 1.0

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from headstart.ranking.elimination import CrossValidated, Level, critical_values
+from headstart.ranking.elimination import Level, critical_values
 from headstart.ranking.race import BUDGET, Budget, Race, Racer, StepOutcome
 
 SIZES = (100, 200, 400)
@@ -46,25 +46,31 @@ class Simulated:
             self.begun.append((racer.name, level))
         random = np.random.default_rng(racer.position)
         right = random.uniform(size=(2, SIZES[-1]))[:, : SIZES[level]] < accuracy
-        return StepOutcome(CrossValidated(right), seconds, per_image, probe, recalled=recalled)
+        return StepOutcome(right, seconds, per_image, probe, recalled=recalled)
+
+
+def levels_of(n_models: int) -> list[Level]:
+    critical = critical_values(len(SIZES), n_models, 0.05)
+    return [
+        Level(np.ones(n), np.arange(n), 5, float(c)) for n, c in zip(SIZES, critical, strict=True)
+    ]
+
+
+def prepared(world, budget=1e6, priors=None, kind=Race, **options) -> Race:
+    """A race of a world's models that has not begun."""
+    racers = [
+        Racer(name, place, (priors or {}).get(name), per_image * 1e9)
+        for place, (name, (_, per_image)) in enumerate(world.models.items())
+    ]
+    return kind(racers, levels_of(len(racers)), world, Budget(budget, world.clock), **options)
 
 
 def race_of(
     models, budget=1e6, priors=None, workers=1, n_final=0, is_same_budget=False, **more
 ) -> tuple[Race, Simulated]:
     world = Simulated(models, **more)
-    critical = critical_values(len(SIZES), len(models), 0.05)
-    levels = [
-        Level(np.ones(n), np.arange(n), 5, float(c)) for n, c in zip(SIZES, critical, strict=True)
-    ]
-    racers = [
-        Racer(name, place, (priors or {}).get(name), per_image * 1e9)
-        for place, (name, (_, per_image)) in enumerate(models.items())
-    ]
-    race = Race(
-        racers, levels, world, Budget(budget, world.clock), n_final=n_final, workers=workers,
-        fitted=world.fitted if is_same_budget else lambda _racer, _level: False,
-    )  # fmt: skip
+    options = {"fitted": world.fitted} if is_same_budget else {}
+    race = prepared(world, budget, priors, n_final=n_final, workers=workers, **options)
     race.run()
     return race, world
 
@@ -127,8 +133,7 @@ def test_none_is_measured_on_more_images_than_the_most_accurate_one():
             return 0.0
 
     for budget, depth in ((110.0, 1), (400.0, 2)):
-        whole, world = race_of(models, 0.0)
-        race = Untested(whole.racers, whole.levels, world, Budget(budget, world.clock))
+        race = prepared(Simulated(models), budget, kind=Untested)
         race.run()
         assert race.racers[0].level == depth
         assert max(one.level for one in race.racers) == depth
@@ -140,7 +145,7 @@ def test_all_are_measured_on_the_first_images_where_half_of_the_budget_allows_it
     assert world.begun[:8] == [(f"m{i}", 0) for i in range(8)]
     # The two most promising ones go on, whatever they cost. On 100 images m3, which costs less, is
     # as accurate as m6.
-    accuracy = [one.steps[0].right.mean() for one in race.racers]
+    accuracy = [one.steps[0].mean() for one in race.racers]
     assert accuracy[7] > accuracy[3] >= accuracy[6]
     assert world.begun[8:10] == [("m7", 1), ("m6", 1)]
 
@@ -150,7 +155,7 @@ def test_the_better_half_goes_on_where_a_level_does_not_fit_its_part():
     models = {f"m{i}": (0.8, 0.02) for i in range(8)}
     for budget, on_the_second_level in ((70.0, 4), (120.0, 8), (400.0, 8)):
         race, world = race_of(models, budget)
-        first = sorted(race.racers, key=lambda one: (-one.steps[0].right.mean(), one.position))
+        first = sorted(race.racers, key=lambda one: (-one.steps[0].mean(), one.position))
         begun = [name for name, level in world.begun if level == 1]
         assert begun[:on_the_second_level] == [one.name for one in first][:on_the_second_level]
         assert len(begun) == on_the_second_level
@@ -176,13 +181,9 @@ def test_a_step_that_was_given_up_is_not_tried_again():
             return StepOutcome(None, 20, 0.01, reason="budget", needed=5000)
 
     models = {f"m{i}": (0.7 + 0.05 * i, 0.01) for i in range(4)}
-    first, _ = race_of(models)
     for budget in (60.0, 2000.0):
         world = Slow(models)
-        race = Race(
-            [Racer(one.name, one.position, cost=1.0) for one in first.racers],
-            first.levels, world, Budget(budget, world.clock),
-        )  # fmt: skip
+        race = prepared(world, budget)
         race.run()
         assert world.begun.count(("m3", 2)) == 1
         assert (race.racers[3].reason, race.racers[3].needed) == ("budget", 5000)
@@ -213,12 +214,11 @@ def test_decoding_does_not_grow_with_the_network():
             return replace(found, seconds_per_image=rate, overhead=0.05)
 
     models = {"small": (0.8, 0.002), "large": (0.9, 0.02)}
-    first, _ = race_of(models, 0.0)
     world = Decoding(models, startup=0.0)
-    racers = [Racer(name, i, cost=models[name][1]) for i, name in enumerate(models)]
-    race = Race(racers, first.levels, world, Budget(1e6, world.clock))
-    race._take(racers[0], world(racers[0], 0, np.inf))
-    known, unknown = (race.predicted(one, level) for one, level in zip(racers, (1, 0), strict=True))
+    race = prepared(world)
+    small, large = race.racers
+    race._take(small, world(small, 0, np.inf))
+    known, unknown = race.predicted(small, 1), race.predicted(large, 0)
     assert unknown - known == pytest.approx(100 * 0.018, abs=1.5)
 
 
@@ -233,9 +233,8 @@ def test_what_fits_is_known_after_one_look(given_up):
             return StepOutcome(None, 0.1, reason="weights damaged")
         return StepOutcome(None, 2.0, 0.1, 4.0 * given_up, 1.0, reason=BUDGET, needed=12.0)
 
-    first, _ = race_of({"a": (0.9, 0.1), "b": (0.9, 0.1)}, 0.0)
     racers = [Racer("broken", 0, cost=1.0), Racer("a", 1, cost=2.0), Racer("b", 2, cost=3.0)]
-    race = Race(racers, first.levels, measure, Budget(0.0), n_final=50)
+    race = Race(racers, levels_of(2), measure, Budget(0.0), n_final=50)
     race.run()
     assert seen == []
     (known,) = race.learn()
@@ -268,19 +267,15 @@ def test_what_workers_measured_within_a_budget_fits_it_again():
 
 
 def test_a_model_that_cannot_be_measured_is_left_out():
-    race, _ = race_of({"good": (0.9, 0.01), "other": (0.9, 0.01)})
-    broken = Race(
-        [Racer("good", 0), Racer("broken", 1)],
-        race.levels,
-        lambda racer, level, allowed, limit: (
-            StepOutcome(None, 0.1, reason="weights damaged")
-            if racer.name == "broken"
-            else Simulated({"good": (0.9, 0.01)})(racer, level, allowed)
-        ),
-        Budget(1e6),
-    )
-    broken.run()
-    assert [(one.status, one.reason) for one in broken.racers] == [
+    class Broken(Simulated):
+        def __call__(self, racer, level, allowed, limit=np.inf):
+            if racer.name == "broken":
+                return StepOutcome(None, 0.1, reason="weights damaged")
+            return super().__call__(racer, level, allowed)
+
+    race = prepared(Broken({"good": (0.9, 0.01), "broken": (0.9, 0.01)}))
+    race.run()
+    assert [(one.status, one.reason) for one in race.racers] == [
         ("racing", ""), ("left out", "weights damaged"),
     ]  # fmt: skip
 
@@ -300,7 +295,7 @@ def test_an_error_in_a_worker_ends_the_race():
         if racer.name == "a":
             raise RuntimeError("boom")
         release.wait(5)
-        return StepOutcome(CrossValidated(np.ones((2, 10), bool)), 0.1)
+        return StepOutcome(np.ones((2, 10), bool), 0.1)
 
     levels = [Level(np.ones(10), np.arange(10), 5, 2.0)]
     race = Race([Racer("a", 0), Racer("b", 1)], levels, measure, Budget(1e6), workers=2)

@@ -20,9 +20,9 @@ from headstart.context import ProgressReporter, RunContext
 from headstart.deploy.card import model_card
 from headstart.deploy.final_network import final_network
 from headstart.ranking import cross_validation, rank_backbones
-from headstart.ranking.answer import Cost, RankAnswer
+from headstart.ranking.answer import Cost, RankAnswer, choose, recommendation_sentence
 from headstart.ranking.cross_validation import LAMBDAS
-from headstart.ranking.recommendation import choose, recommendation_sentence
+from headstart.ranking.race import Race
 from headstart.shown_text import CONTROLS
 from headstart.store import ResultStore
 from ranking.answers import ranked_model
@@ -60,7 +60,7 @@ def ranked(tmp_path, reporter=None, **options) -> RankAnswer:
 def short() -> Iterator[None]:
     """Time networks shortly, choose among few lambdas: nothing here depends on how well."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("cross_validation", "rank_backbones"):
+        for name in ("cross_validation", "contest"):
             patch.setattr(f"headstart.ranking.{name}.LAMBDAS", LAMBDAS[2:8:2])
         for name in ("SECONDS", "AGAIN_SECONDS"):
             patch.setattr(f"headstart.ranking.cost.{name}", 0.01)
@@ -163,8 +163,8 @@ def test_latency_is_timed_again_on_later_levels_and_the_lowest_counts(
 def test_the_choice_is_known_before_the_test(tmp_path, own_cache, monkeypatch):
     """Where no time is left for all lambdas, few are tried by the test, and it says so."""
     seen, reporter = [], Watching()
-    monkeypatch.setattr(rank_backbones.Race, "final", lambda *_, **__: 1e9)
-    monkeypatch.setattr(rank_backbones.Race, "reserve", lambda *_, **__: 0.0)
+    monkeypatch.setattr(Race, "final", lambda *_, **__: 1e9)
+    monkeypatch.setattr(Race, "reserve", lambda *_, **__: 0.0)
     found = ranked(
         tmp_path, reporter, raced=lambda early: seen.append((early, len(reporter.titles)))
     )
@@ -180,7 +180,7 @@ def test_the_choice_is_known_before_the_test(tmp_path, own_cache, monkeypatch):
 @pytest.mark.slow
 def test_workers_give_the_same_numbers(tmp_path, monkeypatch):
     # Workers do not know what is patched here.
-    for name in ("cross_validation", "rank_backbones"):
+    for name in ("cross_validation", "contest"):
         monkeypatch.setattr(f"headstart.ranking.{name}.LAMBDAS", LAMBDAS)
     found = []
     for workers in (1, 2):
@@ -271,7 +271,7 @@ def test_an_image_that_cannot_be_used_is_refused_before_the_race(tmp_path, own_c
     assert reporter.titles == []
 
 
-def test_broken_images_are_counted_in_all_that_is_written(cli, tmp_path, own_cache):
+def test_the_command_writes_its_answer_and_broken_images_in_each_form(cli, tmp_path, own_cache):
     folder = broken_folder(tmp_path / "photos", {"dark": 40, "light": 40}, 12)
     common = ["rank", folder, "--models", MODELS, "--budget", "10m", "--store", tmp_path / "r.db",
               "--device", "cpu", "--skip-broken"]  # fmt: skip
@@ -281,12 +281,16 @@ def test_broken_images_are_counted_in_all_that_is_written(cli, tmp_path, own_cac
     test = record["held_out"]
     assert test["left_out"] > 0
     assert test["n"] + test["left_out"] == record["test_images"]
+    assert record["sentence"] in " ".join(shown.split())
+    assert "data:image" not in json.dumps(record)
     counted = f"{24 - test['left_out']} of the 64 images"
     assert counted in record["notes"][0]
     for text in (shown, page.read_text()):
         assert counted in text
         assert f"{test['left_out']} " in text.partition("Left out")[2][:40]
     header, *rows = [line.split(",") for line in cli(*common, "--csv").out.splitlines()]
+    assert header[:5] == ["name", "accuracy", "low", "high", "images"]
+    assert len(rows) == 2
     (of_winner,) = [row for row in rows if row[0] == record["recommended"]]
     assert int(float(of_winner[header.index("test_left_out")])) == test["left_out"]
 
@@ -387,22 +391,6 @@ def test_the_test_images_are_seen_by_the_winner_alone(folder, answer):
     assert answer.held_out.n == len(test)
 
 
-def test_the_command(cli, tmp_path, own_cache):
-    common = ["rank", "digits", "--limit", 200, "--models", MODELS, "--budget", "10m", "--store",
-              tmp_path / "r.db", "--keep-models", tmp_path / "kept", "--device", "cpu"]  # fmt: skip
-    page = tmp_path / "rank.html"
-    shown = cli(*common, "--out", page)
-    assert shown.code == 0
-    record = json.loads(cli(*common, "--json").out)
-    assert record["sentence"] in shown.out
-    assert record["recommended"] in {model["name"] for model in record["models"]}
-    assert "data:image" not in json.dumps(record)
-    table = cli(*common, "--csv").out.splitlines()
-    assert table[0].startswith("name,accuracy,low,high,images,")
-    assert len(table) == 3
-    assert "data:image" in page.read_text()
-
-
 def test_wrong_options_are_refused_before_the_images_are_read(tmp_path, own_cache):
     for name, value in [("budget", -1.0), ("budget", "x"), ("budget", float("nan")), ("limit", 0),
                         ("max_params", 0), ("max_latency", -1), ("tolerance", 1.0), ("seed", -1),
@@ -481,24 +469,18 @@ def test_a_limit_over_all_splits_is_none(tmp_path, own_cache):
     assert sum("--limit" in note for note in reporter.notes) == 1
 
 
-BEST, FAST, FAR = (
-    ranked_model("best", 0.9, 0.02),
-    ranked_model("fast", 0.897, 0.01),
-    ranked_model("far", 0.88, 0.001),
-)
+BEST = ranked_model("best", 0.9, 0.02)
+FAST = ranked_model("fast", 0.897, 0.01)
+FAR = ranked_model("far", 0.88, 0.001)
 
 
-@pytest.mark.parametrize(
-    ("models", "taken"),
-    [
-        ([BEST, FAST, FAR], "fast"),  # far is beyond half a point
-        ([BEST, FAR], "best"),
-        ([BEST, ranked_model("same", 0.9, 0.019)], "best"),  # saves less than a tenth
-        ([BEST, ranked_model("fast", 0.899, 0.001, tied=False)], "best"),
-        ([BEST, ranked_model("fast", 0.899, 0.001, images=200)], "best"),
-    ],
-    ids=["faster", "too far", "hardly faster", "worse", "fewer images"],
-)
+@pytest.mark.parametrize(("models", "taken"), [
+    ([BEST, FAST, FAR], "fast"),  # far is beyond half a point
+    ([BEST, FAR], "best"),
+    ([BEST, ranked_model("same", 0.9, 0.019)], "best"),  # saves less than a tenth
+    ([BEST, ranked_model("fast", 0.899, 0.001, tied=False)], "best"),
+    ([BEST, ranked_model("fast", 0.899, 0.001, images=200)], "best"),
+], ids=["faster", "too far", "hardly faster", "worse", "fewer images"])  # fmt: skip
 def test_the_fastest_of_those_as_good_is_taken(models, taken):
     assert choose(models, 0.005).name == taken
 

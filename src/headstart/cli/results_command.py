@@ -286,7 +286,7 @@ def _mistakes(
     """
     from headstart.context import RunContext
     from headstart.datasets.images import small_picture
-    from headstart.deploy.verify import tested_images
+    from headstart.deploy.runners import tested_images
     from headstart.report.cell_page import MistakePicture
     from headstart.spec.formatting import SmallPicture
 

@@ -1,5 +1,5 @@
 """A measured classifier put to use: loaded, run on images, exported to other runtimes.
 
-Nothing is imported here: `headstart.deploy.classifier` loads torch, and who reads
-`headstart.deploy.preprocessing` must not.
+Nothing is imported here: `headstart.deploy.graph` needs torch, and who reads
+`headstart.deploy.result_details` must not.
 """

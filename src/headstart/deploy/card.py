@@ -1,18 +1,19 @@
-"""What lies beside an exported network: a model card with its numbers, an example that runs."""
+"""Texts beside an exported network: its card with numbers, an example that runs, timm's file."""
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 from headstart.deploy.final_network import FinalNetwork, validation_score
-from headstart.deploy.verify import Comparison
+from headstart.deploy.runners import Comparison
 from headstart.models import choice_text, licence_of
 from headstart.models.saved_networks import card_front_matter
 from headstart.shown_text import markdown
-from headstart.spec import Result, Trial
+from headstart.spec import Model, Result, Trial
 from headstart.spec.formatting import count, first_few
 from headstart.stats import wilson_interval
 
-__all__ = ["example", "model_card", "packages", "weights_licence"]
+__all__ = ["example", "model_card", "packages", "timm_config", "weights_licence"]
 
 SHOWN_CLASSES = 100
 # What runs an exported folder, beside NumPy and Pillow.
@@ -23,6 +24,14 @@ PACKAGES = {
 }
 # As the Hugging Face hub names what loads a folder.
 LIBRARIES = {"onnx": "onnx", "torch": "pytorch", "timm": "timm"}
+# timm's names of how a part of an image is resized: (crop_pct, crop_mode).
+CROPS = {
+    "whole": (1.0, "squash"),
+    "full": (1.0, "squash"),
+    "central": (0.875, "squash"),
+    "center-crop": (1.0, "center"),
+}
+POOLING = {"token": "token", "mean": "avg"}
 NEEDS = {
     "onnx": "onnxruntime, NumPy and Pillow",
     "torch": "torch, NumPy and Pillow",
@@ -45,28 +54,35 @@ def model_card(
     """Return the text of ``README.md``: how to run it, numbers, data, choices, licence."""
     trial, dataset = result.trial, result.trial.dataset
     name = f"{trial.model.name} {trial.setting.name} {dataset.name}"
+    classes = [markdown(one) for one in final.classes]
+    several = " Each probability is a class's own (sigmoid)." if final.several else ""
+    measured_by = result.provenance.get("versions", {})
+    exported_by = {"headstart": version("headstart"), **packages(form)}
+
+    def listed(versions: dict[str, str]) -> str:
+        return ", ".join(f"{package} {number}" for package, number in versions.items())
+
     sections = {
-        "Use": _use(form, final),
+        "Use": [
+            f"`python example.py IMAGE` classifies an image; it needs {NEEDS[form]}, and nothing "
+            f"of headstart.{several}",
+            "With headstart: `headstart predict FOLDER IMAGE...`, or "
+            "`headstart.load(FOLDER)(images)`.",
+        ],
         "Numbers": _numbers(result, measured),
         "Data": _data(result),
         "How it was chosen": _choice(result, final, chosen_by),
         "Input": [f"{final.preprocessing.text[:1].upper()}{final.preprocessing.text[1:]}."],
-        "Classes": _classes(final),
+        "Classes": [
+            f"{len(classes):,} (`classes.json`, in the order of the outputs): "
+            f"{first_few(classes, SHOWN_CLASSES)}."
+        ],
         "Licence": _licence(trial),
-        "Versions": _versions(result, form),
+        "Versions": [f"Measured with {listed(measured_by)}. Exported with {listed(exported_by)}."],
     }
     body = "\n\n".join(f"## {title}\n\n" + "\n".join(lines) for title, lines in sections.items())
     front = card_front_matter(result, name, weights_licence(trial), LIBRARIES[form])
     return f"{front}\n\n# {markdown(name)}\n\n{body}\n"
-
-
-def _use(form: str, final: FinalNetwork) -> list[str]:
-    several = " Each probability is a class's own (sigmoid)." if final.several else ""
-    return [
-        f"`python example.py IMAGE` classifies an image; it needs {NEEDS[form]}, and nothing of "
-        f"headstart.{several}",
-        "With headstart: `headstart predict FOLDER IMAGE...`, or `headstart.load(FOLDER)(images)`.",
-    ]
 
 
 def _numbers(result: Result, measured: Sequence[Comparison]) -> list[str]:
@@ -76,16 +92,13 @@ def _numbers(result: Result, measured: Sequence[Comparison]) -> list[str]:
     if metric == "top-1":
         found = wilson_interval(accuracy, n)
         interval = f" (95 % interval {100 * found.low:.2f} to {100 * found.high:.2f} %)"
-    others = [
-        f"log loss {result.metrics['log-loss']:.4f} nats" if "log-loss" in result.metrics else "",
-        f"expected calibration error {100 * result.metrics['calibration-error']:.2f} %"
-        if "calibration-error" in result.metrics
-        else "",
-    ]
-    beside = ", ".join(filter(None, others))
+    beside = ""
+    if (loss := result.metrics.get("log-loss")) is not None:
+        beside += f"; log loss {loss:.4f} nats"
+    if (error := result.metrics.get("calibration-error")) is not None:
+        beside += f"{',' if beside else ';'} expected calibration error {100 * error:.2f} %"
     return [
-        f"{metric} {100 * accuracy:.2f} %{interval} on {n:,} test images, measured once"
-        + (f"; {beside}." if beside else "."),
+        f"{metric} {100 * accuracy:.2f} %{interval} on {n:,} test images, measured once{beside}.",
         "",
         "On the same images, beside the probabilities that were stored with the result:",
         "",
@@ -100,16 +113,11 @@ def _numbers(result: Result, measured: Sequence[Comparison]) -> list[str]:
 
 
 def _row(one: Comparison) -> str:
-    interval = (
-        "-"
-        if one.low is None or one.high is None
-        else (f"{100 * one.low:.2f} to {100 * one.high:.2f}")
-    )
-    times = (
-        "-"
-        if one.milliseconds is None
-        else (f"{one.milliseconds:.1f} ({one.slow_milliseconds:.1f})")
-    )
+    interval = times = "-"
+    if one.low is not None and one.high is not None:
+        interval = f"{100 * one.low:.2f} to {100 * one.high:.2f}"
+    if one.milliseconds is not None:
+        times = f"{one.milliseconds:.1f} ({one.slow_milliseconds:.1f})"
     size = f"{one.n_bytes / 1e6:.1f}" if one.n_bytes else "-"
     return (
         f"| {one.name} | {100 * one.score:.2f} | {interval} | {one.changed:,} of {one.n:,} | "
@@ -145,11 +153,6 @@ def _choice(result: Result, final: FinalNetwork, chosen_by: str) -> list[str]:
     ]
 
 
-def _classes(final: FinalNetwork) -> list[str]:
-    listed = first_few([markdown(name) for name in final.classes], SHOWN_CLASSES)
-    return [f"{len(final.classes):,} (`classes.json`, in the order of the outputs): {listed}."]
-
-
 def weights_licence(trial: Trial) -> str | None:
     """Return the licence of the weights that the network began with; None if unknown or random."""
     return licence_of(trial.model) if trial.uses_weights else None
@@ -170,16 +173,16 @@ def _licence(trial: Trial) -> list[str]:
     ]
 
 
-def _versions(result: Result, form: str) -> list[str]:
-    measured = result.provenance.get("versions", {})
-    exported = {"headstart": version("headstart"), **packages(form)}
+START = """import json, sys
+from pathlib import Path
+import {imports}
+from PIL import Image, ImageOps
 
-    def listed(found: dict[str, str]) -> str:
-        return ", ".join(f"{name} {number}" for name, number in found.items())
-
-    return [f"Measured with {listed(measured)}. Exported with {listed(exported)}."]
-
-
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
+folder = Path(__file__).resolve().parent
+classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+"""
 IMAGE = """image = ImageOps.exif_transpose(Image.open(sys.argv[1]))
 if image.mode[0] in "IF":
     sys.exit(f"{sys.argv[1]}: more than 8 bits per sample: convert it to 8 bits")
@@ -188,61 +191,88 @@ image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).con
 """
 # Of datasets that are decoded as torchvision decodes.
 PLAIN_IMAGE = 'image = Image.open(sys.argv[1]).convert("RGB")\n'
-TOP = """found = zip(probabilities.tolist(), classes, strict=True)
+# What each form imports, and how it classifies an image.
+RUNS = {
+    "onnx": (
+        "numpy as np, onnxruntime",
+        """session = onnxruntime.InferenceSession(folder / "model.onnx", \
+providers=["CPUExecutionProvider"])
+probabilities = session.run(None, {"pixels": np.asarray(image)[None]})[0][0]
+""",
+    ),
+    "torch": (
+        "numpy as np, torch",
+        """network = torch.export.load(folder / "model.pt2").module()
+probabilities = network(torch.from_numpy(np.array(image))[None])[0].detach().numpy()
+""",
+    ),
+    "timm": (
+        "timm, torch",
+        """network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
+with torch.inference_mode():
+    probabilities = network(transform(image)[None])[0].ACTIVATION.numpy()
+""",
+    ),
+}
+END = """found = zip(probabilities.tolist(), classes, strict=True)
 for probability, name in sorted(found, key=lambda pair: -pair[0])[:5]:
     print(f"{100 * probability:6.2f} %  {name}")
 """
-CLASS_NAMES = 'classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))\n'
-EXAMPLES = {
-    "onnx": """import json, sys
-from pathlib import Path
-import numpy as np, onnxruntime
-from PIL import Image, ImageOps
-
-if len(sys.argv) != 2:
-    sys.exit(__doc__)
-folder = Path(__file__).resolve().parent
-{classes}{image}session = onnxruntime.InferenceSession(folder / "model.onnx", \
-providers=["CPUExecutionProvider"])
-probabilities = session.run(None, {{"pixels": np.asarray(image)[None]}})[0][0]
-{top}""",
-    "torch": """import json, sys
-from pathlib import Path
-import numpy as np, torch
-from PIL import Image, ImageOps
-
-if len(sys.argv) != 2:
-    sys.exit(__doc__)
-folder = Path(__file__).resolve().parent
-{classes}{image}network = torch.export.load(folder / "model.pt2").module()
-probabilities = network(torch.from_numpy(np.array(image))[None])[0].detach().numpy()
-{top}""",
-    "timm": """import json, sys
-from pathlib import Path
-import timm, torch
-from PIL import Image, ImageOps
-
-if len(sys.argv) != 2:
-    sys.exit(__doc__)
-folder = Path(__file__).resolve().parent
-network = timm.create_model(f"local-dir:{{folder}}", pretrained=True).eval()
-transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network))
-{classes}{image}with torch.inference_mode():
-    probabilities = network(transform(image)[None])[0].{activation}.numpy()
-{top}""",
-}
 
 
 def example(form: str, final: FinalNetwork) -> str:
     """Return a script of about ten lines that classifies an image with this folder alone."""
-    plain = final.preprocessing.decoding.like == "torchvision"
-    activation = "sigmoid()" if final.several else "softmax(0)"
-    body = EXAMPLES[form].format(
-        classes=CLASS_NAMES,
-        image=PLAIN_IMAGE if plain else IMAGE,
-        top=TOP,
-        activation=activation,
-    )
-    if plain:
-        body = body.replace("import Image, ImageOps", "import Image")
-    return f'"""Classify an image: python example.py IMAGE (needs {NEEDS[form]})."""\n\n{body}'
+    imports, run = RUNS[form]
+    start, image = START.replace("{imports}", imports), IMAGE
+    if final.preprocessing.decoding.like == "torchvision":
+        start, image = start.replace(", ImageOps", ""), PLAIN_IMAGE
+    run = run.replace("ACTIVATION", "sigmoid()" if final.several else "softmax(0)")
+    title = f"Classify an image: python example.py IMAGE (needs {NEEDS[form]})."
+    return f'"""{title}"""\n\n{start}{image}{run}{END}'
+
+
+def timm_config(trial: Trial, final: FinalNetwork) -> dict[str, Any]:
+    """Return the content of ``config.json``, as ``timm.create_model("local-dir:...")`` reads it."""
+    model, preprocessing = trial.model, final.preprocessing
+    crop_pct, crop_mode = CROPS[preprocessing.view]
+    size = [3, preprocessing.size, preprocessing.size]
+    config: dict[str, Any] = {
+        "architecture": model.architecture,
+        "num_classes": len(final.classes),
+        "num_features": model.feature_dim,
+        "label_names": list(final.classes),
+        "model_args": _timm_arguments(model),
+        "pretrained_cfg": {
+            "input_size": size,
+            "interpolation": preprocessing.interpolation,
+            "crop_pct": crop_pct,
+            "crop_mode": crop_mode,
+            "mean": list(preprocessing.mean),
+            "std": list(preprocessing.std),
+            "num_classes": len(final.classes),
+            "first_conv": None,
+            "classifier": None,
+        },
+    }
+    if licence := weights_licence(trial):
+        config["pretrained_cfg"]["license"] = licence
+    return config
+
+
+def _timm_arguments(model: Model) -> dict[str, Any]:
+    """Return the arguments of its constructor that are not as usual."""
+    import timm
+    import torch
+
+    found: dict[str, Any] = {"global_pool": POOLING[model.pool]} if model.pool else {}
+    usual = timm.get_pretrained_cfg(model.architecture)
+    if usual is None or not usual.input_size or usual.input_size[-1] == model.input_size:
+        return found
+    try:
+        with torch.device("meta"):
+            timm.create_model(model.architecture, img_size=model.input_size)
+    except TypeError:
+        # A convolutional network: it takes images of any size, and no such argument.
+        return found
+    return {**found, "img_size": model.input_size}

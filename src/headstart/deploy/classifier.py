@@ -7,7 +7,7 @@ meet the network as they did when it was measured.
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
@@ -24,18 +24,20 @@ from headstart.datasets.samples import UnsupportedSamplesError
 from headstart.datasets.sources.own_files import images_in
 from headstart.deploy.final_network import (
     FinalNetwork,
+    ImageInput,
     final_network,
     find_result,
     kept_models_of,
     kept_network,
+    named_network,
 )
-from headstart.deploy.preprocessing import ImageInput
 from headstart.deploy.runners import (
     NetworkRunner,
     OnnxRunner,
     Probabilities,
     ProgramRunner,
     Runner,
+    batches,
 )
 from headstart.errors import (
     BrokenImageError,
@@ -202,7 +204,7 @@ class Classifier:
         found = find_images(images)
         names, broken, parts = list[str](), dict[str, str](), list[Probabilities]()
         decoded = map_ahead(self._decoded, found, depth=BATCH)
-        for batch in _batches(zip(found, decoded, strict=True), BATCH):
+        for batch in batches(zip(found, decoded, strict=True), BATCH):
             whole = [(one.name, image) for one, image in batch if not isinstance(image, str)]
             broken |= {one.name: why for one, why in batch if isinstance(why, str)}
             if whole:
@@ -232,12 +234,7 @@ class Classifier:
 class ImageFile:
     """An image to classify: a file, or what a caller has in memory.
 
-    Parameters
-    ----------
-    name
-        For a person.
-    content
-        A path, an image of Pillow, or why nothing of this name is there.
+    `content` is a path, an image of Pillow, or why nothing of this name is there.
     """
 
     name: str
@@ -277,17 +274,6 @@ def _without_options(error: BrokenImageError) -> str:
         return f"{cause.what}: save it in 8 bits"
     reason, option, _ = error.reason.partition(": raise it with ?max_pixels=")
     return f"{reason}: reduce it" if option else reason
-
-
-def _batches(items: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    batch = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def find_images(images: Any) -> list[ImageFile]:
@@ -396,10 +382,14 @@ def load(
         No such store or result, or several.
     """
     context = context or RunContext()
-    folder = ArtifactFolder(source) if is_url(source) else None
-    if folder is None and (path_of(str(source)).exists() or _is_path(source)):
-        folder = ArtifactFolder(path_of(str(source)))
-    if folder is None:
+    path = path_of(str(source))
+    # What is not there can be meant as a path alone where it begins so: titles may have slashes.
+    is_path = isinstance(source, Path) or source.startswith(("/", "./", "../", "~"))
+    if is_url(source):
+        folder = ArtifactFolder(source)
+    elif is_path or path.exists():
+        folder = ArtifactFolder(path)
+    else:
         opened = ResultStore(store)
         result = find_result(opened, str(source))
         final = final_network(result, context, kept_models_of(opened, kept_models))
@@ -407,11 +397,6 @@ def load(
     if folder.exists(FACTS):
         return _exported(folder, context)
     return _of_network(kept_network(folder, context), context, folder.shown)
-
-
-def _is_path(source: str | Path) -> bool:
-    """Whether a source that is not there can be meant as a path alone: titles may have slashes."""
-    return isinstance(source, Path) or source.startswith(("/", "./", "../", "~"))
 
 
 def _of_network(final: FinalNetwork, context: RunContext, title: str) -> Classifier:
@@ -426,12 +411,17 @@ def _of_network(final: FinalNetwork, context: RunContext, title: str) -> Classif
 
 def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
     """Load what `headstart export` wrote, with the runtime that it is for."""
-    from headstart import models
-
     try:
         facts = json.loads(folder.get(FACTS).read_text(encoding="utf-8"))
-        _check_format(folder, int(facts["format"]))
-        preprocessing = ImageInput.from_record(facts["input"])
+        if (written := int(facts["format"])) != FORMAT:
+            raise ExportError(
+                f"{folder.shown} was exported in format {written}, and this release reads "
+                f"{FORMAT}: use the release of headstart that wrote it, or export it again",
+                code="export.format",
+                path=folder.shown,
+                format=written,
+            )
+        preprocessing = ImageInput.model_validate(facts["input"])
         form, several, title = facts["form"], bool(facts["multilabel"]), str(facts["title"])
         name = str(facts["load"])
         n_classes, digests = int(facts["n_classes"]), dict(facts["sha256"])
@@ -441,7 +431,13 @@ def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
             code="export.facts_damaged",
             path=folder.shown,
         ) from error
-    _refuse_device(form, context)
+    if form in ("onnx", "torch") and context.device == "cuda":
+        raise DeviceError(
+            f"an export to {form} runs on the CPU here: use --device cpu or --device auto, or the "
+            "result's key",
+            code="device.cpu_only",
+            form=form,
+        )
     _check_files(folder, digests)
     classes = _class_names(folder, n_classes)
     run: Runner
@@ -450,36 +446,11 @@ def _exported(folder: ArtifactFolder, context: RunContext) -> Classifier:
     elif form == "torch":
         run = ProgramRunner(folder.get(PROGRAM))
     else:
-        from headstart.models.weight_files import WEIGHTS
-
-        name = name.replace(f"FOLDER/{WEIGHTS}", str(folder.get(WEIGHTS)))
-        model = models.find(name, context.cache)
-        network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
+        network, model = named_network(folder, name, None, context)
         final = FinalNetwork(network, model, preprocessing, classes, several, "kept")
         run = NetworkRunner(final, context.device)
     decoding = preprocessing.decoding
     return Classifier(run, classes, several=several, decoding=decoding, title=title)
-
-
-def _check_format(folder: ArtifactFolder, written: int) -> None:
-    if written != FORMAT:
-        raise ExportError(
-            f"{folder.shown} was exported in format {written}, and this release reads {FORMAT}: "
-            "use the release of headstart that wrote it, or export it again",
-            code="export.format",
-            path=folder.shown,
-            format=written,
-        )
-
-
-def _refuse_device(form: str, context: RunContext) -> None:
-    if form in ("onnx", "torch") and context.device == "cuda":
-        raise DeviceError(
-            f"an export to {form} runs on the CPU here: use --device cpu or --device auto, or the "
-            "result's key",
-            code="device.cpu_only",
-            form=form,
-        )
 
 
 def _check_files(folder: ArtifactFolder, digests: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from uuid import uuid4
@@ -28,18 +28,17 @@ from headstart.deploy.classifier import CLASSES, FACTS, FORMAT, ONNX, PROGRAM
 from headstart.deploy.final_network import FinalNetwork
 from headstart.deploy.result_details import tie_warning
 from headstart.deploy.runners import (
+    Comparison,
     NetworkRunner,
     OnnxRunner,
     ProgramRunner,
     Runner,
-    lacking_operators,
-    require_packages,
-)
-from headstart.deploy.verify import (
-    Comparison,
+    TimmRunner,
     check_same,
     compare,
+    lacking_operators,
     latency,
+    require_packages,
     tested_images,
 )
 from headstart.errors import BrokenImageError, CommandError, ExportError, HeadstartError
@@ -99,16 +98,8 @@ class ExportTarget:
 class Exported:
     """What an export wrote, and what it gives on the test images.
 
-    Parameters
-    ----------
-    folder, form
-        Where, and in which form.
-    origin
-        Where the network came from.
-    measured
-        One row per file or runtime.
-    notes
-        What a person should know, a line each.
+    `origin` is where the network came from; `measured` has one row per file or runtime, `notes`
+    lines for a person.
     """
 
     folder: Path
@@ -120,17 +111,15 @@ class Exported:
 
 @dataclass
 class _Job:
-    """An export under way."""
+    """An export under way; `files` are the names of those that were written, and what runs them."""
 
     result: Result
-    predictions: Prediction
     final: FinalNetwork
     target: ExportTarget
     context: RunContext
     place: Path
     chosen_by: str
-    runners: dict[str, Runner] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
+    files: dict[str, tuple[str, Runner]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -170,11 +159,11 @@ def export_result(
     # Before the network is loaded: images that are gone are found at once.
     images = tested_images(result, predictions, context)
     with _whole(target.folder) as place:
-        job = _Job(result, predictions, final(), target, context, place, chosen_by)
+        job = _Job(result, final(), target, context, place, chosen_by)
         context.reporter.stage("writing the network")
         write_weights(job.final.network.state_as_built(), place / WEIGHTS)
         {"onnx": _write_onnx, "torch": _write_program, "timm": _write_timm}[target.form](job)
-        measured = _verified(job, images)
+        measured = _verified(job, images, predictions)
         if warning := tie_warning(result):
             job.notes.append(warning)
         _write_rest(job, measured)
@@ -304,18 +293,15 @@ def _program(deployed: "DeployedNetwork") -> Any:
 def _write_onnx(job: _Job) -> None:
     job.context.reporter.stage("exporting to ONNX")
     _save_onnx(_deployed(job), job.place / ONNX)
-    job.runners["onnxruntime"] = OnnxRunner(job.place / ONNX)
-    job.files["onnxruntime"] = ONNX
+    job.files["onnxruntime"] = ONNX, OnnxRunner(job.place / ONNX)
     if job.target.half:
         job.context.reporter.stage("exporting to ONNX, float16")
         _save_onnx(_deployed(job, half=True), job.place / HALF)
-        job.runners["float16"] = OnnxRunner(job.place / HALF)
-        job.files["float16"] = HALF
+        job.files["float16"] = HALF, OnnxRunner(job.place / HALF)
     if job.target.int8:
         job.context.reporter.stage("quantizing to int8")
         _quantize(job)
-        job.runners["int8"] = OnnxRunner(job.place / INT8)
-        job.files["int8"] = INT8
+        job.files["int8"] = INT8, OnnxRunner(job.place / INT8)
 
 
 def _save_onnx(deployed: "DeployedNetwork", file: Path) -> None:
@@ -434,55 +420,40 @@ def _write_program(job: _Job) -> None:
         torch.export.save(_program(_deployed(job)), content)
     with replaced(job.place / PROGRAM) as temporary:
         temporary.write_bytes(content.getbuffer())
-    job.runners["torch program"] = ProgramRunner(job.place / PROGRAM)
-    job.files["torch program"] = PROGRAM
+    job.files["torch program"] = PROGRAM, ProgramRunner(job.place / PROGRAM)
 
 
 def _write_timm(job: _Job) -> None:
     """Write the configuration that timm reads, and load it back."""
-    from headstart.deploy.timm_folder import TimmRunner, timm_config
-
-    final = job.final
-    config = timm_config(job.result.trial.model, final, card.weights_licence(job.result.trial))
+    config = card.timm_config(job.result.trial, job.final)
     with replaced(job.place / "config.json") as temporary:
         temporary.write_text(json.dumps(config, indent=1), encoding="utf-8")
-    job.runners["timm"] = TimmRunner(job.place, final)
-    side = final.preprocessing.side
-    if side is not None:
+    job.files["timm"] = WEIGHTS, TimmRunner(job.place, job.final)
+    if (side := job.final.preprocessing.side) is not None:
         job.notes.append(
             "timm resizes an image in one step, to whole levels; when this network was measured, "
             f"a shorter side over {side} pixels was reduced to that first: see how many "
             "predictions are others"
         )
-    job.files["timm"] = WEIGHTS
 
 
-def _verified(job: _Job, images: datasets.Images) -> list[Comparison]:
+def _verified(job: _Job, images: datasets.Images, predictions: Prediction) -> list[Comparison]:
     """Compare on the test images; refuse what is not what was measured."""
     reporter, result = job.context.reporter, job.result
     # The code that measured it: proves the network before the files.
     runners: dict[str, Runner] = {"torch": NetworkRunner(job.final, job.context.device)}
-    runners |= job.runners
+    runners |= {name: run for name, (_, run) in job.files.items()}
     reporter.stage("verifying on the test images", total=len(images), unit="images")
-    found = compare(runners, images, result, job.predictions, reporter.advance)
+    found = compare(runners, images, result, predictions, reporter.advance)
     exact = [one for one in found if one.name in ("torch", "onnxruntime", "torch program")]
     check_same(exact, TOLERANCES[result.trial.setting.precision])
     reporter.stage("measuring latency")
     image = images.decode(0)
     rows = []
     for one in found:
-        times = latency(runners[one.name], image)
-        n_bytes = _size(job.place / job.files[one.name]) if one.name in job.files else 0
-        rows.append(
-            Comparison(
-                **{
-                    **asdict(one),
-                    "milliseconds": times[0],
-                    "slow_milliseconds": times[1],
-                    "n_bytes": n_bytes,
-                }
-            )
-        )
+        usual, slow = latency(runners[one.name], image)
+        n_bytes = _size(job.place / job.files[one.name][0]) if one.name in job.files else 0
+        rows.append(replace(one, milliseconds=usual, slow_milliseconds=slow, n_bytes=n_bytes))
     return rows
 
 

@@ -2,22 +2,24 @@
 
 import json
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast, get_args
+
+from pydantic import Field, FiniteFloat, PositiveInt
 
 from headstart import models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
 from headstart.datasets.dataset_name import DatasetName
-from headstart.deploy.preprocessing import ImageInput
 from headstart.errors import ExportError, UnknownNameError
 from headstart.methods import method_of, open_trial
+from headstart.models.model_catalogue import MOST_PIXELS
 from headstart.models.saved_networks import CARD, CONFIG, KEY_DIGITS
 from headstart.models.weight_files import WEIGHTS
 from headstart.registry import METHODS
-from headstart.spec import Decoding, Model, Result, Trial
+from headstart.spec import Decoding, Interpolation, Model, Result, Trial, Value
+from headstart.spec.noun import Noun
 from headstart.store import ResultStore, tried
 
 if TYPE_CHECKING:
@@ -25,36 +27,115 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FinalNetwork",
+    "ImageInput",
     "best_result",
     "final_network",
     "find_result",
     "kept_models_of",
     "kept_network",
-    "unknown_folder",
+    "named_network",
     "validation_score",
 ]
+
+# Of features: the whole image, or a centre crop, by Pillow. Of training: the full image, or its
+# central 87.5 %, by torch, of an image that was made smaller first.
+View = Literal["whole", "center-crop", "full", "central"]
+Scale = Annotated[FiniteFloat, Field(gt=0)]
+
+
+class ImageInput(Noun):
+    """From a decoded image to the input of a network.
+
+    Parameters
+    ----------
+    size
+        Side of the square input, in pixels.
+    interpolation
+        Filter of antialiased resizing, Pillow's name.
+    mean, std
+        Normalization of each RGB channel, for pixels in [0, 1].
+    view
+        Which part of the image is resized to the input, and how.
+    side
+        Shorter side that a larger image is reduced to first (Lanczos), in pixels; None for views of
+        features.
+    decoding
+        How the bytes of a file become an image.
+    """
+
+    size: Annotated[PositiveInt, Field(le=MOST_PIXELS)]
+    interpolation: Interpolation
+    mean: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+    std: tuple[Scale, Scale, Scale]
+    view: View
+    side: PositiveInt | None = None
+    decoding: Decoding = Decoding()
+
+    @classmethod
+    def of(cls, model: Model, view: str, side: int | None, decoding: Decoding) -> Self:
+        """Return that of a model, as a method of transfer used it.
+
+        Raises
+        ------
+        ExportError
+            The method has a view that is not known here (code ``export.view_unknown``).
+        """
+        if view not in get_args(View):
+            raise ExportError(
+                f"'{model.name}' was measured on a view of images that is not known here: '{view}'",
+                code="export.view_unknown",
+                view=view,
+            )
+        return cls(
+            size=model.input_size,
+            interpolation=model.interpolation,
+            mean=model.mean,
+            std=model.std,
+            view=cast(View, view),
+            side=side,
+            decoding=decoding,
+        )
+
+    @classmethod
+    def of_trial(cls, trial: Trial, chosen: dict[str, Value]) -> Self:
+        """Return that of a trial's final network, given what was chosen on validation."""
+        view = str(chosen.get("crop") or getattr(trial.setting, "resize", "whole"))
+        side = getattr(trial.setting, "side", None)
+        return cls.of(trial.model, view, side, trial.dataset.decoding)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The same as JSON."""
+        decoding = self.decoding.model_dump(mode="json", exclude_defaults=True)
+        return {**self.model_dump(mode="json"), "decoding": decoding}
+
+    @property
+    def text(self) -> str:
+        """For a person, in one sentence."""
+        square = f"{self.size} x {self.size} pixels ({self.interpolation}, antialiased)"
+        first = (
+            f"a shorter side over {self.side} pixels is first reduced to {self.side} (Lanczos); "
+            if self.side
+            else ""
+        )
+        part = {
+            "whole": "the whole image is resized to",
+            "full": "the whole image is resized to",
+            "center-crop": "its central square is resized to",
+            "central": "its central 87.5 % are resized to",
+        }[self.view]
+        mean, std = (", ".join(f"{value:g}" for value in each) for each in (self.mean, self.std))
+        return f"{first}{part} {square}, divided by 255, normalized by mean {mean} and std {std}"
 
 
 @dataclass(frozen=True)
 class FinalNetwork:
     """A network with the classifier of a trial.
 
-    Parameters
-    ----------
-    network
-        As it scored the test images, on the CPU, in evaluation mode.
-    model
-        Its description: input and source.
-    preprocessing
-        Of its images.
-    classes
-        Names, in the order of its outputs.
-    several
-        Whether an image may show several classes.
-    origin
-        Whether it was kept by the run, or its classifier was fitted again to the same features.
-    choice
-        How `headstart rank` chose its model, as `models.keep_choice` keeps it; None if it did not.
+    The network is as it scored the test images, on the CPU, in evaluation mode. `classes` are names
+    in the order of its outputs; `several` says whether an image may show several. `origin` is
+    whether the run kept it, or its classifier was fitted again to the same features. `choice` is
+    how `headstart rank` chose its model, as `models.keep_choice` keeps it; None if it did not.
     """
 
     network: "Network"
@@ -100,7 +181,13 @@ def best_result(store: ResultStore, dataset: str | None = None) -> Result:
     UnknownNameError
         No result is of that dataset.
     """
-    usable = [one for one in store.results() if one.selection and _has_network(one)]
+    usable = [
+        one
+        for one in store.results()
+        if one.selection
+        and one.trial.setting.name in METHODS
+        and getattr(method_of(one.trial), "has_network", True)
+    ]
     if not usable:
         raise ExportError(
             f"no result of {store.name} has a network to export: run a study with --settings "
@@ -121,12 +208,6 @@ def best_result(store: ResultStore, dataset: str | None = None) -> Result:
     among = [one for one in usable if one.trial.dataset.name == (dataset or names[0])]
     # Of equal ones the first that was stored.
     return max(among, key=validation_score)
-
-
-def _has_network(result: Result) -> bool:
-    """Whether the method of a result ends with a network, as far as it says."""
-    known = result.trial.setting.name in METHODS
-    return known and getattr(method_of(result.trial), "has_network", True)
 
 
 def validation_score(result: Result) -> float:
@@ -152,54 +233,49 @@ def kept_network(folder: ArtifactFolder, context: RunContext) -> FinalNetwork:
     HeadstartError
         As `models.find` and `models.load`.
     """
-    if not folder.exists(CONFIG) or not folder.exists(WEIGHTS):
-        raise unknown_folder(folder.shown)
+    described = folder.exists(CONFIG) and folder.exists(WEIGHTS)
     try:
-        config = json.loads(folder.get(CONFIG).read_text(encoding="utf-8"))
+        config = json.loads(folder.get(CONFIG).read_text(encoding="utf-8")) if described else {}
         name = str(config["load"])
         # Releases before wrote none.
         sha256 = str(config["sha256"]) if "sha256" in config else None
     except (ValueError, KeyError, TypeError) as error:
-        raise unknown_folder(folder.shown) from error
-    name = name.replace(f"FOLDER/{WEIGHTS}", str(folder.get(WEIGHTS, sha256)))
-    model = models.find(name, context.cache)
+        raise ExportError(
+            f"{folder.shown} holds no classifier of headstart: expected a folder that `headstart "
+            "export` or `headstart run --keep` wrote",
+            code="export.folder_unknown",
+            path=folder.shown,
+        ) from error
+    network, model = named_network(folder, name, sha256, context)
     try:
-        preprocessing = _preprocessing(model, config["input"])
-        classes, several = config["classes"], bool(config["multilabel"])
+        record, classes, several = config["input"], config["classes"], bool(config["multilabel"])
+        if "decoding" in record:
+            preprocessing = ImageInput.model_validate(record)
+        else:
+            # Releases before wrote no side, which was 256 then.
+            side = 256 if record["view"] in ("full", "central") else None
+            preprocessing = ImageInput.of(model, record["view"], side, Decoding())
         if not isinstance(classes, list) or not all(isinstance(one, str) for one in classes):
             raise TypeError("classes are no list of names")
+        if len(classes) != network.classifier.out_features:
+            raise ValueError("names are not as many as outputs")
     except (ValueError, KeyError, TypeError, ExportError) as error:
-        raise _damaged(folder) from error
-    network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
-    if len(classes) != network.classifier.out_features:
-        raise _damaged(folder)
+        raise ExportError(
+            f"{CONFIG} in {folder.shown} is damaged: train the network again, or restore the file",
+            code="export.config_damaged",
+            path=folder.shown,
+        ) from error
     return FinalNetwork(network, model, preprocessing, tuple(classes), several, "kept")
 
 
-def _preprocessing(model: Model, record: Mapping[str, Any]) -> ImageInput:
-    """Read how images meet a kept network; releases before wrote no side, which was 256 then."""
-    if "decoding" in record:
-        return ImageInput.from_record(record)
-    trained = record["view"] in ("full", "central")
-    return ImageInput.of(model, record["view"], 256 if trained else None, Decoding())
-
-
-def _damaged(folder: ArtifactFolder) -> ExportError:
-    return ExportError(
-        f"{CONFIG} in {folder.shown} is damaged: train the network again, or restore the file",
-        code="export.config_damaged",
-        path=folder.shown,
-    )
-
-
-def unknown_folder(shown: str) -> ExportError:
-    """Return the error for a folder that nothing here wrote."""
-    return ExportError(
-        f"{shown} holds no classifier of headstart: expected a folder that `headstart export` or "
-        "`headstart run --keep` wrote",
-        code="export.folder_unknown",
-        path=shown,
-    )
+def named_network(
+    folder: ArtifactFolder, name: str, sha256: str | None, context: RunContext
+) -> "tuple[Network, Model]":
+    """Load the network that a folder's description names, with the weights in the folder."""
+    name = name.replace(f"FOLDER/{WEIGHTS}", str(folder.get(WEIGHTS, sha256)))
+    model = models.find(name, context.cache)
+    network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
+    return network, model
 
 
 def final_network(result: Result, context: RunContext, kept: ArtifactFolder | None) -> FinalNetwork:
@@ -208,14 +284,7 @@ def final_network(result: Result, context: RunContext, kept: ArtifactFolder | No
     The one that its run kept; else, for methods on fixed features, the classifier is fitted again
     to the same features with the hyperparameters that were chosen, which gives the same one.
 
-    Parameters
-    ----------
-    result
-        The trial's result.
-    context
-        Where to run.
-    kept
-        Where runs kept their networks, if anywhere.
+    `kept` is where runs kept their networks, if anywhere.
 
     Raises
     ------
@@ -245,11 +314,14 @@ def final_network(result: Result, context: RunContext, kept: ArtifactFolder | No
     tested = open_trial(trial, context).test(selection)
     if tested.network is None:
         raise _no_network(result)
-    preprocessing = ImageInput.of_trial(trial, selection.chosen)
-    classes, several = trial.dataset.classes, trial.dataset.multilabel
-    network = tested.network().eval()
     return FinalNetwork(
-        network, trial.model, preprocessing, classes, several, "fitted again", choice
+        tested.network().eval(),
+        trial.model,
+        ImageInput.of_trial(trial, selection.chosen),
+        trial.dataset.classes,
+        trial.dataset.multilabel,
+        "fitted again",
+        choice,
     )
 
 

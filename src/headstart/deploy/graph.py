@@ -10,13 +10,13 @@ which the graph has a branch.
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 import PIL
 import torch
 from torch import Tensor, nn
 
-from headstart.deploy.preprocessing import ImageInput
+from headstart.deploy.final_network import ImageInput
 
 if TYPE_CHECKING:
     from headstart.models.network import Network
@@ -30,21 +30,6 @@ LEVELS = 255.0
 FIXED_POINT = 2.0**22
 # Whether Pillow resizes by columns first where the height loses over twice as much as the width.
 TALL_BY_COLUMNS = int(PIL.__version__.partition(".")[0]) >= 13
-
-
-class ResizeKernel(NamedTuple):
-    """A filter of Pillow's: its values at (signed) distances, zero from `support` on."""
-
-    support: float
-    values: Callable[[Tensor], Tensor]
-
-
-def _box(x: Tensor) -> Tensor:
-    return ((x > -0.5) & (x <= 0.5)).to(x.dtype)
-
-
-def _bilinear(x: Tensor) -> Tensor:
-    return (1 - x.abs()).clamp(min=0)
 
 
 def _hamming(x: Tensor) -> Tensor:
@@ -64,14 +49,15 @@ def _lanczos(x: Tensor) -> Tensor:
     return torch.where(x.abs() < 3, torch.sinc(x) * torch.sinc(x / 3), torch.zeros_like(x))
 
 
-# By Pillow's names; "nearest" is no filter but a choice of pixels.
-FILTERS: Mapping[str, ResizeKernel] = MappingProxyType(
+# Values of Pillow's filters at (signed) distances; "nearest" is no filter but a choice
+# of pixels.
+FILTERS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {
-        "box": ResizeKernel(0.5, _box),
-        "bilinear": ResizeKernel(1, _bilinear),
-        "hamming": ResizeKernel(1, _hamming),
-        "bicubic": ResizeKernel(2, _bicubic),
-        "lanczos": ResizeKernel(3, _lanczos),
+        "box": lambda x: ((x > -0.5) & (x <= 0.5)).to(x.dtype),
+        "bilinear": lambda x: (1 - x.abs()).clamp(min=0),
+        "hamming": _hamming,
+        "bicubic": _bicubic,
+        "lanczos": _lanczos,
     }
 )
 
@@ -108,7 +94,7 @@ def resampling_weights(
     if interpolation == "nearest":
         return (pixel[None] == torch.floor(centre)[:, None]).to(torch.float32)
     distance = (pixel + 0.5)[None] - centre[:, None]
-    weights = FILTERS[interpolation].values(distance / scale.clamp(min=1))
+    weights = FILTERS[interpolation](distance / scale.clamp(min=1))
     if inside:
         weights = weights * ((pixel >= start) & (pixel < start + length))[None]
     weights = weights / weights.sum(dim=1, keepdim=True)
@@ -141,12 +127,8 @@ def _resized(
 ) -> Tensor:
     """Resize (n, 3, height, width) levels as Pillow does, in two steps, each to whole levels.
 
-    Parameters
-    ----------
-    to
-        Height and width of the result.
-    boxes
-        Part of the image in both directions, as in `resampling_weights`.
+    `to` are height and width of the result, `boxes` the part of the image in both directions, as in
+    `resampling_weights`.
     """
     size = images.shape[2:]
     rows, columns = (
@@ -196,16 +178,13 @@ class PreprocessingGraph(nn.Module):
 
     def _as_training(self, images: Tensor) -> Tensor:
         """Resize as training evaluates: the part is cut out first, levels are not rounded."""
+        size, interpolation = self.preprocessing.size, self.preprocessing.interpolation
         matrices = []
         for n in images.shape[2:]:
             # The central 87.5 %: both margins are equal, rounded down.
             margin = n // 16 if self.preprocessing.view == "central" else n - n
             box = (_scalar(margin), _scalar(n - 2 * margin))
-            matrices.append(
-                resampling_weights(
-                    n, self.preprocessing.size, self.preprocessing.interpolation, box, inside=True
-                )
-            )
+            matrices.append(resampling_weights(n, size, interpolation, box, inside=True))
         rows, columns = matrices
         return (rows @ (images @ columns.T)).clamp(0.0, LEVELS)
 
@@ -221,16 +200,8 @@ class PreprocessingGraph(nn.Module):
 class DeployedNetwork(nn.Module):
     """(n, height, width, 3) uint8 pixels of any size -> (n, K) float32 probabilities.
 
-    Parameters
-    ----------
-    network
-        As it scored the test images, in evaluation mode.
-    preprocessing
-        Of its images.
-    several
-        Whether an image may show several classes: each probability is then its own.
-    half
-        Whether the network computes in float16; preprocessing and probabilities do not.
+    Where an image may show `several` classes, each probability is its own. With `half` the network
+    computes in float16; preprocessing and probabilities do not.
     """
 
     def __init__(

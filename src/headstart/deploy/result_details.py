@@ -4,7 +4,7 @@ Plain data from stored predictions; nothing here loads a network.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -75,18 +75,9 @@ class ClassesConfused:
 class Mistake:
     """A test image that was taken for what it is not.
 
-    Parameters
-    ----------
-    row
-        Of the stored predictions.
-    example
-        Place in the dataset's full test split.
-    label, predicted
-        Class names; of several labels per image ``CLASS`` and ``not CLASS``.
-    confidence
-        Probability of what was predicted.
-    probability
-        Probability of the label.
+    `row` is of the stored predictions, `example` its place in the dataset's full test split. Of
+    several labels per image `label` and `predicted` are ``CLASS`` and ``not CLASS``. `confidence`
+    is the probability of what was predicted, `probability` that of the label.
     """
 
     row: int
@@ -101,22 +92,9 @@ class Mistake:
 class ResultDetails:
     """All that the stored predictions of a result say.
 
-    Parameters
-    ----------
-    result
-        The result.
-    per_class
-        One row per class, in the order of the classes.
-    confusion
-        (K, K) int64, rows are labels; None of several labels per image.
-    confused
-        Pairs of classes, the most frequent first.
-    calibration
-        Bins with predictions.
-    mistakes
-        The most confident first.
-    n_mistakes
-        Number of all mistakes.
+    `per_class` is in the order of classes, `confusion` (K, K) int64 with labels as rows (None of
+    several labels per image). `confused` has the most frequent pairs first, `mistakes` the most
+    confident of `n_mistakes`, `calibration` the bins with predictions.
     """
 
     result: Result
@@ -130,48 +108,36 @@ class ResultDetails:
 
 def details_of(result: Result, predictions: Prediction) -> ResultDetails:
     """Compute the details of a result from its stored predictions."""
-    several = predictions.label.ndim == 2
-    calibration = calibration_bins(predictions.label, predictions.scores)
-    if several:
-        mistakes, n_mistakes = _mistakes_of_several(result, predictions)
-        per_class = _average_precisions(result, predictions)
-        return ResultDetails(result, per_class, None, [], calibration, mistakes, n_mistakes)
     classes = result.trial.dataset.classes
+    calibration = calibration_bins(predictions.label, predictions.scores)
+    if predictions.label.ndim == 2:
+        mistakes, n_mistakes = _mistakes_of_several(classes, predictions)
+        per_class = _average_precisions(classes, predictions)
+        return ResultDetails(result, per_class, None, [], calibration, mistakes, n_mistakes)
     matrix = confusion_matrix(predictions.label, predictions.predicted, len(classes))
-    mistakes, n_mistakes = _mistakes(result, predictions)
-    return ResultDetails(
-        result,
-        _accuracies(classes, matrix),
-        matrix,
-        _confused(classes, matrix),
-        calibration,
-        mistakes,
-        n_mistakes,
-    )
+    per_class, confused = _accuracies(classes, matrix), _confused(classes, matrix)
+    mistakes, n_mistakes = _mistakes(classes, predictions)
+    return ResultDetails(result, per_class, matrix, confused, calibration, mistakes, n_mistakes)
 
 
 def _accuracies(classes: Sequence[str], matrix: npt.NDArray[np.int64]) -> list[ClassRow]:
     found = []
     for place, name in enumerate(classes):
-        n, right, taken = (
-            int(matrix[place].sum()),
-            int(matrix[place, place]),
-            matrix[:, place].sum(),
-        )
-        interval = wilson_interval(right / n, n) if n else None
+        n, right = int(matrix[place].sum()), int(matrix[place, place])
+        taken = matrix[:, place].sum()
         wrong = matrix[place].copy()
         wrong[place] = 0
-        found.append(
-            ClassRow(
-                name,
-                n,
-                right / n if n else None,
-                interval.low if interval else None,
-                interval.high if interval else None,
-                float(right / taken) if taken else None,
-                classes[int(wrong.argmax())] if wrong.any() else "",
-            )
+        row = ClassRow(
+            name,
+            n,
+            None,
+            precision=float(right / taken) if taken else None,
+            taken_for=classes[int(wrong.argmax())] if wrong.any() else "",
         )
+        if n:
+            interval = wilson_interval(right / n, n)
+            row = replace(row, score=right / n, low=interval.low, high=interval.high)
+        found.append(row)
     return found
 
 
@@ -187,12 +153,8 @@ def _confused(classes: Sequence[str], matrix: npt.NDArray[np.int64]) -> list[Cla
     ]
 
 
-def _mistakes(result: Result, predictions: Prediction) -> tuple[list[Mistake], int]:
-    classes, label, predicted = (
-        result.trial.dataset.classes,
-        predictions.label,
-        predictions.predicted,
-    )
+def _mistakes(classes: Sequence[str], predictions: Prediction) -> tuple[list[Mistake], int]:
+    label, predicted = predictions.label, predictions.predicted
     shares = softmax(predictions.scores.astype(np.float64), axis=1)
     wrong = np.flatnonzero(predicted != label)
     confidence = shares[wrong, predicted[wrong]]
@@ -210,9 +172,9 @@ def _mistakes(result: Result, predictions: Prediction) -> tuple[list[Mistake], i
     return found, len(wrong)
 
 
-def _average_precisions(result: Result, predictions: Prediction) -> list[ClassRow]:
+def _average_precisions(classes: Sequence[str], predictions: Prediction) -> list[ClassRow]:
     found = []
-    for place, name in enumerate(result.trial.dataset.classes):
+    for place, name in enumerate(classes):
         label, scores = predictions.label[:, [place]], predictions.scores[:, [place]]
         n = int((label == 1).sum())
         # Where every label is difficult or present, nothing says how zeros are meant.
@@ -221,9 +183,11 @@ def _average_precisions(result: Result, predictions: Prediction) -> list[ClassRo
     return found
 
 
-def _mistakes_of_several(result: Result, predictions: Prediction) -> tuple[list[Mistake], int]:
+def _mistakes_of_several(
+    classes: Sequence[str], predictions: Prediction
+) -> tuple[list[Mistake], int]:
     """Of each image's labels, those that are not difficult and predicted wrongly."""
-    classes, label = result.trial.dataset.classes, predictions.label
+    label = predictions.label
     shares = expit(predictions.scores.astype(np.float64))
     rows, columns = np.nonzero((label != 0) & (predictions.predicted != label))
     confidence = np.maximum(shares, 1 - shares)[rows, columns]
@@ -265,19 +229,11 @@ def tie_warning(result: Result) -> str | None:
 class Surface:
     """What was reached on validation, by one or two hyperparameters.
 
-    Parameters
-    ----------
-    title
-        What it is of: numbers of steps, or "".
-    row, column
-        Names of the hyperparameters; `column` is "" where there is one.
-    rows, columns
-        Their values, increasing; `columns` is ("",) where there is one hyperparameter.
-    scores
-        For each row and column the best score, a proportion; None where it was not tried, or
-        diverged.
-    chosen
-        Place of the chosen pair, if it is of this surface.
+    `title` is what it is of: numbers of steps, or "". `row` and `column` are names of the
+    hyperparameters, `rows` and `columns` their values, increasing; where there is one
+    hyperparameter, `column` is "" and `columns` ("",). `scores` has for each row and column the
+    best score, a proportion; None where it was not tried, or diverged. `chosen` is the place of the
+    chosen pair, if it is of this surface.
     """
 
     title: str

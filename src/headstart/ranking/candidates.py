@@ -35,14 +35,12 @@ from headstart.errors import HeadstartError, StudyError, WeightsMissingError
 from headstart.files import split_names, storage_errors
 from headstart.models.model_source import SOURCES
 from headstart.models.sources.hf_repository import WEIGHT_FILES, cached_weights
+from headstart.ranking.answer import NotTried
 from headstart.spec import Model
 
 __all__ = [
     "Candidates",
-    "Prior",
-    "PriorLine",
     "RankCandidate",
-    "Unavailable",
     "default_models",
     "expected_accuracy",
     "find_candidates",
@@ -53,6 +51,7 @@ PATTERN = frozenset("*[")
 LISTS = (".txt", ".list")
 TIMM = "timm"
 MILLION = 1e6
+ABSENT = "weights not on this machine"
 
 # Read as files: reading them so takes neither pandas nor the package of analyses.
 TABLES = ("analysis", "published")
@@ -76,42 +75,22 @@ IMAGENET = "ImageNet-1k validation"
 class RankCandidate:
     """A network that can be measured here.
 
-    Parameters
-    ----------
-    model
-        The network.
-    prior
-        Accuracy that public tables let expect of a linear probe on an average dataset, a
-        proportion; None where they say nothing (`headstart.ranking.candidates`).
-    params
-        Number of parameters without the classifier, None where unknown.
-    licence
-        Licence of the weights as their publisher names it, None where unknown.
-    why
-        Why it is a candidate, in a phrase.
+    `prior` is the accuracy that public tables let expect of it (see above), a proportion; `licence`
+    is as the publisher of the weights names it; each is None where unknown. `why` says in a phrase
+    why it is a candidate.
     """
 
     model: Model
     prior: float | None
-    params: int | None
     licence: str | None
     why: str
 
 
-class Unavailable(NamedTuple):
-    """A network that was named and cannot be measured: its name, why, and what to do about it."""
-
-    name: str
-    reason: str
-    how_to_get: str
-
-
-@dataclass(frozen=True)
-class Candidates:
+class Candidates(NamedTuple):
     """The networks to choose from, most promising first, and those that are left out."""
 
     available: tuple[RankCandidate, ...]
-    unavailable: tuple[Unavailable, ...]
+    unavailable: tuple[NotTried, ...]
 
 
 @cache
@@ -150,10 +129,10 @@ def find_candidates(listed: str | Sequence[str], *, max_params: float | None = N
             code="study.missing", name="models",
         )  # fmt: skip
     found: dict[Any, RankCandidate] = {}
-    left_out: list[Unavailable] = []
+    left_out: list[NotTried] = []
     for name in names:
         one = _look(name, max_params, cache)
-        if isinstance(one, Unavailable):
+        if isinstance(one, NotTried):
             left_out.append(one)
         else:
             found.setdefault(str(one.model.identity), one)
@@ -163,8 +142,9 @@ def find_candidates(listed: str | Sequence[str], *, max_params: float | None = N
 
 def _expand(part: str, cache: Path) -> list[str]:
     """Return the names that a part of the list stands for."""
+    default = [*models.EMBEDDED, *models.pretrained_names(cache), *default_models()]
     if part == "default":
-        return [*models.EMBEDDED, *models.pretrained_names(cache), *default_models()]
+        return default
     if part == "paper":
         return [name for name in models.catalogue() if name not in models.EMBEDDED]
     if part in models.catalogue():
@@ -174,10 +154,8 @@ def _expand(part: str, cache: Path) -> list[str]:
     # An option of a name may hold what else would be a pattern.
     if not PATTERN & set(part.partition("?")[0]) or Path(part.partition(":")[0]).suffix == ".py":
         return [part]
-    known = [*models.EMBEDDED, *models.pretrained_names(cache), *default_models()]
-    known += [name for name in models.search("") if name not in known]
     fitting = [
-        name for name in known
+        name for name in dict.fromkeys([*default, *models.search("")])
         if fnmatchcase(name, part) or fnmatchcase(name.partition(":")[2], part)
     ]  # fmt: skip
     if not fitting:
@@ -219,47 +197,38 @@ def _read_list(file: Path, cache: Path) -> Iterator[str]:
             yield from _expand(name, cache)
 
 
-def _look(name: str, most: float | None, cache: Path) -> RankCandidate | Unavailable:
+def _look(name: str, most: float | None, cache: Path) -> RankCandidate | NotTried:
     """Return a network with its facts, or why it cannot be measured here."""
     facts = default_models().get(name, {})
     try:
         # timm describes a network by building it: not for each of many that are not here.
         if (repository := _timm_repository(name)) is not None:
-            if _too_large(facts.get("parameters"), most):
-                return _large(name, facts["parameters"], most)
+            if large := _too_large(name, facts.get("parameters"), most):
+                return large
             if cached_weights(repository) is None:
-                remedy = f"hf download {repository} {WEIGHT_FILES[0]}"
-                return Unavailable(name, "weights not on this machine", remedy)
+                return NotTried(name, ABSENT, f"hf download {repository} {WEIGHT_FILES[0]}")
         model = models.find(name, cache)
-        if _too_large(model.parameters, most):
-            return _large(name, model.parameters, most)
+        if large := _too_large(name, model.parameters, most):
+            return large
         present, remedy = models.presence(model, cache)
         if not present:
             # Nothing is downloaded here.
-            remedy = remedy.removeprefix("downloaded on first use, or ")
-            return Unavailable(name, "weights not on this machine", remedy)
-    except WeightsMissingError as error:
-        return Unavailable(name, "weights not on this machine", str(error).partition(": ")[2])
+            return NotTried(name, ABSENT, remedy.removeprefix("downloaded on first use, or "))
     except StudyError:
         raise
     except HeadstartError as error:
-        return Unavailable(name, str(error).partition(": ")[0], str(error).partition(": ")[2])
-    prior = expected_accuracy(model)
+        reason, _, remedy = str(error).partition(": ")
+        return NotTried(name, ABSENT if isinstance(error, WeightsMissingError) else reason, remedy)
     # Of an embedded network it takes timm, which imports torch: the answer has it.
     licence = facts.get("licence") or (models.licence_of(model) if model.source == TIMM else None)
-    return RankCandidate(
-        model, prior.accuracy if prior else None, model.parameters,
-        licence, facts.get("why") or _why(name),
-    )  # fmt: skip
+    return RankCandidate(model, expected_accuracy(model), licence, facts.get("why") or _why(name))
 
 
-def _too_large(parameters: int | None, most: float | None) -> bool:
-    return most is not None and parameters is not None and parameters > most
-
-
-def _large(name: str, parameters: int | None, most: float | None) -> Unavailable:
-    size = f"{(parameters or 0) / MILLION:.1f} M parameters, over {(most or 0) / MILLION:g} M"
-    return Unavailable(name, size, "raise --max-params")
+def _too_large(name: str, parameters: int | None, most: float | None) -> NotTried | None:
+    if most is None or parameters is None or parameters <= most:
+        return None
+    size = f"{parameters / MILLION:.1f} M parameters, over {most / MILLION:g} M"
+    return NotTried(name, size, "raise --max-params")
 
 
 def _timm_repository(name: str) -> str | None:
@@ -284,36 +253,8 @@ def _why(name: str) -> str:
     return "one of the 16 networks of the study" if name in models.catalogue() else "named"
 
 
-class Prior(NamedTuple):
-    """The accuracy to expect of a linear probe on an average dataset, and why.
-
-    Parameters
-    ----------
-    accuracy
-        A proportion.
-    source
-        Where it comes from, as a phrase.
-    """
-
-    accuracy: float
-    source: str
-
-
-class PriorLine(NamedTuple):
-    """``logit p = intercept + slope * logit t``, and how far it is off.
-
-    `left_out` is the root mean squared error in log odds of each weights predicted by the line
-    through the others, `n` the number of weights.
-    """
-
-    intercept: float
-    slope: float
-    left_out: float
-    n: int
-
-
-def expected_accuracy(model: Model) -> Prior | None:
-    """Return what public tables let expect of a network; None where they say nothing.
+def expected_accuracy(model: Model) -> float | None:
+    """Return the prior of a network, a proportion; None where public tables say nothing of it.
 
     Weights that were never trained, and networks trained here, have none. The input size does not
     count: `?size=` leaves the prior as it is.
@@ -321,27 +262,31 @@ def expected_accuracy(model: Model) -> Prior | None:
     if model.weights.random_seed is not None:
         return None
     weights = _timm_name(model)
-    if weights in _public()["measured"]:
-        table, _, name = _public()["measured"][weights].partition(":")
-        return Prior(float(expit(_probes()[table, name])), f"linear probes of {table}, {name}")
-    known = next((u for u in model.upstream if u.weights is None and u.dataset == IMAGENET), None)
-    if known is not None:
-        return _by_line(known.value, f"ImageNet top-1 {100 * known.value:.1f} %")
-    for name in (weights, *(weights + end for end in FINE_TUNED)) if weights else ():
-        if name in _imagenet():
-            top1 = _imagenet()[name]
-            return _by_line(top1, f"ImageNet top-1 {100 * top1:.1f} % of {name}")
-    return None
+    if place := _public()["measured"].get(weights):
+        table, _, name = place.partition(":")
+        return float(expit(_probes()[table, name]))
+    names = [weights, *(weights + end for end in FINE_TUNED)] if weights else []
+    known = [u.value for u in model.upstream if u.weights is None and u.dataset == IMAGENET]
+    known += [_imagenet()[name] for name in names if name in _imagenet()]
+    if not known:
+        return None
+    intercept, slope = prior_line()
+    return float(expit(intercept + slope * logit(known[0])))
 
 
-def prior_line() -> PriorLine:
-    """Return the line that predicts linear probes from ImageNet accuracy."""
-    return _line()
-
-
-def _by_line(top1: float, source: str) -> Prior:
-    line = _line()
-    return Prior(float(expit(line.intercept + line.slope * logit(top1))), source)
+@cache
+def prior_line() -> tuple[float, float]:
+    """Return a and b of the line ``logit p = a + b logit t``, fitted by least squares."""
+    places = _public()["measured"] | _public()["fitted"]
+    pairs = [
+        (logit(_imagenet()[weights]), _probes()[table, name])
+        for weights, place in places.items()
+        for table, _, name in (place.partition(":"),)
+        if weights in _imagenet() and table == "clip2021"
+    ]
+    x, y = np.array(pairs).T
+    slope, intercept = np.polyfit(x, y, 1)
+    return float(intercept), float(slope)
 
 
 def _timm_name(model: Model) -> str:
@@ -358,25 +303,6 @@ def _timm_name(model: Model) -> str:
 def _public() -> dict[str, dict[str, str]]:
     text = files("headstart.ranking").joinpath("public_weights.toml").read_text(encoding="utf-8")
     return dict(tomllib.loads(text))
-
-
-@cache
-def _line() -> PriorLine:
-    """Fit by least squares, and once without each of the weights."""
-    places = _public()["measured"] | _public()["fitted"]
-    pairs = [
-        (logit(_imagenet()[weights]), _probes()[table, name])
-        for weights, place in places.items()
-        for table, _, name in (place.partition(":"),)
-        if weights in _imagenet() and table == "clip2021"
-    ]
-    x, y = np.array(pairs).T
-    X = np.column_stack([np.ones(len(x)), x])
-    (intercept, slope), *_ = np.linalg.lstsq(X, y, rcond=None)
-    leverage = np.einsum("ij,ji->i", X, np.linalg.pinv(X))
-    left_out = (y - X @ (intercept, slope)) / (1 - leverage)
-    error = float(np.sqrt(np.mean(left_out**2)))
-    return PriorLine(float(intercept), float(slope), error, len(x))
 
 
 @cache

@@ -22,8 +22,6 @@ from headstart.spec import Model
 from headstart.spec.setting import Precision
 
 if TYPE_CHECKING:
-    import torch
-
     from headstart.models.network import Network
 
 __all__ = ["measure_cost", "peak_memory", "timed_again"]
@@ -54,25 +52,27 @@ def measure_cost(
     Memory is the peak for one image: on a GPU all that is allocated; on a processor the weights and
     the tensors of the forward pass in torch, not what a layer needs while it computes.
 
-    Parameters
-    ----------
-    runtimes
-        Where the loaded network is added, by `runtime_key`, to compute features with.
+    The loaded network is added to `runtimes`, by `runtime_key`, to compute features with.
 
     Raises
     ------
     HeadstartError
         The network cannot be loaded or does not run.
     """
+    import torch
+
     from headstart.devices import resolve_device
 
-    device, start = resolve_device(context.device), time.perf_counter()
-    network = models.load(model, context.cache, trust=context.trust, note=context.reporter.note)
+    start, device, note = time.perf_counter(), resolve_device(context.device), context.reporter.note
+    network = models.load(model, context.cache, trust=context.trust, note=note)
     for line in models.remarks(model):
-        context.reporter.note(line)
+        note(line)
+    on_gpu, allocated = device.type == "cuda", 0
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+        allocated = torch.cuda.memory_allocated(device)
     used = choose_runtime(device.type, precision)
-    before = _reset_peak(device)
-    runtime = make_runtime(used, network, model, precision, device, context.reporter.note)
+    runtime = make_runtime(used, network, model, precision, device, note)
     if runtimes is not None:
         runtimes[runtime_key(model, precision)] = runtime
     load = time.perf_counter() - start
@@ -80,9 +80,18 @@ def measure_cost(
     for _ in range(WARM_UP):
         runtime(one)
     found = [_latency(runtime, one, SECONDS)]
-    memory = _peak(device, before) or peak_memory(network, model.input_size)
+    if on_gpu:
+        memory = torch.cuda.max_memory_allocated(device) - allocated
+    else:
+        memory = peak_memory(network, model.input_size)
     found.append(_latency(runtime, one, SECONDS))
-    throughput = _throughput(runtime, model.input_size, min(found)[0])
+    batch, throughput = min(BATCH, runtime.batch_size), 1 / min(found)[0]
+    if batch / throughput < BATCH_SECONDS:
+        several = _pixels(batch, model.input_size)
+        runtime(several)
+        start = time.perf_counter()
+        runtime(several)
+        throughput = batch / (time.perf_counter() - start)
     found += [_latency(runtime, one, SECONDS) for _ in range(TIMES - len(found))]
     latency, latency_95 = min(found)
     return Cost(latency, latency_95, throughput, memory, runtime.name, load)
@@ -91,10 +100,7 @@ def measure_cost(
 def timed_again(cost: Cost, runtime: FeatureRuntime, side: int) -> Cost:
     """Time a loaded network once more, shortly; latency and its 95th percentile are the lower ones.
 
-    Parameters
-    ----------
-    side
-        Pixels of its input.
+    `side` is the pixels of its input.
     """
     found = _latency(runtime, _pixels(1, side), AGAIN_SECONDS)
     latency, latency_95 = min((cost.latency, cost.latency_95), found)
@@ -116,18 +122,6 @@ def _latency(
             times.append(time.perf_counter() - start)
         found.append((float(np.median(times)), float(np.quantile(times, 0.95))))
     return min(found)
-
-
-def _throughput(runtime: FeatureRuntime, side: int, latency: float) -> float:
-    """Return images per second, of a batch unless that would take long."""
-    batch = min(BATCH, runtime.batch_size)
-    if batch * latency >= BATCH_SECONDS:
-        return 1 / latency
-    several = _pixels(batch, side)
-    runtime(several)
-    start = time.perf_counter()
-    runtime(several)
-    return batch / (time.perf_counter() - start)
 
 
 def peak_memory(network: "Network", side: int) -> int:
@@ -169,21 +163,3 @@ def peak_memory(network: "Network", side: int) -> int:
 
 def _pixels(n: int, side: int) -> npt.NDArray[np.uint8]:
     return np.random.RandomState(SEED).randint(0, 256, (n, side, side, 3), dtype=np.uint8)
-
-
-def _reset_peak(device: "torch.device") -> int:
-    """Forget the peak of memory; return what is allocated, by other networks."""
-    if device.type != "cuda":
-        return 0
-    import torch
-
-    torch.cuda.reset_peak_memory_stats(device)
-    return int(torch.cuda.memory_allocated(device))
-
-
-def _peak(device: "torch.device", before: int) -> int | None:
-    if device.type != "cuda":
-        return None
-    import torch
-
-    return int(torch.cuda.max_memory_allocated(device)) - before

@@ -23,6 +23,7 @@ from headstart.labels import kind_of
 from headstart.methods.linear import KORNBLITH_LAMBDAS
 from headstart.ranking.answer import Cost
 from headstart.ranking.cost import measure_cost, timed_again
+from headstart.ranking.elimination import Rights
 from headstart.spec import Dataset, Model, digest
 from headstart.spec.formatting import count
 from headstart.spec.setting import Precision, Resize
@@ -68,17 +69,16 @@ SLACK = 1.2
 MOST_OPEN, OPEN_BYTES = 2, 1 << 29
 
 Labels = npt.NDArray[np.int64]
-Rights = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class RankImages:
     """The images that models are chosen on: train and validation together, in nested subsets.
 
+    Nothing here sees test labels.
+
     Parameters
     ----------
-    splits
-        The dataset's splits; nothing here sees test labels.
     labels
         (n,) int64 of train, then validation.
     groups
@@ -103,6 +103,11 @@ class RankImages:
     def n_new(self, level: int) -> int:
         """Return the number of a level's images that are in no smaller one."""
         return self.sizes[level] - (self.sizes[level - 1] if level else 0)
+
+    def pictures(self) -> JoinedImages:
+        """Return all images, train before validation."""
+        parts = (self.splits.train, self.splits.validation)
+        return JoinedImages([part.images for part in parts if len(part)])
 
     def folds(self, level: int) -> Labels:
         """Return (R, n) int64 folds of a level's images, the same for all models."""
@@ -142,8 +147,14 @@ def _cached(dataset_json: str, seed: int, cache: Path) -> RankImages:
         groups = np.arange(len(labels))
     groups = groups.astype(np.int64)
     order = nested_order(labels, groups, derived_seed("order", seed))
-    sizes = _level_sizes(len(labels), len(dataset.classes), groups[order])
-    return RankImages(splits, labels, groups, order, sizes, seed)
+    # All, their half, their quarter, ..., none of which ends within a group.
+    n, fewest = len(labels), fewest_images(len(dataset.classes))
+    ends = np.append(np.flatnonzero(np.diff(groups[order])) + 1, n)
+    sizes, size = {n}, n / 2
+    while size >= fewest:
+        sizes.add(int(ends[np.searchsorted(ends, size)]))
+        size /= 2
+    return RankImages(splits, labels, groups, order, tuple(sorted(sizes)), seed)
 
 
 def rank_images(dataset: Dataset, seed: int, cache: Path) -> RankImages:
@@ -152,7 +163,7 @@ def rank_images(dataset: Dataset, seed: int, cache: Path) -> RankImages:
     Raises
     ------
     StudyError
-        Several labels per image.
+        Several labels per image (``ranking.multilabel``).
     DatasetError, ManifestError
         As `datasets.load`.
     """
@@ -167,14 +178,10 @@ def rank_images(dataset: Dataset, seed: int, cache: Path) -> RankImages:
 
 
 def check_rank_images(dataset: Dataset, images: RankImages, context: RunContext) -> tuple[str, ...]:
-    """Refuse small classes, and now images that would end the test, after the race.
+    """Refuse small classes, and images that would end the test after the race.
 
-    Return notes of what bears on the answer.
-
-    Raises
-    ------
-    StudyError, DatasetError
-        As `check_classes` and `datasets.check_images`.
+    Return notes of what bears on the answer. Errors are those of `check_classes` and
+    `datasets.check_images`.
     """
     notes = check_classes(dataset, images)
     for note in notes:
@@ -205,9 +212,8 @@ def check_classes(dataset: Dataset, images: RankImages) -> list[str]:
         A class with fewer than two, or none to train on (``ranking.class_small``); none of the
         images, or of the test images, decodes (``ranking.all_broken``).
     """
-    train, validation, test = images.splits.train, images.splits.validation, images.splits.test
-    pictures = JoinedImages([part.images for part in (train, validation) if len(part)])
-    for part, some in (("", pictures), (" test", test.images)):
+    pictures = images.pictures()
+    for part, some in (("", pictures), (" test", images.splits.test.images)):
         if not any(_decodes(some, row) for row in range(len(some))):
             raise StudyError(
                 f"no{part} image of dataset '{dataset.name}' can be decoded, first "
@@ -322,17 +328,6 @@ def draw_folds(labels: Labels, groups: Labels, seed: int) -> Labels:
     return where[group]
 
 
-def _level_sizes(n: int, n_classes: int, ordered_groups: Labels) -> tuple[int, ...]:
-    """Return n, its half, its quarter, ..., none of which ends within a group."""
-    fewest = fewest_images(n_classes)
-    ends = np.append(np.flatnonzero(np.diff(ordered_groups)) + 1, n)
-    sizes, size = {n}, n / 2
-    while size >= fewest:
-        sizes.add(int(ends[np.searchsorted(ends, size)]))
-        size /= 2
-    return tuple(sorted(sizes))
-
-
 def fewest_images(n_classes: int) -> int:
     """Return the images that the first level has at least."""
     return max(FEWEST_IMAGES, FEWEST_PER_CLASS * n_classes)
@@ -351,16 +346,8 @@ def cross_validate(
     ones: the labels of a fold choose nothing for it. The second value is the lambda that is best on
     all folds of all repeats.
 
-    Parameters
-    ----------
-    X
-        (n, d) features.
-    labels
-        (n,) classes.
-    folds
-        (R, n) from 0.
-    advance
-        Called after each fit of a path.
+    `X` are (n, d) features, `labels` (n,) classes, `folds` (R, n) numbers from 0; `advance` is
+    called after each fit of a path.
     """
     import torch
 
@@ -378,17 +365,12 @@ def cross_validate(
                     predicted = classes[fit.scores(X[test]).argmax(axis=1)]
                     right[repeat, LAMBDAS.index(fit.lam), test] = predicted == labels[test]
             advance()
-    best = LAMBDAS[int(right.sum(axis=(0, 2)).argmax())]
-    return np.stack([_chosen(some, fold) for some, fold in zip(right, folds, strict=True)]), best
-
-
-def _chosen(right: Rights, fold: Labels) -> Rights:
-    """Return (n,) predictions of the lambda that is best on the other folds; `right` is (L, n)."""
-    found = np.empty(len(fold), bool)
-    for held in np.unique(fold):
-        best = int(right[:, fold != held].sum(axis=1).argmax())
-        found[fold == held] = right[best, fold == held]
-    return found
+    chosen = np.empty(folds.shape, bool)
+    for repeat, fold in enumerate(folds):
+        for held in np.unique(fold):
+            best = int(right[repeat][:, fold != held].sum(axis=1).argmax())
+            chosen[repeat, fold == held] = right[repeat, best, fold == held]
+    return chosen, LAMBDAS[int(right.sum(axis=(0, 2)).argmax())]
 
 
 # Networks that are loaded in this process, the last one last.
@@ -396,7 +378,7 @@ _open: dict[str, FeatureRuntime] = {}
 
 
 def _make_room() -> dict[str, FeatureRuntime]:
-    """Return the networks that are loaded, fewer than may be."""
+    """Return the networks that are loaded, one fewer than may be at most."""
     while len(_open) >= MOST_OPEN:
         del _open[next(iter(_open))]
     return _open
@@ -431,8 +413,6 @@ class RankMeasurement:
 
     Parameters
     ----------
-    cost
-        Speed of the network on this device.
     right
         (R, n) bool; None where the step was not ended: the network is too slow, or features, or all
         of the step, take `needed` seconds.
@@ -457,12 +437,8 @@ class RankMeasurement:
 class CrossValidation:
     """Runs the steps of a race, in this process or a worker.
 
-    Parameters
-    ----------
-    dataset, seed
-        The images, and what draws levels and folds.
-    max_latency
-        Median seconds per image that a network may take, one at a time; None for any.
+    `seed` draws levels and folds; `max_latency` is the median seconds per image that a network may
+    take, one at a time.
     """
 
     dataset: Dataset
@@ -532,21 +508,16 @@ class _Fits:
     def __init__(self, reporter: ProgressReporter, limit: float) -> None:
         self._reporter, self._limit, self._done = reporter, limit, 0
         self._begin = time.monotonic()
+        # Seconds of all fits, as those so far let expect.
+        self.expected = 0.0
         reporter.stage("cross-validation", total=FOLDS * REPEATS, unit="fits")
 
     def __call__(self) -> None:
         self._done += 1
         self._reporter.advance()
+        spent = time.monotonic() - self._begin
+        self.expected = spent * FOLDS * REPEATS / self._done
         # One fit may be slow for a moment; what two let expect is known better.
-        expected = self.expected if self._done > 1 else self._spent
-        if max(self._spent, expected / SLACK) > self._limit and self._done < FOLDS * REPEATS:
+        needed = max(spent, self.expected / SLACK) if self._done > 1 else spent
+        if needed > self._limit and self._done < FOLDS * REPEATS:
             raise _OutOfTimeError
-
-    @property
-    def _spent(self) -> float:
-        return time.monotonic() - self._begin
-
-    @property
-    def expected(self) -> float:
-        """Seconds of all fits, as those so far let expect."""
-        return self._spent * FOLDS * REPEATS / self._done

@@ -29,12 +29,13 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 __all__ = [
-    "CrossValidated", "Difference", "Level", "against_others", "critical_values", "interval",
+    "Difference", "Level", "Rights", "against_others", "critical_values", "difference", "interval",
     "shrunken",
 ]  # fmt: skip
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
+# Of a model on the images of a level, (R, n): whether each repeat predicts each image right.
+Rights = npt.NDArray[np.bool_]
 # Added to the images that only one model, and only the other, gets right, so that few disagreements
 # have a variance (D. G. Bonett, R. M. Price, Journal of Educational and Behavioral Statistics 37,
 # 2012).
@@ -61,31 +62,25 @@ class Level:
     """
 
     weights: Floats
-    clusters: Integers
+    clusters: npt.NDArray[np.int64]
     folds: int
     critical: float
 
-    @property
-    def clustered(self) -> bool:
-        """Whether some images belong together."""
-        return int(self.clusters.max()) + 1 < len(self.clusters)
-
-
-@dataclass(frozen=True)
-class CrossValidated:
-    """What a model reached on the images of a level.
-
-    Parameters
-    ----------
-    right
-        (R, n) bool: whether each repeat predicts each image right.
-    """
-
-    right: npt.NDArray[np.bool_]
-
-    def accuracy(self, level: Level) -> float:
+    def accuracy(self, right: Rights) -> float:
         """Return the weighted proportion of right predictions."""
-        return float((self.right.mean(axis=0) * level.weights).mean())
+        return float((right.mean(axis=0) * self.weights).mean())
+
+    def squares(self, values: Floats) -> float:
+        """Return the sum of squares of clusters of (R, n) values about their mean, per repeat."""
+        own = values - values.mean(axis=1, keepdims=True)
+        if self.clusters.max() + 1 < len(self.clusters):
+            own = np.stack([np.bincount(self.clusters, weights=row) for row in own])
+        return float((own**2).sum()) / len(own)
+
+    @property
+    def inflation(self) -> float:
+        """The factor K / (K - 1) of a variance."""
+        return self.folds / (self.folds - 1)
 
 
 class Difference(NamedTuple):
@@ -101,10 +96,7 @@ def critical_values(n_levels: int, n_models: int, error: float) -> Floats:
     A level may spend twice as much of the error as the one before: its images are twice as many,
     and what is dropped late cost more already.
 
-    Parameters
-    ----------
-    error
-        Probability that the best model is dropped, over all levels and models.
+    `error` is the probability that the best model is dropped, over all levels and models.
 
     Examples
     --------
@@ -118,22 +110,22 @@ def critical_values(n_levels: int, n_models: int, error: float) -> Floats:
     return np.asarray(-ndtri(spent), dtype=np.float64)
 
 
-def difference(first: CrossValidated, second: CrossValidated, level: Level) -> Difference:
+def difference(first: Rights, second: Rights, level: Level) -> Difference:
     """Compare two models on the images of a level."""
-    d = (first.right.astype(np.int8) - second.right) * level.weights
+    d = (first.astype(np.int8) - second) * level.weights
     extra = 2 * DISAGREEMENTS
-    variance = (_squares(d, level) + extra) / (d.shape[1] + extra) / d.shape[1]
-    return Difference(float(d.mean()), float(np.sqrt(_inflation(level) * variance)))
+    variance = (level.squares(d) + extra) / (d.shape[1] + extra) / d.shape[1]
+    return Difference(float(d.mean()), float(np.sqrt(level.inflation * variance)))
 
 
-def interval(model: CrossValidated, level: Level, confidence: float = 0.95) -> tuple[float, float]:
+def interval(right: Rights, level: Level, confidence: float = 0.95) -> tuple[float, float]:
     """Return the confidence interval of a model's accuracy.
 
     It is Wilson's, of as many independent images as would give the same variance.
     """
-    values = model.right * level.weights
+    values = right * level.weights
     p, n = float(values.mean()), values.shape[1]
-    variance = _inflation(level) * _squares(values, level) / n**2
+    variance = level.inflation * level.squares(values) / n**2
     # All right, or none: nothing says how far images of one cluster are alike.
     effective = min(p * (1 - p) / variance, float(n)) if variance > 0 else n / level.folds
     z = float(ndtri((1 + confidence) / 2))
@@ -143,7 +135,7 @@ def interval(model: CrossValidated, level: Level, confidence: float = 0.95) -> t
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def shrunken(steps: Sequence[CrossValidated], costs: Sequence[float], level: Level) -> Floats:
+def shrunken(steps: Sequence[Rights], costs: Sequence[float], level: Level) -> Floats:
     """Return (M,) accuracies, moved towards what the cost of each model lets expect.
 
     On few images the most accurate of many models is above all a lucky one, and larger networks are
@@ -160,7 +152,7 @@ def shrunken(steps: Sequence[CrossValidated], costs: Sequence[float], level: Lev
     costs
         (M,) multiply-adds, or another positive number that grows with the network.
     """
-    accuracy = np.array([one.accuracy(level) for one in steps])
+    accuracy = np.array([level.accuracy(right) for right in steps])
     if len(steps) < FEWEST_ON_LINE:
         return accuracy
     x = np.log(costs) - np.log(costs).mean()
@@ -168,40 +160,23 @@ def shrunken(steps: Sequence[CrossValidated], costs: Sequence[float], level: Lev
     slope = x @ (accuracy - accuracy.mean()) / (x @ x) if x.any() else 0.0
     line = accuracy.mean() + slope * x
     # What all models have in common on an image changes no order.
-    values = np.stack([one.right * level.weights for one in steps])
+    values = np.stack([right * level.weights for right in steps])
     values = values - values.mean(axis=(0, 1))
-    squares = np.mean([_squares(of_model, level) for of_model in values])
-    sampling = _inflation(level) * squares / values.shape[2] ** 2
+    squares = np.mean([level.squares(of_model) for of_model in values])
+    sampling = level.inflation * squares / values.shape[2] ** 2
     about_line = max(0.0, np.square(accuracy - line).sum() / (len(steps) - 2) - sampling)
     kept = about_line / (about_line + sampling) if about_line else 0.0
     return np.asarray(line + kept * (accuracy - line))
 
 
-def _squares(values: Floats, level: Level) -> float:
-    """Return the sum of squares of clusters of (R, n) values about their mean, per repeat."""
-    own = values - values.mean(axis=1, keepdims=True)
-    if level.clustered:
-        own = np.stack([np.bincount(level.clusters, weights=row) for row in own])
-    return float((own**2).sum()) / len(own)
-
-
-def _inflation(level: Level) -> float:
-    return level.folds / (level.folds - 1)
-
-
-def against_others(
-    model: CrossValidated, others: Sequence[CrossValidated], level: Level
-) -> tuple[float, float]:
+def against_others(right: Rights, others: Sequence[Rights], level: Level) -> tuple[float, float]:
     """Return the interval of a model's accuracy less that of the best other model.
 
     Simultaneous over all models (J. C. Hsu, "Simultaneous confidence intervals for all distances
     from the 'best'", Annals of Statistics 9, 1981): its upper end is 0 exactly where a model is
     significantly worse than another one.
     """
-    lows, highs = [], []
-    for other in others:
-        found = difference(model, other, level)
-        lows.append(found.mean - level.critical * found.se)
-        highs.append(found.mean + level.critical * found.se)
-    low, high = min(lows, default=0.0), min(highs, default=0.0)
+    found = [difference(right, other, level) for other in others]
+    low = min((one.mean - level.critical * one.se for one in found), default=0.0)
+    high = min((one.mean + level.critical * one.se for one in found), default=0.0)
     return min(low, 0.0), max(high, 0.0)

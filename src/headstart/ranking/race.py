@@ -25,7 +25,7 @@ from typing import Protocol
 
 import numpy as np
 
-from headstart.ranking.elimination import CrossValidated, Level, difference, shrunken
+from headstart.ranking.elimination import Level, Rights, difference, shrunken
 
 __all__ = ["BUDGET", "Budget", "Measure", "Race", "Racer", "StepOutcome"]
 
@@ -50,28 +50,16 @@ FEWEST = 2
 class StepOutcome:
     """What measuring a model on a level gave.
 
-    Parameters
-    ----------
-    measured
-        None where it was not measured: `reason` says why.
-    seconds
-        All time of the step, as it counts for the budget.
-    seconds_per_image, load_seconds
-        Of its features, once the network is loaded, and to load it.
-    once
-        Of `seconds`, what the first step of a process alone takes.
-    overhead
-        Of `seconds_per_image`, what does not grow with the network: decoding above all.
-    probe_seconds
-        Time of the cross-validation, or what it was expected to take where it was given up.
-    needed
-        Seconds that the step would have taken, as far as is known, where it was not begun, or not
-        ended, because it did not fit.
-    recalled
-        Whether an earlier run measured it.
+    `measured` is None where it was not measured: `reason` says why. `seconds` are all time of the
+    step, as it counts for the budget; `once` is what of them the first step of a process alone
+    takes. `seconds_per_image` is of its features once the network is loaded, `overhead` what of it
+    does not grow with the network (decoding above all), `load_seconds` the time to load it.
+    `probe_seconds` is the time of the cross-validation, or what it was expected to take where it
+    was given up. `needed` is what the step would have taken, as far as is known, where it was not
+    begun, or not ended, because it did not fit. `recalled` is whether an earlier run measured it.
     """
 
-    measured: CrossValidated | None
+    measured: Rights | None
     seconds: float
     seconds_per_image: float = 0.0
     probe_seconds: float = 0.0
@@ -121,28 +109,13 @@ class Budget:
 class Racer:
     """A model in the race.
 
-    Parameters
-    ----------
-    name, position
-        Its name, and its position among the candidates.
-    prior
-        What is expected of it, higher is better; None where nothing is.
-    cost
-        Multiply-adds per image, or another number that its time is proportional to; None where
-        unknown.
-    width
-        Number of its features.
-    steps
-        What it reached, one per level; `probe_seconds` is what each cross-validation took.
-    status
-        ``"racing"``; ``"dropped"``: significantly worse; ``"left out"``: it cannot be measured.
-    reason
-        Why it is not racing, or why it was not measured further.
-    overhead
-        Of `seconds_per_image`, what does not grow with the network.
-    attempted, attempted_probe
-        Seconds that its next step takes, and its cross-validation, as an attempt has shown that did
-        not fit; else 0.
+    `position` is its position among the candidates. `prior` is what is expected of it, higher is
+    better; `cost` are multiply-adds per image, or another number that its time is proportional to;
+    `width` is the number of its features. `steps` are what it reached, one per level, and
+    `probe_seconds` what each cross-validation took. `status` is ``"racing"``, ``"dropped"``
+    (significantly worse) or ``"left out"`` (it cannot be measured), `reason` why it is not racing,
+    or was not measured further. `attempted` and `attempted_probe` are the seconds that its next
+    step takes, and its cross-validation, as an attempt has shown that did not fit; else 0.
     """
 
     name: str
@@ -150,7 +123,7 @@ class Racer:
     prior: float | None = None
     cost: float | None = None
     width: int = 1
-    steps: list[CrossValidated] = field(default_factory=list)
+    steps: list[Rights] = field(default_factory=list)
     status: str = "racing"
     reason: str = ""
     seconds: float = 0.0
@@ -171,18 +144,10 @@ class Racer:
 class Race:
     """Races models against each other within a budget.
 
-    Parameters
-    ----------
-    racers
-        The models.
-    levels
-        What models are compared on, smallest first.
-    n_final
-        Images of which the winner's features are needed in the end, beside those of the last level.
-    workers
-        Models that are measured at the same time.
-    fitted
-        Whether a model's level was measured before within such a budget: then it fits.
+    `levels` are what models are compared on, smallest first. The winner's features are needed of
+    `n_final` images in the end, beside those of the last level; `workers` models are measured at
+    the same time. `fitted` says whether a model's level was measured before within such a budget:
+    then it fits.
     """
 
     def __init__(
@@ -291,12 +256,8 @@ class Race:
     def reserve(self, advancing: Racer | None = None, level: int | None = None) -> float:
         """Return the seconds to keep for the test of the most expensive model that may win.
 
-        Parameters
-        ----------
-        advancing
-            A model that is measured on its next level before; it may win.
-        level
-            The level that the best are taken to before.
+        `advancing` is a model that is measured on its next level before, and may win; the best are
+        taken to `level` before.
         """
         seconds = [FINAL_SECONDS]
         for one in {
@@ -309,10 +270,7 @@ class Race:
     def final(self, racer: Racer, level: int, *, short: bool = False) -> float:
         """Return the seconds to allow for the test of a model that was measured up to a level.
 
-        Parameters
-        ----------
-        short
-            Whether few lambdas are tried.
+        It is less where few lambdas are tried (`short`).
         """
         share = SHORT_SHARE if short else FINAL_SHARE
         images = self.n_remaining(level) * self._per_image(racer)
@@ -336,10 +294,8 @@ class Race:
 
         They are more than is expected, as what is set aside for a test is.
 
-        Parameters
-        ----------
-        guess
-            Number of images -> seconds of a cross-validation, where nothing is known of it.
+        Where nothing is known of a cross-validation, `guess` gives its seconds from the number of
+        images.
         """
         first, last = self.sizes[0], self.sizes[-1]
         seen = self.probe(racer, 0) or racer.attempted_probe
@@ -381,7 +337,7 @@ class Race:
         return float(median(of_networks)) * racer.cost + float(median(overheads))
 
     def _accuracy(self, racer: Racer) -> float:
-        return racer.steps[-1].accuracy(self.levels[racer.level])
+        return self.levels[racer.level].accuracy(racer.steps[-1])
 
     def _ordered(self) -> list[Racer]:
         """Return the models that race on, the most promising first; those measured come first.
@@ -499,7 +455,7 @@ class Race:
             for level in range(one.level + 1):
                 better = max(
                     (other for other in self.racers if other.level >= level and other is not one),
-                    key=lambda other: other.steps[level].accuracy(self.levels[level]),
+                    key=lambda other: self.levels[level].accuracy(other.steps[level]),
                     default=None,
                 )
                 if better and self._is_worse(one, better, level):
