@@ -1,7 +1,9 @@
 """Levels, folds and the cross-validation of one network."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +28,18 @@ from headstart.ranking.cross_validation import (
     rank_images,
 )
 from refusals import refused
+
+
+def write_table(folder: Path, header: str, row: Callable[[str, int], str]) -> Path:
+    """Write a table of the images in a folder: `row` gives what follows the path."""
+    lines = [
+        f"{path.relative_to(folder)},{row(path.parent.name, int(path.stem))}"
+        for path in sorted(folder.glob("*/*.png"))
+    ]
+    table = folder / "table.csv"
+    table.write_text("\n".join([header, *lines]) + "\n")
+    return table
+
 
 counts = st.lists(st.integers(2, 40), min_size=2, max_size=6)
 
@@ -128,11 +142,8 @@ def test_the_test_part_is_not_among_the_images_and_levels_double():
 
 
 def test_groups_of_a_table_stay_together(tmp_path):
-    folder = write_folder(tmp_path, {"all": {"dark": 60, "light": 60}})
-    lines = [f"{name}/{i}.png,{name},{name}{i // 4}" for name in ("dark", "light")
-             for i in range(60)]  # fmt: skip
-    table = folder / "all" / "table.csv"
-    table.write_text("path,label,patient\n" + "\n".join(lines) + "\n")
+    folder = write_folder(tmp_path, {"all": {"dark": 60, "light": 60}}) / "all"
+    table = write_table(folder, "path,label,patient", lambda name, i: f"{name},{name}{i // 4}")
     found = datasets.find(f"{table}?group=patient")
     images = rank_images(found, 0, tmp_path / "cache")
     for level in range(len(images.sizes)):
@@ -154,34 +165,32 @@ def test_groups_and_images_that_decode_are_what_a_class_is_counted_by(tmp_path):
     """Nine images of a class: all of one patient; or some of them broken, at last all."""
     counts = {"dark": 30, "light": 30, "rare": 9}
     folder = write_folder(tmp_path, {"all": counts}) / "all"
-    lines = [f"{name}/{i}.png,{name},{'r' if name == 'rare' else f'{name}{i}'}"
-             for name, n in counts.items() for i in range(n)]  # fmt: skip
-    table = folder / "table.csv"
-    table.write_text("path,label,patient\n" + "\n".join(lines) + "\n")
+    table = write_table(
+        folder,
+        "path,label,patient",
+        lambda name, i: f"{name},{'r' if name == 'rare' else f'{name}{i}'}",
+    )
     grouped = datasets.find(f"{table}?group=patient")
     with refused("ranking.class_small", classes=["rare"]):
         check_classes(grouped, rank_images(grouped, 0, tmp_path / "cache"))
     table.unlink()
-    found = datasets.find(str(folder), skip_broken=True)
-    assert check_classes(found, rank_images(found, 0, tmp_path / "cache")) == []
-    for i in range(5):
-        (folder / "rare" / f"{i}.png").write_bytes(b"broken")
-    found = datasets.find(str(folder), skip_broken=True)
-    (note,) = check_classes(found, rank_images(found, 0, tmp_path / "cache"))
+
+    def notes(n_broken: int) -> list[str]:
+        for i in range(n_broken):
+            (folder / "rare" / f"{i}.png").write_bytes(b"broken")
+        found = datasets.find(str(folder), skip_broken=True)
+        return check_classes(found, rank_images(found, 0, tmp_path / "cache"))
+
+    assert notes(0) == []
+    (note,) = notes(5)
     assert note.endswith(": rare")
-    for i in range(9):
-        (folder / "rare" / f"{i}.png").write_bytes(b"broken")
-    found = datasets.find(str(folder), skip_broken=True)
     with refused("ranking.class_small", classes=["rare"]):
-        check_classes(found, rank_images(found, 0, tmp_path / "cache"))
+        notes(9)
 
 
 def test_several_labels_per_image_are_refused(tmp_path):
-    folder = write_folder(tmp_path, {"all": {"dark": 10, "light": 10}})
-    lines = [f"{name}/{i}.png,{int(i % 2)},{int(i % 3 == 0)}" for name in ("dark", "light")
-             for i in range(10)]  # fmt: skip
-    table = folder / "all" / "table.csv"
-    table.write_text("path,cat,dog\n" + "\n".join(lines) + "\n")
+    folder = write_folder(tmp_path, {"all": {"dark": 10, "light": 10}}) / "all"
+    table = write_table(folder, "path,cat,dog", lambda _, i: f"{i % 2},{int(i % 3 == 0)}")
     found = datasets.find(str(table))
     with refused("ranking.multilabel"):
         rank_images(found, 0, tmp_path / "cache")

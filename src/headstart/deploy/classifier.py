@@ -8,7 +8,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,6 +149,7 @@ class ClassifiedImages:
         return pd.DataFrame(rows, columns=["image", "rank", "class", "probability"])
 
 
+@dataclass(repr=False, eq=False)
 class Classifier:
     """Classifies images as it was measured to; `load` makes one.
 
@@ -166,17 +167,12 @@ class Classifier:
         What it is, for a person.
     """
 
-    def __init__(
-        self,
-        run: Runner,
-        classes: tuple[str, ...],
-        *,
-        several: bool,
-        decoding: Decoding,
-        title: str,
-    ) -> None:
-        self.run, self.classes, self.several = run, classes, several
-        self.decoding, self.title = decoding, title
+    run: Runner
+    classes: tuple[str, ...]
+    _: KW_ONLY
+    several: bool
+    decoding: Decoding
+    title: str
 
     def __repr__(self) -> str:
         return f"Classifier({self.title}, {len(self.classes)} classes)"

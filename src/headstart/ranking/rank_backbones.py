@@ -14,6 +14,7 @@ from headstart import datasets, methods, models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import ProgressReporter, RunContext
 from headstart.datasets.images import small_picture
+from headstart.deploy.final_network import kept_models_of
 from headstart.deploy.result_details import ResultDetails, details_of
 from headstart.devices import Device
 from headstart.errors import DatasetError, StudyError, UnknownNameError
@@ -173,8 +174,7 @@ def _checked_places(
     """Open the places of results and networks; refuse those, or a device, that cannot be used."""
     results = ResultStore(store, create=True)
     results.check_writable()
-    place = keep_models or results.models_place
-    keep = ArtifactFolder(place) if place else None
+    keep = kept_models_of(results, keep_models)
     # The usual folder is beside the store, and made when there is a network.
     check_context(replace(context, keep=keep if keep_models else None), {precision}, {precision})
     return results, keep
