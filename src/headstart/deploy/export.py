@@ -261,13 +261,7 @@ def _deployed(job: _Job, *, half: bool = False) -> "DeployedNetwork":
 
 
 def _program(deployed: "DeployedNetwork") -> Any:
-    """Capture a module as a torch program for any number of images of any size.
-
-    Raises
-    ------
-    ExportError
-        Its code cannot be captured (``export.not_traceable``).
-    """
+    """Capture a module as a torch program for any number of images of any size."""
     import torch
 
     # Of unequal sides, and more than one image: torch takes 1 and equal numbers for constants.
@@ -305,13 +299,7 @@ def _write_onnx(job: _Job) -> None:
 
 
 def _save_onnx(deployed: "DeployedNetwork", file: Path) -> None:
-    """Write an ONNX file.
-
-    Raises
-    ------
-    ExportError
-        ONNX has no operators for some of its parts (``export.operators``).
-    """
+    """Write an ONNX file; ExportError if ONNX has no operators for some of its parts."""
     import torch
 
     program = _program(deployed)
