@@ -1,11 +1,11 @@
-"""Small datasets of each source, and the test labels of one that was loaded."""
+"""Small datasets of each source, splits without one, and the test labels of what was loaded."""
 
 from pathlib import Path
 
 import numpy as np
 
 from conftest import write_folder
-from headstart.datasets import Splits
+from headstart.datasets import ArrayImages, FileImages, Split, Splits
 from headstart.spec import Selection
 from hub_files import write_images
 
@@ -50,6 +50,22 @@ def write_dataset(kind: str, folder: Path) -> str:
             (folder / "data.py").write_text(FUNCTION)
             return f"{folder}/data.py:load"
     return kind
+
+
+def split_of(images=None, labels=None, groups=None) -> Split:
+    """Make a split of images (blank ones unless given) with labels (0 unless given)."""
+    labels = np.asarray(np.zeros(len(images)) if labels is None else labels, dtype=np.int64)
+    images = ArrayImages(np.zeros((len(labels), 2, 2), np.uint8)) if images is None else images
+    groups = None if groups is None else np.asarray(groups, dtype=np.int64)
+    return Split(images, labels, np.arange(len(labels), dtype=np.int64), groups)
+
+
+def write_split(folder: Path, files: dict[str, bytes], labels=None) -> Split:
+    """Write files, and make a split of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return split_of(FileImages([folder / name for name in files]), labels)
 
 
 def selection_for(splits: Splits) -> Selection:

@@ -12,7 +12,7 @@ import awkward
 from conftest import require, write_folder
 from headstart import datasets
 from headstart.context import ProgressReporter
-from headstart.datasets import ArrayImages, FileImages, Split
+from headstart.datasets import ArrayImages, FileImages
 from headstart.datasets.audit import (
     AuditReport,
     DataWarning,
@@ -29,20 +29,9 @@ from headstart.datasets.loading import LoadedDataset
 from headstart.datasets.manifest import Manifest
 from headstart.datasets.splits import LOOSE
 from headstart.spec import Decoding
+from own_datasets import split_of, write_split
 from refusals import refused
 from watched import Listener
-
-
-def split_of(images, labels=None) -> Split:
-    labels = np.zeros(len(images), np.int64) if labels is None else np.array(labels)
-    return Split(images, labels, np.arange(len(images)))
-
-
-def written(folder: Path, files: dict[str, bytes], labels=None) -> Split:
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return split_of(FileImages([folder / name for name in files]), labels)
 
 
 def flat(level: int) -> bytes:
@@ -52,8 +41,8 @@ def flat(level: int) -> bytes:
 def test_every_problem_in_order_and_what_a_decoding_touches(tmp_path):
     whole, broken = awkward.whole_files(), awkward.broken_files()
     parts = {
-        "train": written(tmp_path / "train", whole),
-        "test": written(tmp_path / "test", {name: one for name, (one, _) in broken.items()}),
+        "train": write_split(tmp_path / "train", whole),
+        "test": write_split(tmp_path / "test", {name: one for name, (one, _) in broken.items()}),
     }
     steps = []
     found = audit_images(parts, FileIndex(tmp_path / "files.db"), Decoding(), steps.append)
@@ -73,7 +62,7 @@ def test_every_problem_in_order_and_what_a_decoding_touches(tmp_path):
 
 def test_images_over_the_limit(tmp_path):
     huge = awkward.huge_png(12960, 12960)
-    parts = {"train": written(tmp_path / "x", {"a.png": flat(1), "b.png": huge})}
+    parts = {"train": write_split(tmp_path / "x", {"a.png": flat(1), "b.png": huge})}
     found = audit_images(parts, FileIndex(None), Decoding())
     reason = (
         "12960 x 12960 = 167,961,600 pixels, over the limit of 100,000,000: raise it with "
@@ -88,7 +77,7 @@ def test_images_over_the_limit(tmp_path):
 
 def test_the_list_ends_somewhere(tmp_path):
     files = {f"{i:02}.png": bytes(i) for i in range(23)}
-    found = audit_images({"train": written(tmp_path / "x", files)}, FileIndex(None), Decoding())
+    found = audit_images({"train": write_split(tmp_path / "x", files)}, FileIndex(None), Decoding())
     named = [str(tmp_path / "x" / f"{i:02}.png") for i in range(10)]
     with refused("dataset.images_broken", found=23, images=named) as error:
         check_audit(found, "photos", skip_broken=False)
@@ -100,7 +89,7 @@ def test_the_list_ends_somewhere(tmp_path):
 
 
 def test_nothing_wrong_is_nothing_said(tmp_path):
-    parts = {"train": written(tmp_path / "x", {"a.png": flat(1)})}
+    parts = {"train": write_split(tmp_path / "x", {"a.png": flat(1)})}
     check_audit(audit_images(parts, FileIndex(None), Decoding()), "photos", skip_broken=False)
     empty = audit_images({"train": split_of(FileImages([]))}, FileIndex(None), Decoding())
     assert (empty.n_images, empty.largest) == (0, 0)
@@ -109,10 +98,10 @@ def test_nothing_wrong_is_nothing_said(tmp_path):
 def test_identical_files_in_two_splits(tmp_path):
     a, b, c = flat(1), flat(2), flat(3)
     parts = {
-        "train": written(tmp_path / "train", {"1.png": a, "2.png": b, "3.png": a}),
-        "validation": written(tmp_path / "validation", {"4.png": c, "5.png": b, "6.png": b""}),
+        "train": write_split(tmp_path / "train", {"1.png": a, "2.png": b, "3.png": a}),
+        "validation": write_split(tmp_path / "validation", {"4.png": c, "5.png": b, "6.png": b""}),
         # Two empty files are two broken ones.
-        "test": written(tmp_path / "test", {"7.png": b, "8.png": c, "9.png": b""}),
+        "test": write_split(tmp_path / "test", {"7.png": b, "8.png": c, "9.png": b""}),
     }
     found = audit_images(parts, FileIndex(None), Decoding())
     one, two, four, five, seven, eight = (
@@ -142,7 +131,7 @@ def test_identical_files_with_different_labels(tmp_path, labels, conflicts):
     files = {"1.png": flat(1), "2.png": flat(1), "3.png": flat(2), "4.png": flat(2)}
     # Two empty files are no two of one content.
     files |= {"5.png": b"", "6.png": b""}
-    parts = {"train": written(tmp_path / "x", files, [*labels, labels[0], labels[-1]])}
+    parts = {"train": write_split(tmp_path / "x", files, [*labels, labels[0], labels[-1]])}
     found = audit_images(parts, FileIndex(None), Decoding())
     assert (found.conflicts, found.duplicates) == (conflicts, ())
 
@@ -150,8 +139,8 @@ def test_identical_files_with_different_labels(tmp_path, labels, conflicts):
 @pytest.mark.parametrize(("label", "conflicts"), [(0, 0), (1, 1)])
 def test_labels_of_one_file_in_two_splits_conflict_too(tmp_path, label, conflicts):
     parts = {
-        "train": written(tmp_path / "train", {"1.png": flat(1), "2.png": flat(2)}, [0, 1]),
-        "validation": written(tmp_path / "validation", {"3.png": flat(1)}, [label]),
+        "train": write_split(tmp_path / "train", {"1.png": flat(1), "2.png": flat(2)}, [0, 1]),
+        "validation": write_split(tmp_path / "validation", {"3.png": flat(1)}, [label]),
     }
     found = audit_images(parts, FileIndex(None), Decoding())
     assert (found.conflicts, len(found.duplicates)) == (conflicts, 1)

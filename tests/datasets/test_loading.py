@@ -8,14 +8,14 @@ from PIL import Image
 from conftest import write_folder
 from headstart import datasets
 from headstart.context import ProgressReporter, default_cache
-from headstart.datasets import ArrayImages, Split
+from headstart.datasets import ArrayImages
 from headstart.datasets.audit import data_warnings, verify
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.loading import check_examples, loaded_dataset, read_dataset
 from headstart.datasets.sources.study_datasets import StudySource
 from headstart.datasets.splits import RawDataset
 from headstart.labels import kind_of
-from own_datasets import labels_of_test
+from own_datasets import labels_of_test, split_of
 from refusals import refused
 
 
@@ -141,12 +141,6 @@ def test_folders_that_are_no_dataset(tmp_path, counts, refusal):
         datasets.find(str(tmp_path / "photos"))
 
 
-def split_of(labels) -> Split:
-    labels = np.array(labels)
-    n = len(labels)
-    return Split(ArrayImages(np.zeros((n, 2, 2), np.uint8)), labels, np.arange(n))
-
-
 FINE = {"train": [0, 1], "validation": [0], "test": [1]}
 MANY = {"train": [[1, -1], [0, 1]], "validation": [[1, -1]], "test": [[-1, 1]]}
 
@@ -163,9 +157,9 @@ MANY = {"train": [[1, -1], [0, 1]], "validation": [[1, -1]], "test": [[-1, 1]]}
 ])  # fmt: skip
 def test_examples_that_cannot_be_measured(given, changes, code, values):
     kind = kind_of("top-1" if given is FINE else "voc-map-11point")
-    whole = {name: split_of(labels) for name, labels in given.items()}
+    whole = {name: split_of(labels=labels) for name, labels in given.items()}
     check_examples("d", ("a", "b"), whole, kind)
-    parts = {**whole, **{name: split_of(labels) for name, labels in changes.items()}}
+    parts = {**whole, **{name: split_of(labels=labels) for name, labels in changes.items()}}
     with refused(f"dataset.{code}", **values):
         check_examples("d", ("a", "b"), parts, kind)
 

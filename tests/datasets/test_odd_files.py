@@ -18,14 +18,12 @@ from headstart.datasets.catalogue import find
 from headstart.datasets.file_index import FileIndex
 from headstart.datasets.image_cache import PreparedForm, prepare_images
 from headstart.datasets.images import FileImages
-from headstart.datasets.splits import Split
-from headstart.errors import (
-    BrokenImageError,
-)
+from headstart.errors import BrokenImageError
 from headstart.files import name_from_text, name_in_text, replaced, sha256_file, storage_errors
 from headstart.models.model_catalogue import ModelName
 from headstart.spec import Dataset, Decoding
 from headstart.store import ResultStore
+from own_datasets import split_of
 from refusals import refused
 from stores import add_result
 
@@ -149,8 +147,7 @@ def test_an_image_that_must_not_be_opened_is_named_or_left_out(tmp_path, odd, ki
         prepare_images(images, recipe, folder, ProgressReporter())
     prepared = prepare_images(images, recipe, folder, ProgressReporter(), skip_broken=True)
     assert prepared.broken == {1: what}
-    steps, zeros = [], np.zeros(2, np.int64)
-    parts = {"train": Split(images, zeros, zeros)}
+    steps, parts = [], {"train": split_of(images)}
     found = audit_images(parts, FileIndex(tmp_path / "files.db"), Decoding(), steps.append)
     assert sum(steps) == 2
     assert [(problem.row, problem.reason) for problem in found.problems] == [(1, what)]

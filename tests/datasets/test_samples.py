@@ -19,6 +19,7 @@ from headstart.datasets.images import FileImages, IndexedImages
 from headstart.datasets.splits import Split
 from headstart.errors import BrokenImageError, StudyError
 from headstart.spec import Decoding
+from own_datasets import write_split
 from refusals import refused
 
 RANDOM = np.random.RandomState(0)
@@ -228,18 +229,15 @@ def test_numbers_of_a_cache_are_not_read_where_they_were_wrong(tmp_path):
     assert PreparedForm("r").content["decoding"] == {"like": "viewer", "max_pixels": 100_000_000}
 
 
-def split_of(folder, contents) -> dict[str, Split]:
-    paths = [folder / f"{number}.tif" for number in range(len(contents))]
-    for path, content in zip(paths, contents, strict=True):
-        path.write_bytes(content)
-    labels = np.zeros(len(paths), np.int64)
-    return {"train": Split(FileImages(paths), labels, labels)}
+def parts_of(folder, *contents) -> dict[str, Split]:
+    files = {f"{number}.tif": content for number, content in enumerate(contents)}
+    return {"train": write_split(folder, files)}
 
 
 def test_images_of_one_dataset_are_scaled_alike(tmp_path):
     """One that is nearly black fits 0..1, where the others are 0..255."""
     bright, dim, black = (tiff(of_type("f4", top)) for top in (255, 0.5, 0))
-    parts = split_of(tmp_path, [bright, bright, dim, black])
+    parts = parts_of(tmp_path, bright, bright, dim, black)
     for skip_broken in (False, True):
         with refused("dataset.ranges_differ", ranges=[(0, 255), (0, 1)]):
             check_audit(audit_images(parts, FileIndex(None), VIEWER), "photos", skip_broken)
@@ -256,7 +254,7 @@ def test_images_of_one_dataset_are_scaled_alike(tmp_path):
 
 
 def test_a_range_that_is_unknown_is_a_problem_of_the_image(tmp_path):
-    parts = split_of(tmp_path, [tiff(of_type("i2", 4000)), tiff(of_type("u2", 4000))])
+    parts = parts_of(tmp_path, tiff(of_type("i2", 4000)), tiff(of_type("u2", 4000)))
     found = audit_images(parts, FileIndex(None), VIEWER)
     assert [problem.row for problem in found.problems] == [0]
     assert (found.dark, found.deep) == (1, 2)

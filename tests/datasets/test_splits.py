@@ -6,11 +6,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedGroupKFold
 
-from headstart.datasets import ArrayImages, SealedTest, Split
+from headstart.datasets import SealedTest
 from headstart.datasets.splits import RawDataset, draw_splits, hold_out_groups
 from headstart.errors import DatasetError
 from headstart.labels import kind_of
 from headstart.spec import Selection
+from own_datasets import split_of
 from refusals import invalid, refused
 
 CHOSEN = {"lambda": 1.0}
@@ -18,9 +19,7 @@ SELECTION = Selection(examples="r", chosen=CHOSEN, validation_curve=(CHOSEN,))
 
 
 def sealed(**options) -> SealedTest:
-    images = ArrayImages(np.zeros((3, 8, 8), np.uint8))
-    split = Split(images, np.array([0, 1, 2]), np.arange(3))
-    return SealedTest(split, revision="r", **options)
+    return SealedTest(split_of(labels=[0, 1, 2]), revision="r", **options)
 
 
 def test_test_labels_are_given_once_and_for_a_selection():
@@ -53,16 +52,11 @@ def test_the_door_opens_for_a_selection_alone():
 SINGLE_LABEL, MULTI_LABEL = kind_of("top-1"), kind_of("voc-map-11point")
 
 
-def split(labels, groups=None):
-    labels = np.asarray(labels, dtype=np.int64)
-    pixels = np.zeros((len(labels), 1, 1), dtype=np.uint8)
-    groups = None if groups is None else np.asarray(groups, dtype=np.int64)
-    return Split(ArrayImages(pixels), labels, np.arange(len(labels), dtype=np.int64), groups)
-
-
 def archive(groups=None, **labels):
     groups = groups or {}
-    parts = {name: split(values, groups.get(name)) for name, values in labels.items()}
+    parts = {
+        name: split_of(labels=values, groups=groups.get(name)) for name, values in labels.items()
+    }
     n_classes = 1 + max(int(np.max(values)) for values in labels.values())
     return RawDataset(tuple(f"c{i}" for i in range(n_classes)), parts)
 
@@ -176,7 +170,7 @@ SIX = [0, 0, 1, 1, 2, 2]
 @pytest.mark.parametrize(("given_", "code", "values"), [
     (archive(all=[0, 1]), "split_impossible", {"split": "test"}),
     (archive(all=[0, 0, 1]), "split_impossible", {"split": "validation"}),
-    (RawDataset(("a", "b"), {"all": split([])}), "split_empty", {"split": "test"}),
+    (RawDataset(("a", "b"), {"all": split_of(labels=[])}), "split_empty", {"split": "test"}),
     # Classes that each belong to one group alone.
     (archive({"all": [5, 5, 6, 6, 7, 7]}, all=SIX), "split_impossible", {"split": "test"}),
     (archive({"train": [1] * 6, "test": [2]}, train=SIX, test=[0]), "split_impossible",
