@@ -38,15 +38,7 @@ PAGES = {"model": "", "dataset": "datasets/"}
 
 @dataclass(frozen=True)
 class Listing:
-    """Files of a repository at one commit.
-
-    Parameters
-    ----------
-    commit
-        40 hexadecimal digits.
-    files
-        Size in bytes by path inside the repository.
-    """
+    """Files of a repository at one commit: their size in bytes, by path."""
 
     commit: str
     files: dict[str, int]
@@ -82,10 +74,7 @@ def check_reachable(repository: str, *, kind: Kind = "model") -> None:
 def list_dataset(repository: str, revision: str | None) -> Listing:
     """Return a dataset's files at a branch, tag or commit; None is the main branch.
 
-    Raises
-    ------
-    OSError
-        Repository or revision missing or not accessible, or no response.
+    Raise OSError if they are missing or not accessible, or the hub does not respond.
     """
     from huggingface_hub import HfApi
 

@@ -326,10 +326,7 @@ class IndexedImages(Images):
 def fingerprint_of(name: str, root: Path) -> Fingerprint:
     """Report the state of all files under a folder, by name, size and time of modification.
 
-    Parameters
-    ----------
-    name
-        What makes images of them, in which version.
+    `name` says what makes images of them, in which version.
     """
     files = []
     with storage_errors(root, reading=True):
@@ -374,13 +371,7 @@ def map_ahead(
 
 
 def small_picture(images: Images, place: int) -> SmallPicture:
-    """Decode an image and shrink it.
-
-    Raises
-    ------
-    BrokenImageError
-        It cannot be decoded.
-    """
+    """Decode an image and shrink it; BrokenImageError if it cannot be decoded."""
     image = images.decode(place)
     tiny = max(image.size) <= TINY
     return SmallPicture(Path(images.where(place)).name, thumbnail(image), tiny)

@@ -55,16 +55,9 @@ def check_metric(name: str, metric: Metric, images: str, ndim: int) -> None:
 
 
 class DrawnSplits(NamedTuple):
-    """What trials of one limit and one seed see of a dataset.
+    """What trials of one limit and one seed see of a dataset, and the digest of its content.
 
-    Parameters
-    ----------
-    parts
-        Their images and labels.
-    places
-        (n,) int64, the place of each image in `catalogue.all_images`.
-    revision
-        Digest of their content.
+    `places` are those of the (n,) images in `catalogue.all_images`, int64.
     """
 
     parts: dict[str, Split]
@@ -78,8 +71,8 @@ class LoadedDataset:
 
     Parameters
     ----------
-    classes
-        Names in the order of the labels.
+    classes, missing, left_out, notes
+        As in `RawDataset`.
     parts
         ``train``, ``validation`` and ``test``, whole.
     manifest
@@ -88,12 +81,6 @@ class LoadedDataset:
         How predictions are scored.
     split_rule
         In words, where the splits come from.
-    missing
-        How many images are listed and are not there, for parts with some.
-    left_out
-        Kinds of files that lie among the images and are taken for none -> how many.
-    notes
-        What else a person should know of how it was read, a line each.
     drawn
         Subsets that were drawn of it, for the trials that follow with the same.
     """

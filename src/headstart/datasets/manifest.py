@@ -61,10 +61,7 @@ def make_manifest(
     file_index: FileIndex,
     advance: Advance | None = None,
 ) -> Manifest:
-    """Write down what is there; a file that the index does not know is read.
-
-    `advance` is called with how many images more are done.
-    """
+    """Write down what is there; a file that the index does not know is read."""
     return Manifest(
         classes=classes,
         splits={
@@ -128,15 +125,9 @@ def find_published(
 ) -> tuple[PublishedFile, ...]:
     """Look for files of which an MD5 is published, by their names; none is read.
 
-    Parameters
-    ----------
-    archives
-        MD5 by path: of those that may lie in the folder or beside it.
-    files
-        MD5 by path: of those that lie in the folder. Their names may be common ones, so that
-        beside it they would be another dataset's.
-    folder
-        Where the dataset is. A path is seen from there; a file may lie there by its bare name too.
+    Both give the MD5 by the path as seen from the dataset's folder; a file may lie there by its
+    bare name too. Archives may lie beside the folder as well. Files may have common names, so that
+    beside it they would be another dataset's.
     """
     found = []
     for published, beside in ((archives, True), (files, False)):
@@ -151,15 +142,7 @@ def find_published(
 def check_published_files(
     name: str, published: Sequence[PublishedFile], file_index: FileIndex, reporter: ProgressReporter
 ) -> dict[str, str]:
-    """Compare the files that are here with what is published; return the MD5 of each by its name.
-
-    Raises
-    ------
-    ManifestError
-        A file is another than was published.
-    StorageError
-        A file cannot be read.
-    """
+    """Return the MD5 of each file that is here, by its name; ManifestError if one is another."""
     here = [(file, file.path) for file in published if file.path]
     if not here:
         return {}

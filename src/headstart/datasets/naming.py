@@ -181,14 +181,7 @@ def are_divisions(names: Iterable[str]) -> bool:
 def check_parts(found: Iterable[str], where: str, instead: str) -> None:
     """Raise DatasetError unless there are train and at least one of validation and test.
 
-    Parameters
-    ----------
-    found
-        Of `PARTS`.
-    where
-        What has these parts, for the message.
-    instead
-        What to do where splits are to be drawn.
+    The message says `where`, and what to do `instead` where splits are to be drawn.
     """
     there = set(found)
     parts = [part for part in PARTS if part in there]
@@ -204,12 +197,7 @@ def check_parts(found: Iterable[str], where: str, instead: str) -> None:
 def check_once(chosen: Mapping[str, Iterable[str]], what: str) -> None:
     """Raise DatasetError if a name is chosen twice, for one part or for two.
 
-    Parameters
-    ----------
-    chosen
-        For each part, the names that make it up.
-    what
-        What they are the names of, and where, for the message.
+    `what` says in the message what they are the names of, and where.
     """
     owner: dict[str, str] = {}
     for part, names in chosen.items():
@@ -227,16 +215,7 @@ def check_once(chosen: Mapping[str, Iterable[str]], what: str) -> None:
 def describe_parts(
     kind: str, parts: Mapping[str, Sequence[str]], unused: Sequence[str] = ()
 ) -> str:
-    """Return one line that says which names were taken for which part.
-
-    Parameters
-    ----------
-    kind
-        What the names are of, in the plural; "" for splits.
-    parts
-        For each part, the names that make it up.
-    unused
-        Names that are none of them.
+    """Return one line that says which names of `kind` ("" for splits) were taken for which part.
 
     Examples
     --------
@@ -291,14 +270,7 @@ def output_order(names: Iterable[str], where: str) -> tuple[str, ...]:
     """Sort the names of classes as a trained classifier numbers its outputs.
 
     WordNet ids (``n01440764``) in their order, as ImageNet's networks have it; numbers as numbers,
-    with the same word before them or without.
-
-    Parameters
-    ----------
-    names
-        Of the classes.
-    where
-        What has them, for the message.
+    with the same word before them or without. The message of an error says `where`.
 
     Raises
     ------

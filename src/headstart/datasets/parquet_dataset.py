@@ -37,7 +37,16 @@ from headstart.datasets.splits import RawDataset, Split, encode_labels, number_g
 from headstart.errors import DatasetError, DatasetMissingError, StorageError
 from headstart.files import storage_errors
 
-__all__ = ["ParquetImages", "has_several_classes", "kept_paths", "opened", "read", "read_hub_copy"]
+__all__ = [
+    "ParquetImages",
+    "has_several_classes",
+    "holds_bytes",
+    "is_list",
+    "kept_paths",
+    "opened",
+    "read",
+    "read_hub_copy",
+]
 
 # The hub writes 100 images per row group, 1,000 in older files.
 KEPT = 3
@@ -181,22 +190,17 @@ class ParquetImages(EncodedImages):
         column = self._column
         try:
             with opened(self._files[place]) as parquet:
-                leaf = f"{column}.{BYTES}" if _is_struct(parquet, column) else column
+                encoded = _is_encoded(parquet.schema_arrow.field(column).type)
+                leaf = f"{column}.{BYTES}" if encoded else column
                 return parquet.read_row_group(group, columns=[leaf]).column(0)
         except DatasetError as error:
             raise StorageError(str(error), code="storage.damaged") from error
 
 
 def kept_paths(file: Path, column: str) -> list[str | None] | None:
-    """Return the paths in a column of images that holds no image itself; None if it holds some.
-
-    Raises
-    ------
-    DatasetError
-        It is no Parquet file.
-    """
+    """Return the paths in a column of images that holds no image itself; None if it holds some."""
     with opened(file) as parquet:
-        if not _is_struct(parquet, column):
+        if not _is_encoded(parquet.schema_arrow.field(column).type):
             return None
         for group in range(parquet.num_row_groups):
             found = parquet.read_row_group(group, columns=[f"{column}.{BYTES}"]).column(0)
@@ -208,10 +212,6 @@ def kept_paths(file: Path, column: str) -> list[str | None] | None:
 def _firsts(sizes: list[int]) -> npt.NDArray[np.int64]:
     """Return the number of the first row of each of several runs of rows."""
     return np.cumsum([0, *sizes], dtype=np.int64)[:-1]
-
-
-def _is_struct(parquet: pq.ParquetFile, column: str) -> bool:
-    return bool(pa.types.is_struct(parquet.schema_arrow.field(column).type))
 
 
 def _names(parquet: pq.ParquetFile, column: str) -> npt.NDArray[Any]:
@@ -314,9 +314,18 @@ def has_several_classes(file: Path, choice: Choice, title: str) -> bool:
     with opened(file) as parquet:
         schema = parquet.schema_arrow
     _, label = _columns(schema, choice, title)
-    kind = schema.field(label).type
+    return bool(choice.sep) or is_list(schema.field(label).type)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether cells of a type are lists."""
     lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return bool(choice.sep or any(is_list(kind) for is_list in lists))
+    return any(is_one(kind) for is_one in lists)
+
+
+def holds_bytes(kind: pa.DataType) -> bool:
+    """Whether cells of a type are binary, or structs of an image's bytes."""
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or _is_encoded(kind))
 
 
 def _columns(schema: pa.Schema, choice: Choice, title: str) -> tuple[str, str]:
@@ -372,16 +381,11 @@ def _holds_images(column: pa.Field, features: dict[str, Any]) -> bool:
     feature = features.get(column.name)
     if isinstance(feature, dict) and "_type" in feature:
         return bool(feature["_type"] == "Image")
-    kind = column.type
-    return _is_encoded(kind) or (_is_binary(kind) and column.name in IMAGES)
+    return _is_encoded(column.type) or (holds_bytes(column.type) and column.name in IMAGES)
 
 
 def _is_encoded(kind: pa.DataType) -> bool:
     return bool(pa.types.is_struct(kind) and kind.get_field_index(BYTES) >= 0)
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
 def _class_names(files: Sequence[Path], label: str) -> tuple[str, ...] | None:
@@ -531,7 +535,7 @@ def _images(files: Sequence[Path], column: str, title: str) -> Images:
     elif _is_encoded(kind) and kept_paths(files[0], column) is not None:
         names = {file: kept_paths(file, column) or [] for file in files}
         remedy = "the column holds their names and no image: store the images as bytes"
-    elif _is_binary(kind) or _is_encoded(kind):
+    elif holds_bytes(kind):
         return ParquetImages(files, column)
     else:
         raise DatasetError(

@@ -292,17 +292,9 @@ def _kind_of_cells(cells: Sequence[Any]) -> Kind:
 
 
 def _kind(kind: Any) -> Kind:
-    import pyarrow as pa
+    from headstart.datasets.parquet_dataset import holds_bytes, is_list
 
-    if any(is_list(kind) for is_list in (pa.types.is_list, pa.types.is_large_list)):
-        return "list"
-    if pa.types.is_fixed_size_list(kind):
-        return "list"
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return "image"
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return "image"
-    return "value"
+    return "list" if is_list(kind) else "image" if holds_bytes(kind) else "value"
 
 
 def cell_text(path: Path, column: str, row: int, value: Any) -> str:
