@@ -122,14 +122,8 @@ def read_validation(
 def measure(model: Model, classes: tuple[str, ...], split: Split, context: RunContext) -> Measured:
     """Measure top-1 accuracy with the model's preprocessing, and record it for `models.find`.
 
-    It is not recorded if there is a doubt (`Measured.doubt`).
-
-    Parameters
-    ----------
-    model
-        A network with the classifier of its weights.
-    classes, split
-        As returned by `read_validation`.
+    It is not recorded if there is a doubt (`Measured.doubt`). `classes` and `split` are those of
+    `read_validation`.
 
     Raises
     ------

@@ -18,8 +18,8 @@ CHOSEN = {"lambda": 1.0}
 SELECTION = Selection(examples="r", chosen=CHOSEN, validation_curve=(CHOSEN,))
 
 
-def sealed(**options) -> SealedTest:
-    return SealedTest(split_of(labels=[0, 1, 2]), revision="r", **options)
+def sealed() -> SealedTest:
+    return SealedTest(split_of(labels=[0, 1, 2]), revision="r")
 
 
 def test_test_labels_are_given_once_and_for_a_selection():
@@ -30,11 +30,6 @@ def test_test_labels_are_given_once_and_for_a_selection():
     np.testing.assert_array_equal(test.open(SELECTION), [0, 1, 2])
     with refused("test.sealed"):
         test.open(SELECTION)
-
-
-def test_who_has_no_business_with_test_labels_gets_none():
-    with refused("test.sealed"):
-        sealed(blind=True).open(SELECTION)
 
 
 def test_a_selection_has_a_curve_that_it_was_made_from():

@@ -188,19 +188,9 @@ class Splits:
 def encode_labels(
     values: Sequence[Any], places: Mapping[Any, int], n_classes: int, *, several: bool
 ) -> npt.NDArray[np.int64]:
-    """Turn classes to labels.
+    """Turn the class of each image, or a collection of several, to labels by the place of each.
 
-    Parameters
-    ----------
-    values
-        For each image its class; where there may be several, a collection of them.
-    places
-        The label of each class.
-
-    Returns
-    -------
-    array
-        (n,) int64; or (n, K) int64 in {1 present, -1 absent} where there may be several.
+    Return (n,) int64; or (n, K) int64 in {1 present, -1 absent} where there may be several.
     """
     if not several:
         return np.array([places[value] for value in values], dtype=np.int64)
@@ -213,19 +203,10 @@ def encode_labels(
 def number_groups(
     names: Mapping[str, Sequence[str]], where: str, column: str
 ) -> dict[str, npt.NDArray[np.int64]]:
-    """Number the groups of each part, in the order of their names.
+    """Number the groups of the images of each part, in the order of their names: (n,) int64.
 
-    Parameters
-    ----------
-    names
-        For each part the group of each image.
-    where, column
-        What has them, for the message.
-
-    Raises
-    ------
-    DatasetError
-        A group is in two parts: what belongs together is split already.
+    Raise DatasetError for a group in two parts: what belongs together is split already. The message
+    says `where` it is, in which `column`.
     """
     owner: dict[str, str] = {}
     for part, some in names.items():
