@@ -186,7 +186,10 @@ def test_what_sqlite_says_is_said_in_words(cause, free, code, tmp_path, monkeypa
     usage = shutil.disk_usage(tmp_path)._replace(free=free)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     # In a folder that is not there yet.
-    error = sqlite.storage_error(tmp_path / "new" / "x.db", cause, "SQLITE_IOERR_SHMSIZE")
+    said = sqlite3.OperationalError(cause)
+    said.sqlite_errorname = "SQLITE_IOERR_SHMSIZE"
+    backend = open_backend(tmp_path / "new" / "x.db", create=True)
+    error = backend.storage_error(sa.exc.DBAPIError("", None, said))
     assert error.code == code
     if "disk" in cause:
         assert f"{free / 1e6:,.1f} MB free" in str(error)
