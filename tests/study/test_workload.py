@@ -8,7 +8,7 @@ import pytest
 from headstart import methods, models
 from headstart.context import RunContext
 from headstart.executors import InProcess
-from headstart.methods.extraction_groups import ExtractionGroup
+from headstart.methods.on_features import ExtractionGroup
 from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.study import Throughput, keep_throughput, run

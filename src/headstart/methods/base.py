@@ -10,9 +10,10 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from headstart.context import RunContext
-from headstart.errors import StudyError, UnknownNameError
+from headstart.errors import DatasetError, StudyError, UnknownNameError
+from headstart.labels import kind_of
 from headstart.registry import METHODS
-from headstart.spec import Candidate, Measurement, Selection, Setting, Trial
+from headstart.spec import Candidate, Dataset, Measurement, Selection, Setting, Trial
 from headstart.spec.noun import first_invalid
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ __all__ = [
     "needs",
     "open_trial",
     "setting_of",
+    "usable_rows",
 ]
+
+Rows = npt.NDArray[np.int64]
 
 OwnSetting = TypeVar("OwnSetting", bound=Setting)
 
@@ -161,6 +165,46 @@ class Method(Protocol):
             The trial's examples, without test labels.
         """
         ...
+
+
+def usable_rows(
+    dataset: Dataset, splits: "Splits", broken: Collection[int]
+) -> tuple[Rows, Rows, Rows]:
+    """Return the rows of train, validation and test, in this order, without broken images.
+
+    Parameters
+    ----------
+    dataset, splits
+        The dataset, and its examples: n images.
+    broken
+        Rows of broken images, from 0 to n - 1.
+
+    Raises
+    ------
+    DatasetError
+        A split is empty (code ``dataset.split_empty``), or a class has no training example left
+        (``dataset.class_empty``).
+    """
+    ends = np.cumsum([len(splits.train), len(splits.validation), len(splits.test)])
+    whole = (rows[~np.isin(rows, list(broken))] for rows in np.split(np.arange(ends[2]), ends[:2]))
+    train, validation, test = whole
+    for split, rows in (("validation", validation), ("test", test)):
+        if not len(rows):
+            raise DatasetError(
+                f"dataset '{dataset.name}' has no {split} image that decodes",
+                code="dataset.split_empty",
+                split=split,
+            )
+    counts = kind_of(dataset.metric).counts(splits.train.labels[train], splits.n_classes)
+    if not counts.all():
+        empty = dataset.classes[int(np.argmin(counts))]
+        raise DatasetError(
+            f"dataset '{dataset.name}' has a class with no training example that decodes: "
+            f"'{empty}'",
+            code="dataset.class_empty",
+            name=empty,
+        )
+    return train, validation, test
 
 
 def setting_of(trial: Trial, kind: type[OwnSetting]) -> OwnSetting:

@@ -9,22 +9,23 @@ Neighbours of test images come from train + validation.
 from collections.abc import Sequence
 from itertools import product
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from headstart import metrics
-from headstart.context import Clock, RunContext
+from headstart.context import Clock
 from headstart.errors import FeatureError
-from headstart.methods.base import ResourceEstimate, TestScores, setting_of
-from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
-from headstart.spec import Measurement, Selection, Setting, Trial
-from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
-
-if TYPE_CHECKING:
-    from headstart.datasets import Splits
+from headstart.methods.base import TestScores, setting_of
+from headstart.methods.on_features import (
+    FeatureSetting,
+    LabelledFeatures,
+    OnFeatures,
+    PreparedOnFeatures,
+)
+from headstart.spec import Measurement, Selection
 
 __all__ = ["KNN", "KNearestNeighbours", "KnnSetting", "PreparedNeighbours", "vote_shares"]
 
@@ -36,28 +37,21 @@ SMALLEST_SHARE = 1e-12
 Floats = npt.NDArray[np.float32]
 
 
-class KnnSetting(Setting):
+class KnnSetting(FeatureSetting):
     """Weighted votes of nearest neighbours by cosine similarity of penultimate features.
 
     Every pair of `neighbours` (k) and `temperatures` (T) is scored on validation. A k larger than
-    the number of training images uses all of them. `resize` is as in the linear setting; the
-    protocol ``dino2021`` crops the centre.
+    the number of training images uses all of them.
     """
 
-    random: ClassVar[bool] = False
     chosen: ClassVar[tuple[str, ...]] = ("k", "temperature")
 
     name: Literal["knn"] = "knn"
     protocol: str = "dino2021"
-    resize: Resize = "whole"
     neighbours: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (10, 20, 100, 200)
     temperatures: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.07,)
     # Increase it when a change of the code may change results of the same fields.
     implementation: int = 1
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        return {**super().identity, "features_implementation": FEATURES_IMPLEMENTATION}
 
     @field_validator("neighbours", "temperatures")
     @classmethod
@@ -65,46 +59,17 @@ class KnnSetting(Setting):
         return tuple(sorted(set(values)))
 
 
-class KNearestNeighbours:
-    """The knn method: a single candidate with all pairs of k and temperature.
-
-    So neighbours are searched only once.
-    """
-
-    name = "knn"
-    on_features = True
-    has_network = False
-    setting = KnnSetting
-    protocols = MappingProxyType(
-        {
-            # The released evaluation code's values.
-            "dino2021": {"resize": "center-crop"},
-            # The same votes on features of the linear setting's images.
-            "kornblith2019": {"temperatures": (0.02, 0.05, 0.07, 0.1, 0.2)},
-        }
-    )
-
-    def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:  # noqa: ARG002
-        return needs_features(trial, setting_of(trial, KnnSetting).resize)
-
-    def open(self, trial: Trial, context: RunContext, splits: "Splits") -> "PreparedNeighbours":
-        return PreparedNeighbours(trial, context, splits)
-
-
-KNN = KNearestNeighbours()
-
-
 class PreparedNeighbours(PreparedOnFeatures):
-    """A trial of the knn setting; its features are mapped when they are first needed."""
+    """A trial of the knn setting.
 
-    def __init__(self, trial: Trial, context: RunContext, splits: "Splits") -> None:
-        self._setting = setting_of(trial, KnnSetting)
-        super().__init__(trial, context, splits, self._setting.resize)
+    Its candidate has all pairs of k and temperature, so that neighbours are searched only once.
+    """
 
     def curve(self) -> tuple[dict[str, float], ...]:
         """Score every pair on validation."""
         validation, metric = self.features.validation, self.features.dataset.metric
-        pairs = list(product(self._setting.neighbours, self._setting.temperatures))
+        setting = setting_of(self.trial, KnnSetting)
+        pairs = list(product(setting.neighbours, setting.temperatures))
         scores = self._scores(self.features.train, validation.X, pairs, "selecting k")
         return tuple(
             {"k": k, "temperature": t, "accuracy": metrics.score(metric, validation.y, one)}
@@ -152,6 +117,26 @@ class PreparedNeighbours(PreparedOnFeatures):
                 chunk.append(score.astype(np.float32))
             self._context.reporter.advance(len(some))
         return [np.concatenate(chunk) for chunk in chunks]
+
+
+class KNearestNeighbours(OnFeatures):
+    """The knn method."""
+
+    name = "knn"
+    has_network = False
+    setting = KnnSetting
+    prepared = PreparedNeighbours
+    protocols = MappingProxyType(
+        {
+            # The released evaluation code's values.
+            "dino2021": {"resize": "center-crop"},
+            # The same votes on features of the linear setting's images.
+            "kornblith2019": {"temperatures": (0.02, 0.05, 0.07, 0.1, 0.2)},
+        }
+    )
+
+
+KNN = KNearestNeighbours()
 
 
 def vote_shares(

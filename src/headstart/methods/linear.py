@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, FiniteFloat, field_validator
 
 from headstart import metrics
-from headstart.context import Clock, RunContext
-from headstart.methods.base import ResourceEstimate, TestScores, setting_of
-from headstart.methods.on_features import LabelledFeatures, PreparedOnFeatures, needs_features
-from headstart.spec import Measurement, Selection, Setting, Trial
+from headstart.context import Clock
+from headstart.methods.base import TestScores, setting_of
+from headstart.methods.on_features import (
+    FeatureSetting,
+    LabelledFeatures,
+    OnFeatures,
+    PreparedOnFeatures,
+)
+from headstart.spec import Measurement, Selection
 from headstart.spec.formatting import number_label
-from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize
 
 if TYPE_CHECKING:
-    from headstart.datasets import Splits
     from headstart.models.network import Network
     from headstart.probe import Fit
 
@@ -31,28 +34,23 @@ __all__ = ["KORNBLITH_LAMBDAS", "LINEAR", "LinearProbe", "LinearSetting", "Prepa
 KORNBLITH_LAMBDAS = tuple(float(f"{10 ** (5 - 11 * i / 44):.12g}") for i in range(45))
 
 
-class LinearSetting(Setting):
+class LinearSetting(FeatureSetting):
     """Multinomial logistic regression on penultimate features.
 
     It minimizes ``sum_i loss_i + (lambda/2) ||W||^2`` with an unpenalized bias for each of
-    `lambdas`, selects one on validation, and refits on train + validation.
-
-    `resize` is how images are resized to the network's input: ``"whole"`` squeezes the whole image
-    (Kornblith et al.), ``"center-crop"`` resizes the shorter side and crops the centre (SimCLR and
-    later work). `tolerance` is the relative duality gap at which a fit counts as converged.
-    `lambdas` are sorted in decreasing order, without duplicates.
+    `lambdas`, selects one on validation, and refits on train + validation. `tolerance` is the
+    relative duality gap at which a fit counts as converged. `lambdas` are sorted in decreasing
+    order, without duplicates.
 
     `ties` is which of the lambdas with the best validation score is selected: the ``"strongest"``
     (the protocol's), or that with the smallest ``"log_loss"`` on validation, whose probabilities
     mean more where many reach the same accuracy.
     """
 
-    random: ClassVar[bool] = False
     chosen: ClassVar[tuple[str, ...]] = ("lambda",)
 
     name: Literal["linear"] = "linear"
     protocol: str = "kornblith2019"
-    resize: Resize = "whole"
     lambdas: Annotated[tuple[Annotated[FiniteFloat, Field(gt=0)], ...], Field(min_length=1)] = (
         KORNBLITH_LAMBDAS
     )
@@ -63,7 +61,7 @@ class LinearSetting(Setting):
 
     @property
     def identity(self) -> dict[str, Any]:
-        found = {**super().identity, "features_implementation": FEATURES_IMPLEMENTATION}
+        found = super().identity
         # Results of releases without this option keep their keys.
         if self.ties == "strongest":
             del found["ties"]
@@ -75,30 +73,8 @@ class LinearSetting(Setting):
         return tuple(sorted(set(lambdas), reverse=True))
 
 
-class LinearProbe:
-    """The linear method: a single candidate, the whole path of lambdas."""
-
-    name = "linear"
-    on_features = True
-    setting = LinearSetting
-    protocols = MappingProxyType({"kornblith2019": {}, "simclr2020": {"resize": "center-crop"}})
-
-    def needs(self, trial: Trial, measured: Sequence[Measurement] = ()) -> ResourceEstimate:  # noqa: ARG002
-        return needs_features(trial, setting_of(trial, LinearSetting).resize)
-
-    def open(self, trial: Trial, context: RunContext, splits: "Splits") -> "PreparedProbe":
-        return PreparedProbe(trial, context, splits)
-
-
-LINEAR = LinearProbe()
-
-
 class PreparedProbe(PreparedOnFeatures):
-    """A linear trial; its features are mapped when they are first needed."""
-
-    def __init__(self, trial: Trial, context: RunContext, splits: "Splits") -> None:
-        self._setting = setting_of(trial, LinearSetting)
-        super().__init__(trial, context, splits, self._setting.resize)
+    """A linear trial: its candidate is the whole path of lambdas."""
 
     def select(self, measured: Sequence[Measurement]) -> Selection:
         """Select the lambda with the best validation score; of equal ones as `ties` says."""
@@ -125,11 +101,11 @@ class PreparedProbe(PreparedOnFeatures):
     def curve(self) -> tuple[dict[str, float], ...]:
         """Fit the path on train; return validation scores by decreasing lambda."""
         validation, metric = self.features.validation, self.features.dataset.metric
-        curve = []
-        for fit in self._fits(self.features.train, self._setting.lambdas, "selecting lambda"):
+        setting, curve = setting_of(self.trial, LinearSetting), []
+        for fit in self._fits(self.features.train, setting.lambdas, "selecting lambda"):
             scores = fit.scores(validation.X)
             row = {**_facts(fit), "accuracy": metrics.score(metric, validation.y, scores)}
-            if self._setting.ties == "log_loss":
+            if setting.ties == "log_loss":
                 row["log_loss"] = metrics.log_loss(validation.y, scores)
             curve.append(row)
         return tuple(sorted(curve, key=lambda row: row["lambda"], reverse=True))
@@ -162,7 +138,7 @@ class PreparedProbe(PreparedOnFeatures):
         y = torch.from_numpy(examples.y)
         binary = self.features.kind.loss == "binary"
         loss = Binary.of(y) if binary else Softmax.of(y, self.features.n_classes)
-        tolerance = self._setting.tolerance
+        tolerance = setting_of(self.trial, LinearSetting).tolerance
         device = resolve_device(self._context.device)
         for fit in fit_path(examples.X, loss, lambdas, tolerance, device=device):
             if not fit.converged:
@@ -172,6 +148,18 @@ class PreparedProbe(PreparedOnFeatures):
                 )
             reporter.advance()
             yield fit
+
+
+class LinearProbe(OnFeatures):
+    """The linear method."""
+
+    name = "linear"
+    setting = LinearSetting
+    prepared = PreparedProbe
+    protocols = MappingProxyType({"kornblith2019": {}, "simclr2020": {"resize": "center-crop"}})
+
+
+LINEAR = LinearProbe()
 
 
 def _facts(fit: "Fit") -> dict[str, float]:

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from headstart import datasets
 from headstart.artifacts import ArtifactFolder
-from headstart.context import ProgressReporter, RunContext
+from headstart.context import RunContext
 from headstart.datasets import JoinedImages, Splits
 from headstart.datasets.image_cache import PreparedForm, PreparedImages, prepare_images
-from headstart.errors import DatasetError, StorageError, TrainingError
-from headstart.labels import kind_of
+from headstart.errors import StorageError, TrainingError
+from headstart.methods.base import Rows, usable_rows
 from headstart.spec import Crop, Dataset, Model, TrainingConfig
 from headstart.threads import crowding_note
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingImages", "input_of", "remove_checkpoint"]
 
-Rows = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class TrainingImages:
@@ -53,8 +51,10 @@ class TrainingImages:
         All images.
     labels
         (n,) or (n, K) int64 labels of train and validation.
+    train_rows, validation_rows, test_rows
+        Rows of each split, without broken images.
     broken
-        Name of a broken image -> reason given by the decoder. No rows include it.
+        Name of a broken image -> reason given by the decoder.
     """
 
     dataset: Dataset
@@ -62,6 +62,9 @@ class TrainingImages:
     splits: Splits
     prepared: PreparedImages
     labels: Rows
+    train_rows: Rows
+    validation_rows: Rows
+    test_rows: Rows
     broken: dict[str, str]
 
     @classmethod
@@ -97,50 +100,13 @@ class TrainingImages:
         prepared = whole.take(places)
         labels = np.concatenate([splits.train.labels, splits.validation.labels])
         broken = {prepared.where(row): reason for row, reason in prepared.broken.items()}
-        examples = cls(dataset, context, splits, prepared, labels, broken)
-        examples.check_enough()
-        return examples
-
-    @property
-    def train_rows(self) -> Rows:
-        """Rows of train without broken images."""
-        return self._whole(0, len(self.splits.train))
-
-    @property
-    def validation_rows(self) -> Rows:
-        """Rows of validation without broken images."""
-        return self._whole(len(self.splits.train), len(self.labels))
-
-    @property
-    def test_rows(self) -> Rows:
-        """Rows of test without broken images."""
-        return self._whole(len(self.labels), len(self.prepared))
+        rows = usable_rows(dataset, splits, prepared.broken)
+        return cls(dataset, context, splits, prepared, labels, *rows, broken)
 
     @property
     def test_places(self) -> Rows:
         """Indices of `test_rows` into the test split."""
         return self.test_rows - len(self.labels)
-
-    def check_enough(self) -> None:
-        """Raise DatasetError if a class or a split is empty without broken images."""
-        dataset = self.dataset
-        for name, rows in (("validation", self.validation_rows), ("test", self.test_rows)):
-            if not len(rows):
-                raise DatasetError(
-                    f"dataset '{dataset.name}' has no {name} image that decodes",
-                    code="dataset.split_empty",
-                    split=name,
-                )
-        kind = kind_of(dataset.metric)
-        counts = kind.counts(self.labels[self.train_rows], self.splits.n_classes)
-        if not counts.all():
-            empty = dataset.classes[int(np.argmin(counts))]
-            raise DatasetError(
-                f"dataset '{dataset.name}' has a class with no training example that decodes: "
-                f"'{empty}'",
-                code="dataset.class_empty",
-                name=empty,
-            )
 
     def fit(
         self,
@@ -183,6 +149,15 @@ class TrainingImages:
         reporter = self.context.reporter
         reporter.stage(stage, total=config.steps, unit="steps")
         self._warn(device)
+        done = 0
+
+        def advance(progress: "Progress") -> None:
+            nonlocal done
+            reporter.advance(progress.step - done)
+            done = progress.step
+            if on_progress:
+                on_progress(progress)
+
         trained = train(
             network,
             self._pixels.of(rows, device),
@@ -191,7 +166,7 @@ class TrainingImages:
             config,
             device=device,
             checkpoint=replace(checkpoint, remote=_remote_checkpoints(self.context)),
-            on_progress=_advancing(reporter, on_progress),
+            on_progress=advance,
             ranks=ranks,
         )
         self._warn(device)
@@ -227,26 +202,6 @@ class TrainingImages:
 
         fit = np.concatenate([self.train_rows, self.validation_rows])
         return DevicePixels(self.prepared, fit)
-
-    def _whole(self, first: int, last: int) -> Rows:
-        rows = np.arange(first, last, dtype=np.int64)
-        return rows[~np.isin(rows, list(self.prepared.broken))]
-
-
-def _advancing(
-    reporter: ProgressReporter, on_progress: "Callable[[Progress], None] | None"
-) -> "Callable[[Progress], None]":
-    """Return a callback that advances the reporter and calls `on_progress`."""
-    done = 0
-
-    def advance(progress: "Progress") -> None:
-        nonlocal done
-        reporter.advance(progress.step - done)
-        done = progress.step
-        if on_progress:
-            on_progress(progress)
-
-    return advance
 
 
 def input_of(model: Model) -> "InputSpec":

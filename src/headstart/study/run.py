@@ -18,7 +18,7 @@ from headstart.errors import ExecutorError, HeadstartError, WorkersLostError
 from headstart.executors import Executor, Send
 from headstart.files import check_free_space, writable_folder
 from headstart.methods import ResourceEstimate
-from headstart.methods.extraction_groups import (
+from headstart.methods.on_features import (
     ExtractionGroup,
     extract_group,
     plan_extractions,

@@ -9,7 +9,7 @@ import small_network
 from headstart import datasets, methods, models
 from headstart.context import RunContext
 from headstart.features import extract
-from headstart.methods.extraction_groups import extract_group, plan_extractions
+from headstart.methods.on_features import extract_group, plan_extractions
 from headstart.spec import Trial
 from headstart.trial import run_trial
 
