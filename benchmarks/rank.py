@@ -53,7 +53,7 @@ from headstart.contrib.miniature.chain import FULL, short, to_pretrain
 from headstart.errors import HeadstartError
 from headstart.features import extract_together, penultimate_features
 from headstart.predictors import transfer_score
-from headstart.pretraining.jobs import pretrain_all
+from headstart.pretraining import pretrain_all
 from headstart.ranking.candidates import expected_accuracy
 from headstart.ranking.cross_validation import (
     FOLDS,

@@ -140,7 +140,7 @@ class Interrupting(ProgressReporter):
 
 def test_what_was_interrupted_ends_with_the_same_weights(trained, tmp_path, monkeypatch):
     found, _ = trained
-    monkeypatch.setattr(pretraining.jobs, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(pretraining, "SAVE_SECONDS", 0.0)
     cache = tmp_path / "cache"
     for at in (20, 30):
         with pytest.raises(KeyboardInterrupt):

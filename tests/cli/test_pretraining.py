@@ -62,7 +62,7 @@ def test_a_run_that_is_killed_goes_on(cli, own_cache):
     arguments = ("pretrain", *QUICK, "--name", "net")
     # Each step is kept, and the process ends when the eleventh is.
     killed = signalled("headstart.training.checkpoint:Checkpoint", "save", after=10)
-    saving = "from headstart.pretraining import jobs\njobs.SAVE_SECONDS = 0.0\n"
+    saving = "from headstart import pretraining\npretraining.SAVE_SECONDS = 0.0\n"
     process = forked_command(*arguments, before=saving + killed)
     process.communicate()
     assert process.returncode == -signal.SIGKILL

@@ -9,8 +9,7 @@ import pytest
 
 from headstart import results
 from headstart.context import RunContext
-from headstart.pretraining import make_recipe
-from headstart.pretraining.jobs import run_job
+from headstart.pretraining import make_recipe, run_job
 from headstart.study import CONFIGURATIONS, Study, ablate, configurations
 from headstart.study.sweep_studies import different
 from refusals import refused
@@ -101,7 +100,7 @@ def test_what_diverges_does_not_stop_the_others(own_cache, tmp_path, monkeypatch
         recipe = job.recipe.replace(learning_rate=rate)
         return run_job(replace(job, recipe=recipe), context)
 
-    monkeypatch.setattr("headstart.pretraining.jobs.run_job", failing)
+    monkeypatch.setattr("headstart.pretraining.run_job", failing)
     found = ablate(
         Study(models=[NETWORK], datasets=["glyphs"], limit=124), "digits", tmp_path / "r.db",
         RunContext("cpu", own_cache, reporter=reporter),

@@ -124,12 +124,10 @@ class TrainingImages:
 
         Parameters
         ----------
-        network
-            Network to train in place.
+        network, model
+            The network, trained in place, and its description.
         rows
             Rows of train and validation.
-        model
-            Description of the network, for its input size and normalization.
         stage
             Label of the progress.
         checkpoint

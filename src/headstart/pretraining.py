@@ -1,4 +1,4 @@
-"""Pretraining, read top to bottom: train an upstream classifier, test it, register it.
+"""Pretraining, read top to bottom: a recipe is trained, tested and registered as a network.
 
 A job is a recipe and what its network is called; what is registered is not trained again.
 """
@@ -7,21 +7,34 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import ceil
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from headstart import datasets, metrics, models
-from headstart.context import Advance, Message, RunContext, Stage
-from headstart.datasets.image_cache import bytes_needed
+from headstart.context import Advance, Message, ProgressReporter, RunContext, Stage
+from headstart.datasets.image_cache import SIDE, bytes_needed
 from headstart.errors import HeadstartError, StorageError, StudyError, TrainingError
 from headstart.executors import Executor, Send
 from headstart.files import check_free_space, locked, writable_folder
+from headstart.labels import kind_of
 from headstart.methods.training_images import TrainingImages, remove_checkpoint
 from headstart.metrics import AtChance, at_chance
 from headstart.models import pretrained
-from headstart.spec import Model, Recipe, Selection, UpstreamAccuracy, Weights, digest
+from headstart.spec import (
+    Model,
+    Recipe,
+    Selection,
+    TrainingConfig,
+    UpstreamAccuracy,
+    Weights,
+    digest,
+)
+from headstart.spec.noun import first_invalid
 from headstart.versions import provenance
 
 if TYPE_CHECKING:
@@ -29,22 +42,120 @@ if TYPE_CHECKING:
     from headstart.training import Ranks, Trained
 
 __all__ = [
-    "KEY_DIGITS",
     "PretrainJob",
     "Pretrained",
     "begin",
     "check",
     "default_name",
-    "described",
+    "make_recipe",
     "pretrain",
     "pretrain_all",
-    "registered",
-    "run_job",
 ]
+
+# Goyal et al. 2017 (arXiv:1706.02677) for ResNets on ImageNet: 90 epochs, a learning rate of 0.1
+# per 256 images of a batch, a weight decay of 1e-4.
+EPOCHS, RATE, RATE_BATCH = 90, 0.1, 256
+# Evaluation views are 87.5 % of the side: 224 of 256 pixels.
+CENTRAL = 0.875
+EXPECTED: Mapping[str, str] = MappingProxyType(
+    {
+        "steps": "a whole number from 1",
+        "batch_size": "a whole number from 1",
+        "learning_rate": "a number above 0",
+        "weight_decay": "a number from 0",
+        "crop_area": "a share from above 0 to 1",
+        "label_smoothing": "a share from 0 to below 1",
+        "dropout": "a rate from 0 to below 1",
+        "seed": "a whole number from 0",
+    }
+)
 
 KEY_DIGITS = 8
 # Seconds between checkpoints; writing them takes at most 1 % of the time.
 SAVE_SECONDS = 10.0
+
+
+def make_recipe(
+    arch: str,
+    dataset: str,
+    *,
+    limit: int | None = None,
+    skip_broken: bool = False,
+    reporter: ProgressReporter | None = None,
+    **options: Any,
+) -> Recipe:
+    """Return a recipe, with the usual defaults for ImageNet.
+
+    These are 90 epochs, a learning rate of 0.1 per 256 images of a batch, and a weight decay of
+    1e-4 (Goyal et al. 2017).
+
+    Parameters
+    ----------
+    arch
+        Name of a network; its weights are ignored.
+    dataset
+        Name of a dataset with one label per image.
+    limit, skip_broken, reporter
+        As in `datasets.find`.
+    options
+        Options of `Recipe`; None selects the default.
+
+    Raises
+    ------
+    UnknownNameError, StudyError, DatasetError
+    TrainingError
+        Batches are too large, or images have several labels.
+    """
+    found = datasets.find(dataset, limit=limit, skip_broken=skip_broken, reporter=reporter)
+    model = models.find(arch)
+    given = {name: value for name, value in options.items() if value is not None}
+    batch_size = given.get("batch_size", TrainingConfig.model_fields["batch_size"].default)
+    n_images = found.used_sizes.train + found.used_sizes.validation
+    usual = {
+        "steps": ceil(EPOCHS * n_images / max(1, batch_size)),
+        "learning_rate": RATE * batch_size / RATE_BATCH,
+        "side": max(SIDE, ceil(model.input_size / CENTRAL)),
+    }
+    try:
+        recipe = Recipe(model=model, dataset=found, **{**usual, **given})
+    except ValidationError as error:
+        wrong = first_invalid(error)
+        # The fields of a training are options of the recipe itself.
+        place = [part for part in wrong.place if part not in ("training", "optimizer")]
+        name, *index = place or ["recipe"]
+        value = given.get(str(name))
+        value = value[int(index[0])] if index and isinstance(value, tuple) else value
+        expected = EXPECTED.get(str(name), wrong.expected)
+        raise StudyError(
+            f"invalid --{str(name).replace('_', '-')} {value}: expected {expected}",
+            code="pretrain.value",
+            name=name,
+            value=value,
+            expected=expected,
+        ) from error
+    _check_dataset(recipe, n_images)
+    return recipe
+
+
+def _check_dataset(recipe: Recipe, n_images: int) -> None:
+    """Raise TrainingError for a dataset that pretraining does not support."""
+    dataset = recipe.dataset
+    if kind_of(dataset.metric).loss != "softmax":
+        raise TrainingError(
+            f"dataset '{dataset.name}' has several labels per image: pretraining takes one class "
+            "per image; give another --dataset",
+            code="pretrain.multilabel",
+            dataset=dataset.name,
+        )
+    batch_size = recipe.training.batch_size
+    if batch_size > n_images:
+        raise TrainingError(
+            f"a batch of {batch_size} is larger than the data, {n_images:,} training images of "
+            f"dataset '{dataset.name}': lower --batch-size",
+            code="training.batch_too_large",
+            batch_size=batch_size,
+            n_images=n_images,
+        )
 
 
 @dataclass(frozen=True)
@@ -149,13 +260,8 @@ def pretrain(
         Recipe of the training.
     context
         Where to run.
-    name
-        Name to find it by, as ``pretrained:NAME``; by default `default_name`.
-    title
-        Name of the model in results, instead of ``pretrained:NAME``. Configurations of one
-        architecture share it.
-    configuration
-        Label of the training configuration, a factor in analyses.
+    name, title, configuration
+        As in `PretrainJob`; the name is by default `default_name`.
     ranks
         The processes that train together; by default only this one.
 
@@ -199,6 +305,7 @@ def run_job(job: PretrainJob, context: RunContext, ranks: "Ranks | None" = None)
 
 
 def _share(job: PretrainJob, context: RunContext) -> None:
+    """Copy the network to where other machines reach it; a failure is noted."""
     try:
         pretrained.share(job.name, context.cache)
     except StorageError as error:
@@ -363,7 +470,7 @@ def pretrain_all(
     if executor is None:
         for number, one in enumerate(jobs, start=1):
             own = reporter.trial_started(f"pretraining {one.said}", number, len(jobs))
-            yield one, _attempt(one, replace(context, reporter=own))
+            yield one, _attempt(replace(context, reporter=own), one)
             own.trial_finished()
         return
     reporter.stage("pretraining networks", total=len(jobs), unit="networks")
@@ -373,21 +480,19 @@ def pretrain_all(
         if not isinstance(message, Stage | Advance):
             reporter.receive(message)
 
-    for one, outcome in executor.map(partial(_attempt_away, context), jobs, hear):
+    for one, outcome in executor.map(partial(_attempt, context), jobs, hear):
         yield one, outcome
         reporter.advance()
 
 
-def _attempt(job: PretrainJob, context: RunContext) -> Pretrained | HeadstartError:
+def _attempt(
+    context: RunContext, job: PretrainJob, send: Send | None = None
+) -> Pretrained | HeadstartError:
+    """Run a job; in a worker process `send` takes its messages."""
     try:
-        return run_job(job, context)
+        return run_job(job, context.reporting_to(send) if send else context)
     except HeadstartError as error:
         return error
-
-
-def _attempt_away(context: RunContext, job: PretrainJob, send: Send) -> Pretrained | HeadstartError:
-    """Run a job in a worker process."""
-    return _attempt(job, context.reporting_to(send))
 
 
 def registered(job: PretrainJob, cache: Path) -> Pretrained | None:
