@@ -173,7 +173,7 @@ METHODS: Registry[Any] = Registry(
 MODEL_SOURCES: Registry[Any] = Registry(
     "model_source",
     {
-        "embedded": "headstart.models.sources.embedded_networks:EmbeddedNetworks",
+        "embedded": "headstart.models.sources.timm_networks:EmbeddedNetworks",
         "timm": "headstart.models.sources.timm_networks:Timm",
         "torchvision": "headstart.models.sources.torchvision_networks:Torchvision",
         "pytorchcv": "headstart.models.sources.pytorchcv_networks:Pytorchcv",

@@ -42,7 +42,7 @@ def test_multiply_adds_follow_the_input_size(name, monkeypatch):
     found = models.multiply_adds(model, default_cache())
     assert 2 * found == counted(model)
     # Counted once.
-    monkeypatch.setattr("headstart.models.details._counted", lambda _: pytest.fail("again"))
+    monkeypatch.setattr("headstart.models.facts._arithmetic", lambda _: pytest.fail("again"))
     assert models.multiply_adds(model, default_cache()) == found
 
 

@@ -133,10 +133,8 @@ class TrainingImages:
         checkpoint
             What to resume from; copies go to the context's remote folder. The caller removes it by
             `remove_checkpoint`.
-        ranks
-            As in `headstart.training.train`.
-        on_progress
-            Receives the progress, in addition to the reporter.
+        on_progress, ranks
+            As in `headstart.training.train`; the reporter has the progress in any case.
         """
         from headstart.devices import resolve_device
         from headstart.training import train

@@ -3,10 +3,16 @@
 import sys
 
 from headstart.files import split_names
-from headstart.models.details import licence_of, model_details, multiply_adds, remarks
-from headstart.models.facts import record_upstream
+from headstart.models.facts import (
+    catalogue,
+    licence_of,
+    model_details,
+    multiply_adds,
+    record_upstream,
+    remarks,
+)
 from headstart.models.load_network import auxiliary_weight, load
-from headstart.models.model_catalogue import EMBEDDED, catalogue, find, runs_code, search
+from headstart.models.model_catalogue import EMBEDDED, find, runs_code, search
 from headstart.models.pretrained import names as pretrained_names
 from headstart.models.saved_networks import (
     choice_of,

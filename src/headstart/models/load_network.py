@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from headstart.context import default_cache
 from headstart.errors import ModelError
 from headstart.models import weights
-from headstart.models.model_source import Head, source_of
+from headstart.models.model_source import source_of
 from headstart.spec import Model
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def load(
     if model.weights.random_seed is None and not trained:
         trained = _fill(module, model, cache or default_cache(), trust, note)
     # Shares of its parts may be among the weights.
-    head = _head(model, module)
+    head = source.head_of(module, model)
     network = prove(module, head, source.finish(module, model), model)
     _check_width(network, model, cache or default_cache())
     if isinstance(module, WithClassifier):
@@ -108,7 +108,7 @@ def _fill(
     file = weights.download(model, cache)
     weights.check_digest(model, file, cache)
     purpose = Purpose(
-        _head(model, module),
+        source.head_of(module, model),
         str(file),
         auxiliary=source.auxiliary,
         translate=source.translate,
@@ -126,12 +126,6 @@ def _once(file: Path, line: str, note: Callable[[str], None]) -> None:
     if (str(file), line) not in _noted:
         _noted.add((str(file), line))
         note(line)
-
-
-def _head(model: Model, module: "nn.Module") -> Head:
-    if model.head:
-        return Head.at(model.head)
-    return source_of(model.source).head(module, model.input_size)
 
 
 def backbone_remark(model: Model, width: int) -> str:

@@ -5,11 +5,8 @@ A model's name is ``[SOURCE:]PATH[?OPTION=VALUE&...]``.
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from unicodedata import category
@@ -22,6 +19,7 @@ from headstart.errors import ModelError, StudyError, UnknownNameError, WeightsMi
 from headstart.files import name_in_text, storage_errors
 from headstart.functions import is_function
 from headstart.models import facts, pretrained
+from headstart.models.facts import catalogue
 from headstart.models.model_source import SOURCES, source_of
 from headstart.models.weight_formats import (
     AVERAGE,
@@ -41,7 +39,6 @@ __all__ = [
     "MOST_PIXELS",
     "OPTIONS",
     "ModelName",
-    "catalogue",
     "find",
     "runs_code",
     "search",
@@ -223,13 +220,6 @@ INDEX = ".index.json"
 
 # Their weights come as packages: they are measured without any download.
 EMBEDDED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
-
-
-@cache
-def catalogue() -> dict[str, Model]:
-    """Read all networks by name: those of the study, and those whose weights are packages."""
-    text = files("headstart.models").joinpath("catalogue.toml").read_text(encoding="utf-8")
-    return {name: Model(name=name, **fields) for name, fields in tomllib.loads(text).items()}
 
 
 def find(name: str, cache: Path | None = None) -> Model:

@@ -158,6 +158,10 @@ class ModelSource(ABC):
         known and the classifier can only be found by running the network.
         """
 
+    def head_of(self, module: "nn.Module", model: Model) -> Head:
+        """Locate the classifier where the model names it, else by the library's own means."""
+        return Head.at(model.head) if model.head else self.head(module, model.input_size)
+
     def upstream_at(self, model: Model, size: int) -> tuple[UpstreamAccuracy, ...]:  # noqa: ARG002
         """Return the upstream accuracies of a model's weights on images of another size."""
         return model.upstream

@@ -253,39 +253,32 @@ def check_digest(model: Model, file: Path, cache: Path) -> str:
             )
         return found
     place = _ledger(cache)
-    with storage_errors(place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with locked(place.with_suffix(".lock"), lambda: None):
-            known = _read_ledger(place)
-            before = known.setdefault(model.weights.locator, found)
-            if before != found:
-                now = _of_shards(model, each)
-                others = [e.rpartition("/")[2] for e in now if known.get(e) != now[e]]
-                named = f" (another {', '.join(others)})" if others else ""
-                raise WeightsError(
-                    f"weights {file} of '{model.name}' have changed since they were first used: "
-                    f"expected SHA-256 {before[:12]}..., found {found[:12]}...{named}; if that "
-                    f"is meant, take '{model.weights.locator}' out of {place}",
-                    code="weights.changed",
-                    file=str(file),
-                    changed=others,
-                )
-            known |= _of_shards(model, each)
-            with replaced(place) as temporary:
-                temporary.write_text(json.dumps(known, indent=1, sort_keys=True))
+    with locked(place.with_suffix(".lock"), lambda: None):
+        known = _read_ledger(place)
+        before = known.setdefault(model.weights.locator, found)
+        # A single file has no other entry; an index has one per shard.
+        parts = each if len(each) > 1 else {}
+        now = {f"{model.weights.locator}/{name}": one for name, one in parts.items()}
+        if before != found:
+            others = [e.rpartition("/")[2] for e in now if known.get(e) != now[e]]
+            named = f" (another {', '.join(others)})" if others else ""
+            raise WeightsError(
+                f"weights {file} of '{model.name}' have changed since they were first used: "
+                f"expected SHA-256 {before[:12]}..., found {found[:12]}...{named}; if that "
+                f"is meant, take '{model.weights.locator}' out of {place}",
+                code="weights.changed",
+                file=str(file),
+                changed=others,
+            )
+        known |= now
+        with replaced(place) as temporary:
+            temporary.write_text(json.dumps(known, indent=1, sort_keys=True))
     return found
 
 
 def recorded_digest(model: Model, cache: Path) -> str | None:
     """Return the digest that the catalogue or the ledger has of a model's weights."""
     return model.weights.sha256 or _read_ledger(_ledger(cache)).get(model.weights.locator)
-
-
-def _of_shards(model: Model, each: dict[str, str]) -> dict[str, str]:
-    """Return the ledger's entries of an index and its shards; none of a single file."""
-    if len(each) == 1:
-        return {}
-    return {f"{model.weights.locator}/{name}": digest for name, digest in each.items()}
 
 
 def _ledger(cache: Path) -> Path:
