@@ -46,7 +46,7 @@ from headstart.datasets.images import map_ahead
 from headstart.devices import BFLOAT16, fast_bfloat16, resolve_device
 from headstart.features import FeatureRequest, penultimate_features
 from headstart.features.extract import make_runtime
-from headstart.features.preprocess import Decoder
+from headstart.features.preprocess import NetworkInput
 from headstart.features.runtime import FeatureRuntime
 from headstart.methods.linear import KORNBLITH_LAMBDAS
 from headstart.metrics import top1
@@ -112,10 +112,10 @@ def plain_seconds() -> float:
 
 def streamed(runtime: FeatureRuntime, model: Model, images: JoinedImages) -> np.ndarray:
     """Extract as headstart does, without the cache."""
-    decoder = Decoder(images, model, "whole", skip_broken=False)
+    decode = partial(NetworkInput.of(model, "whole").decode, images)
     size = runtime.batch_size
     batches = [range(i, min(i + size, len(images))) for i in range(0, len(images), size)]
-    return np.concatenate([runtime(batch.pixels) for batch in map_ahead(decoder, batches)])
+    return np.concatenate([runtime(batch) for batch in map_ahead(decode, batches)])
 
 
 def seconds(function: Callable[[], object]) -> float:

@@ -51,7 +51,7 @@ from headstart.spec.setting import Precision
 from headstart.training import InputSpec, train
 from headstart.training.augmentation import training_views
 from headstart.training.forward import exact_float32, multiplying
-from headstart.training.optimization import make_optimizer
+from headstart.training.loop import make_optimizer
 from headstart.training.pixels import MappedPixels, Pixels, ResidentPixels
 from networks import N_CLASSES, resnet20
 

@@ -50,7 +50,7 @@ from headstart.spec import SGD, TrainingConfig
 from headstart.training import InputSpec, cosine, train
 from headstart.training.augmentation import rows_of_step, training_views
 from headstart.training.forward import exact_float32
-from headstart.training.optimization import decaying, make_optimizer
+from headstart.training.loop import decaying, make_optimizer
 from headstart.training.pixels import ResidentPixels
 from networks import N_CLASSES, convnet, resnet8
 

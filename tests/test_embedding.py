@@ -175,11 +175,11 @@ def read_features(images):
     import torch
 
     from headstart.features.inference import Extractor
-    from headstart.features.preprocess import Decoder
+    from headstart.features.preprocess import NetworkInput
 
     dataset, model = datasets.find(str(images)), models.find(RANDOM)
     split = datasets.load(dataset, 0, RunContext().cache).test
-    pixels = Decoder(split.images, model, "whole", False)(range(len(split))).pixels
+    pixels = NetworkInput.of(model, "whole").decode(split.images, range(len(split)))
     return Extractor(models.load(model), model, "fp32", torch.device("cpu"))(pixels)
 
 

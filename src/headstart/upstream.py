@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from headstart.datasets.sources.folder import read_split
 from headstart.datasets.sources.own_files import class_folders
 from headstart.datasets.splits import Split
 from headstart.errors import DatasetError, DatasetMissingError, FeatureError, ModelError, StudyError
-from headstart.features.preprocess import Decoder
+from headstart.features.preprocess import NetworkInput
 from headstart.files import storage_errors
 from headstart.metrics import beats_chance
 from headstart.spec import Model
@@ -226,12 +227,12 @@ def _predicted(
 
     n, size = len(split.images), extractor.batch_size
     predicted = np.zeros(n, dtype=np.int64)
-    decoder = Decoder(split.images, model, RESIZE, skip_broken=False)
+    decode = partial(NetworkInput.of(model, RESIZE).decode, split.images)
     batches = [range(first, min(first + size, n)) for first in range(0, n, size)]
     context.reporter.stage(f"top-1 of {model.name}", total=n, unit="images")
-    for rows, batch in zip(batches, map_ahead(decoder, batches), strict=True):
+    for rows, batch in zip(batches, map_ahead(decode, batches), strict=True):
         with torch.inference_mode():
-            scores = classifier(torch.from_numpy(extractor(batch.pixels))).numpy()
+            scores = classifier(torch.from_numpy(extractor(batch))).numpy()
         if not np.isfinite(scores).all():
             raise FeatureError(
                 f"scores of '{model.name}' hold NaN or infinity: check its weights",

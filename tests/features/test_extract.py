@@ -17,7 +17,7 @@ from headstart.devices import fast_bfloat16, resolve_device
 from headstart.errors import StorageError
 from headstart.features import FeatureRequest, extract, feature_table, inference
 from headstart.features.inference import Extractor, fold_batch_norms
-from headstart.features.preprocess import Decoder, center_crop, fit_image, whole_image
+from headstart.features.preprocess import center_crop, fit_image, whole_image
 from networks import relative
 from refusals import refused
 from watched import Listener, StopError, Watched
@@ -483,14 +483,6 @@ def test_decoding_runs_a_bounded_number_of_items_ahead():
     assert [next(values) for _ in range(49)] == [2 * i for i in range(1, 50)]
     with pytest.raises(StopError):
         next(values)
-
-
-def test_a_decoder_names_what_it_skipped(tmp_path):
-    decoder = Decoder(broken_among(tmp_path), MODEL, "whole", skip_broken=True)
-    batch = decoder(range(2, 6))
-    assert batch.pixels.shape == (4, 64, 64, 3)
-    assert list(batch.broken) == [2]
-    assert not batch.pixels[2].any()
 
 
 @pytest.mark.parametrize("name", ["digits", "glyphs", "fashion_mnist"])

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from headstart.spec import TrainingConfig
-from headstart.training.optimization import binary, check_labels, loss_of, softmax
+from headstart.training.loop import binary, check_labels, loss_of, softmax
 from refusals import refused
 
 LOGITS = torch.tensor([[0.5, -1.0, 2.0], [200.0, -200.0, 0.0]], requires_grad=True)

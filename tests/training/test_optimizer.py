@@ -6,7 +6,7 @@ from torch import nn
 
 from headstart.spec import SGD, TrainingConfig
 from headstart.training.augmentation import rows_of_step, training_views
-from headstart.training.optimization import decaying, make_optimizer, trainable
+from headstart.training.loop import decaying, make_optimizer, trainable
 from refusals import refused
 from training_runs import (
     CONFIG,

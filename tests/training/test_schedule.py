@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from headstart.training.optimization import batch_norm_momentum, cosine
+from headstart.training.loop import batch_norm_momentum, cosine
 from training_runs import run, small_network
 
 

@@ -1,7 +1,6 @@
 """Decoded images, resized to the input of a network, in batches."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Self, get_args
 
 import numpy as np
@@ -13,8 +12,6 @@ from headstart.errors import BrokenImageError
 from headstart.spec import Interpolation, Model
 
 __all__ = [
-    "DecodedBatch",
-    "Decoder",
     "NetworkInput",
     "center_crop",
     "decode_for",
@@ -93,6 +90,10 @@ class NetworkInput(NamedTuple):
         """Return the image at input size, as `fit_image` does."""
         return fit_image(image, self.size, self.interpolation, self.resize)
 
+    def decode(self, images: Decodable, rows: Iterable[int]) -> Pixels:
+        """Decode the images of these rows to a batch, (n, size, size, 1 or 3)."""
+        return self.stack([self(images.decode(row)) for row in rows])
+
     def stack(self, images: Sequence[Pixels | None]) -> Pixels:
         """Return a batch, (n, size, size, 1 or 3): grey only if all are; None is black."""
         channels = max(1 if pixels is None else pixels.shape[2] for pixels in images)
@@ -101,43 +102,6 @@ class NetworkInput(NamedTuple):
             if pixels is not None:
                 slot[:] = pixels
         return batch
-
-
-@dataclass(frozen=True)
-class DecodedBatch:
-    """Decoded images.
-
-    Parameters
-    ----------
-    pixels
-        (n, size, size, 1 or 3) uint8; broken images are black.
-    broken
-        Position in the batch -> reason given by the decoder.
-    """
-
-    pixels: Pixels
-    broken: dict[int, str]
-
-
-@dataclass(frozen=True)
-class Decoder:
-    """Decodes batches of one dataset for one network; thread-safe.
-
-    `resize` is as in `FeatureRequest`. A broken image raises BrokenImageError unless `skip_broken`.
-    """
-
-    images: Decodable
-    model: Model
-    resize: str
-    skip_broken: bool
-
-    def __call__(self, rows: Sequence[int]) -> DecodedBatch:
-        """Decode the images of these rows."""
-        fit = NetworkInput.of(self.model, self.resize)
-        found = [decode_for([fit], self.images, row, self.skip_broken) for row in rows]
-        broken = {place: one for place, one in enumerate(found) if isinstance(one, str)}
-        pixels = [None if isinstance(one, str) else one[fit] for one in found]
-        return DecodedBatch(fit.stack(pixels), broken)
 
 
 def decode_for(

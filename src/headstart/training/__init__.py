@@ -3,8 +3,7 @@
 from headstart.training.augmentation import InputSpec
 from headstart.training.checkpoint import CheckpointOptions
 from headstart.training.forward import decision_values
-from headstart.training.loop import Progress, Trained, train
-from headstart.training.optimization import cosine
+from headstart.training.loop import Progress, Trained, cosine, train
 from headstart.training.pixels import DevicePixels, load_pixels
 from headstart.training.ranks import Ranks
 

@@ -89,26 +89,23 @@ class Checkpoint:
 
     Parameters
     ----------
-    path
-        File; its folder is created.
+    options
+        Where it is. The folder is created. Each saved file is copied to the remote folder; `load`
+        takes the file there if its run is further than that of the local file.
     identity
         Identity of the run. A file with another identity is refused.
     device
         Device of the run.
-    remote
-        Folder that other machines reach, where each saved file is copied to. `load` takes the file
-        there if its run is further than that of the local file.
     """
 
-    def __init__(
-        self, path: Path, identity: str, device: torch.device, remote: ArtifactFolder | None = None
-    ) -> None:
-        self.path, self.identity, self.device, self.remote = path, identity, device, remote
+    def __init__(self, options: CheckpointOptions, identity: str, device: torch.device) -> None:
+        self.path, self.remote = options.file, options.remote
+        self.identity, self.device = identity, device
         self._reached = True
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with storage_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             # A process killed while writing leaves a temporary file as large as a checkpoint.
-            for left in path.parent.glob(f".{path.name}.*.tmp"):
+            for left in self.path.parent.glob(f".{self.path.name}.*.tmp"):
                 left.unlink(missing_ok=True)
 
     def save(
