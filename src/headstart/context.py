@@ -128,48 +128,35 @@ class ProgressReporter:
             self.trained(message)
 
 
+def _forwarded(name: str) -> Any:
+    """Return the method of `ProgressReporters` of this name."""
+
+    def forward(self: "ProgressReporters", *arguments: Any, **options: Any) -> None:
+        for reporter in self.reporters:
+            getattr(reporter, name)(*arguments, **options)
+
+    return forward
+
+
 class ProgressReporters(ProgressReporter):
     """Forwards everything to several reporters."""
 
     def __init__(self, *reporters: ProgressReporter) -> None:
-        self._reporters = reporters
+        self.reporters = reporters
 
     def trial_started(self, title: str, number: int, total: int) -> ProgressReporter:
         return ProgressReporters(
-            *(reporter.trial_started(title, number, total) for reporter in self._reporters)
+            *(reporter.trial_started(title, number, total) for reporter in self.reporters)
         )
 
-    def stage(self, name: str, total: int | None = None, unit: str = "") -> None:
-        for reporter in self._reporters:
-            reporter.stage(name, total, unit)
-
-    def advance(self, steps: int = 1) -> None:
-        for reporter in self._reporters:
-            reporter.advance(steps)
-
-    def search_started(self, trial: Trial, measured: Sequence[Measurement]) -> None:
-        for reporter in self._reporters:
-            reporter.search_started(trial, measured)
-
-    def trained(self, progress: TrainingProgress) -> None:
-        for reporter in self._reporters:
-            reporter.trained(progress)
-
-    def measured(self, measurement: Measurement) -> None:
-        for reporter in self._reporters:
-            reporter.measured(measurement)
-
-    def tested(self, result: Result) -> None:
-        for reporter in self._reporters:
-            reporter.tested(result)
-
-    def trial_finished(self) -> None:
-        for reporter in self._reporters:
-            reporter.trial_finished()
-
-    def note(self, message: str) -> None:
-        for reporter in self._reporters:
-            reporter.note(message)
+    stage = _forwarded("stage")
+    advance = _forwarded("advance")
+    search_started = _forwarded("search_started")
+    trained = _forwarded("trained")
+    measured = _forwarded("measured")
+    tested = _forwarded("tested")
+    trial_finished = _forwarded("trial_finished")
+    note = _forwarded("note")
 
 
 class MessageSender(ProgressReporter):

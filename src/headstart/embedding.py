@@ -236,7 +236,10 @@ def _embedded(
         classes=tuple(dataset.classes[label] for label in np.unique(split.labels)),
         perplexity=perplexity,
         seed=options.seed,
-        images=_images(split, labels),
+        images=pd.DataFrame(
+            {"image": row, "class": name, **vars(small_picture(split.images, row))}
+            for row, name in enumerate(labels)
+        ),
         points=pd.concat(points, ignore_index=True),
         separation=pd.DataFrame(separation),
         similarity=pd.DataFrame(pairs, columns=["model", "other", "cka", "unbiased_cka"]),
@@ -345,10 +348,3 @@ def _separation(X: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> di
         "neighbour_accuracy": neighbour_accuracy(distances, labels, NEIGHBOURS),
         "variance_ratio": class_variance_ratio(unit_length(X), labels),
     }
-
-
-def _images(split: Split, classes: npt.NDArray[np.str_]) -> pd.DataFrame:
-    rows = []
-    for row, name in enumerate(classes):
-        rows.append({"image": row, "class": name, **vars(small_picture(split.images, row))})
-    return pd.DataFrame(rows)

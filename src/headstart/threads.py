@@ -364,18 +364,14 @@ def map_single_threaded(compute: Callable[[T], R], parts: Sequence[T]) -> list[R
 
 
 def _shorten_waits(short: bool) -> None:
-    """Let waiting threads sleep at once, or again after what the environment says."""
-    if short and _block.idle is None and not _waits_chosen():
+    """Let waiting threads sleep at once, unless the user said how they wait; or as before."""
+    spin = os.environ.get("GOMP_SPINCOUNT", str(SPIN))
+    chosen = "OMP_WAIT_POLICY" in os.environ or spin != str(SPIN)
+    if short and _block.idle is None and not chosen:
         _block.idle = _IdleTeam(_block.given)
     elif not short and _block.idle is not None:
         _block.idle.close()
         _block.idle = None
-
-
-def _waits_chosen() -> bool:
-    """Whether the user has said how threads wait."""
-    spin = os.environ.get("GOMP_SPINCOUNT", str(SPIN))
-    return "OMP_WAIT_POLICY" in os.environ or spin != str(SPIN)
 
 
 # Processes that were warned: this one, not those that it was forked from.

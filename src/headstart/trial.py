@@ -65,7 +65,9 @@ def run_trial(
     reporter.stage("reading the dataset")
     splits = datasets.load(trial.dataset, trial.seed, context.cache, test_labels=True)
     prepared = method_of(trial).open(trial, context, splits.without_test_labels())
-    measured = _still_true(store.begin(trial) if store else [], splits.revision)
+    # What was measured on other examples is left out: the same trial always has the same.
+    before = store.begin(trial) if store else []
+    measured = [measurement for measurement in before if measurement.examples == splits.revision]
     run = partial(_run, TrialJobs(trial, context, prepared), executor)
     reporter.search_started(trial, measured)
 
@@ -224,39 +226,26 @@ def _scored(
     tested: TestScores,
 ) -> Result:
     """Open the test labels, score the test images, and say what made the numbers."""
-    predictions = _labelled(splits.test, selection, tested)
+    # The door opens once, and wants the choice that was made without looking.
+    labels = splits.test.open(selection)[tested.places]
+    example = splits.test.rows[tested.places]
+    predictions = Prediction(example=example, label=labels, scores=tested.scores)
+    # All metrics that fit the labels, and what the probabilities are worth.
+    names = kind_of(trial.dataset.metric).metrics
+    scored = {name: metrics.score(name, labels, tested.scores) for name in names}
+    scored |= {name: of(labels, tested.scores) for name, of in metrics.CALIBRATION.items()}
     facts = {**provenance(), "examples": splits.revision, **tested.facts}
     if warnings := datasets.warnings_of(trial.dataset, context.cache):
         facts["data_warnings"] = warnings
-    if chance := at_chance(trial.dataset.metric, predictions.label, predictions.scores):
+    if chance := at_chance(trial.dataset.metric, labels, tested.scores):
         facts["at_chance"] = chance._asdict()
         context.reporter.note(f"warning: {trial.title}: {chance.text}")
     return Result(
         trial=trial,
-        metrics=_metrics(trial, predictions),
-        n_test=len(predictions.label),
+        metrics=scored,
+        n_test=len(labels),
         selection=selection,
         predictions=predictions,
         provenance=facts,
         seconds=added([*(m.seconds for m in measured), tested.seconds]),
     )
-
-
-def _labelled(test: datasets.SealedTest, selection: Selection, tested: TestScores) -> Prediction:
-    """Open the door, once: it wants the choice that was made without looking."""
-    labels = test.open(selection)[tested.places]
-    return Prediction(example=test.rows[tested.places], label=labels, scores=tested.scores)
-
-
-def _metrics(trial: Trial, predictions: Prediction) -> dict[str, float]:
-    """Compute all metrics that fit the labels, and what the probabilities are worth."""
-    labels, scores = predictions.label, predictions.scores
-    names = kind_of(trial.dataset.metric).metrics
-    scored = {name: metrics.score(name, labels, scores) for name in names}
-    calibration = {name: of(labels, scores) for name, of in metrics.CALIBRATION.items()}
-    return {**scored, **calibration}
-
-
-def _still_true(measured: Sequence[Measurement], examples: str) -> list[Measurement]:
-    """Leave out what was measured on other examples: the same trial always has the same."""
-    return [measurement for measurement in measured if measurement.examples == examples]

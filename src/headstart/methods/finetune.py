@@ -30,7 +30,6 @@ from headstart.spec import (
     Candidate,
     Crop,
     Measurement,
-    Model,
     SearchGrid,
     Selection,
     Setting,
@@ -246,22 +245,20 @@ class FineTune:
         drawn: list[object] = []
         sizes = dataset.sizes
         if dataset.limit is not None:
-            drawn, sizes = (
-                [dataset.limit, dataset.examples_per_class, trial.seed],
-                dataset.used_sizes,
-            )
+            drawn = [dataset.limit, dataset.examples_per_class, trial.seed]
+            sizes = dataset.used_sizes
         n_bytes = bytes_needed(sum(n for _, n in sizes), setting.side)
         table = digest([dataset.images_revision, setting.side, *drawn])
         grid, used = setting.grid, dataset.used_sizes
         done = [int(m.candidate.values[STEPS]) for m in measured]
         evaluations = (grid.n_measurements - len(done)) * len(setting.crops)
         return ResourceEstimate(
-            setting.pretrained,
-            False,
-            table,
-            table,
-            n_bytes,
-            n_bytes,
+            weights=setting.pretrained,
+            features=False,
+            table=table,
+            rows=table,
+            n_bytes=n_bytes,
+            whole=n_bytes,
             steps=grid.search_steps + grid.final_steps - sum(done),
             batch_size=grid.batch_size,
             evaluated=evaluations * used.validation + used.test,
@@ -377,26 +374,20 @@ class PreparedTraining:
 
         trial = self.trial
         where = self.context
-        network = models.load(
-            _begun(trial), where.cache, trust=where.trust, note=where.reporter.note
-        )
+        model = trial.model
+        if not trial.setting.pretrained:
+            seed = int(digest({"trial": trial.key, "what": "weights"})[:8], 16)
+            model = model.model_copy(update={"weights": Weights(locator=f"random:{seed}")})
+        network = models.load(model, where.cache, trust=where.trust, note=where.reporter.note)
         network = network.with_head(self.images.splits.n_classes, self._seed("head"))
         identity = digest({"trial": trial.key, "what": what, "values": values})
-        place = self.context.cache / "training" / f"{identity}.safetensors"
+        place = where.cache / "training" / f"{identity}.safetensors"
         rate, decay = float(values["learning_rate"]), float(values["weight_decay"])
 
         def on_progress(progress: "Progress") -> None:
             last = cosine(rate, progress.step - 1, progress.steps)
-            self.context.reporter.trained(
-                TrainingProgress(
-                    what,
-                    values,
-                    progress.step,
-                    progress.steps,
-                    progress.loss,
-                    last,
-                    progress.images_per_second,
-                )
+            where.reporter.trained(
+                TrainingProgress(what, values, learning_rate=last, **vars(progress))
             )
 
         trained = self.images.fit(
@@ -409,7 +400,7 @@ class PreparedTraining:
             on_progress=on_progress,
         )
         for note in trained.notes:
-            self.context.reporter.note(f"{trial.title}: {note}")
+            where.reporter.note(f"{trial.title}: {note}")
         remove_checkpoint(place, where)
         return trained, network
 
@@ -454,6 +445,11 @@ def next_candidates(
     measured
         All measurements so far, in any order.
     """
+
+    def order(one: Measurement) -> tuple[float, float, float]:
+        accuracy = max(float(row[ACCURACY]) for row in one.curve)
+        return -accuracy, -_number(one, DECAY), _number(one, RATE)
+
     known = {measurement.candidate.key: measurement for measurement in measured}
     rungs = setting.rungs or ((setting.n_candidates, setting.training.steps),)
     wanted = [
@@ -462,11 +458,11 @@ def next_candidates(
     ]
     for place, (n, steps) in enumerate(rungs):
         if place:
-            # All candidates of the previous rung are measured at this point.
-            below = [known[candidate.key] for candidate in wanted]
+            # All of the previous rung are measured at this point; diverged ones end here.
+            below = [one for c in wanted if (one := known[c.key]).status == "complete"]
             wanted = [
                 Candidate(values={**measurement.candidate.values, STEPS: steps})
-                for measurement in _best_first(below)[:n]
+                for measurement in sorted(below, key=order)[:n]
             ]
         if left := tuple(candidate for candidate in wanted if candidate.key not in known):
             return left
@@ -505,27 +501,9 @@ def select_best(setting: TrainingSetting, measured: Sequence[Measurement]) -> Se
     )
 
 
-def _best_first(measured: Sequence[Measurement]) -> list[Measurement]:
-    """Sort complete measurements by best accuracy; omit diverged ones."""
-    complete = [measurement for measurement in measured if measurement.status == "complete"]
-    return sorted(complete, key=lambda m: (-_accuracy(m), -_number(m, DECAY), _number(m, RATE)))
-
-
-def _accuracy(measurement: Measurement) -> float:
-    return max(float(row[ACCURACY]) for row in measurement.curve)
-
-
 def _number(measurement: Measurement, name: str) -> float:
     value: Value = measurement.candidate.values[name]
     return float(value)
-
-
-def _begun(trial: Trial) -> Model:
-    """Return the model with its initial weights."""
-    if trial.setting.pretrained:
-        return trial.model
-    seed = int(digest({"trial": trial.key, "what": "weights"})[:8], 16)
-    return trial.model.model_copy(update={"weights": Weights(locator=f"random:{seed}")})
 
 
 def _facts(trained: "Trained") -> dict[str, Any]:
