@@ -174,9 +174,12 @@ def take_out(backbone: nn.Module, head: Head) -> tuple[nn.Linear, tuple[Piece, .
         There is no linear layer, nor a 1x1 convolution, where it should be; the message says how to
         name it.
     """
-    layers = [_layer(backbone, part.path) for part in head.parts]
-    if not layers:
-        raise _none_at(backbone, head.name)
+    modules, layers = dict(backbone.named_modules()), []
+    for path in [part.path for part in head.parts] or [""]:
+        layer = modules.get(path) if path else None
+        if not is_linear(layer):
+            raise _none_at(backbone, path)
+        layers.append(layer)
     widths: dict[int, int] = {}
     shares: dict[int, float] = defaultdict(float)
     for part, layer in zip(head.parts, layers, strict=True):
@@ -200,7 +203,11 @@ def take_out(backbone: nn.Module, head: Head) -> tuple[nn.Linear, tuple[Piece, .
     )
     classifier = _one_layer(pieces, layers, norms, total)
     for piece in pieces:
-        _replace(backbone, piece, total)
+        if piece.part.norm:
+            _put(backbone, piece.part.norm, nn.Identity())
+        alone = piece.scale == 1 and piece.last - piece.first == total
+        pad = PadFeatures(piece.first, total - piece.last, piece.scale)
+        _put(backbone, piece.part.path, nn.Identity() if alone else pad)
     return classifier, pieces
 
 
@@ -248,13 +255,6 @@ def is_linear(layer: object) -> TypeGuard[Layer]:
         usual = layer.kernel_size == layer.stride == (1, 1) and layer.padding in ((0, 0), "valid")
         return usual and layer.groups == 1
     return isinstance(layer, nn.Linear)
-
-
-def _layer(backbone: nn.Module, path: str) -> Layer:
-    layer = dict(backbone.named_modules()).get(path)
-    if not is_linear(layer):
-        raise _none_at(backbone, path)
-    return layer
 
 
 def _none_at(backbone: nn.Module, path: str) -> ModelError:
@@ -318,14 +318,6 @@ def _identity_norm(piece: Piece, like: torch.Tensor) -> dict[str, torch.Tensor]:
         f"{path}.running_var": ones,
         f"{path}.num_batches_tracked": torch.tensor(0),
     }
-
-
-def _replace(backbone: nn.Module, piece: Piece, total: int) -> None:
-    if piece.part.norm:
-        _put(backbone, piece.part.norm, nn.Identity())
-    alone = piece.scale == 1 and piece.last - piece.first == total
-    layer = nn.Identity() if alone else PadFeatures(piece.first, total - piece.last, piece.scale)
-    _put(backbone, piece.part.path, layer)
 
 
 def _put(module: nn.Module, path: str, layer: nn.Module) -> None:

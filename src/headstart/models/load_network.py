@@ -63,19 +63,23 @@ def load(
     from headstart.models.network import switch
     from headstart.models.proof import prove
 
-    source = source_of(model.source)
+    source, cache = source_of(model.source), cache or default_cache()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(model.weights.random_seed or 0)
         module = source.build(model)
     trained = source.carries_weights(model)
     if model.weights.random_seed is None and not trained:
-        trained = _fill(module, model, cache or default_cache(), trust, note)
+        trained = _fill(module, model, cache, trust, note)
     # Shares of its parts may be among the weights.
     head = source.head_of(module, model)
     network = prove(module, head, source.finish(module, model), model)
-    _check_width(network, model, cache or default_cache())
+    _check_width(network, model, cache)
     if isinstance(module, WithClassifier):
-        _once(Path(model.name), backbone_remark(model, network.feature_dim), note)
+        line = (
+            f"{model.name}: no layer's output is the network's: the feature is the output itself "
+            f"({network.feature_dim} values); if these are logits, name the layer with ?head=PATH"
+        )
+        _once(model.name, line, note)
     network.trained_classifier = trained and network.exact
     switch(network, model)
     return network.eval()
@@ -118,19 +122,11 @@ def _fill(
         resample="resampled" in model.tags,
     )
     content = read_weights(file, trust=trust)
-    return load_state(module, content, purpose, lambda line: _once(file, line, note))
+    return load_state(module, content, purpose, lambda line: _once(str(file), line, note))
 
 
-def _once(file: Path, line: str, note: Callable[[str], None]) -> None:
+def _once(what: str, line: str, note: Callable[[str], None]) -> None:
     """Report a line about a file once per process: fine-tuning loads it for each candidate."""
-    if (str(file), line) not in _noted:
-        _noted.add((str(file), line))
+    if (what, line) not in _noted:
+        _noted.add((what, line))
         note(line)
-
-
-def backbone_remark(model: Model, width: int) -> str:
-    """Return the line on a function's network whose output is taken for the feature."""
-    return (
-        f"{model.name}: no layer's output is the network's: the feature is the output itself "
-        f"({width} values); if these are logits, name the layer with ?head=PATH"
-    )

@@ -105,8 +105,8 @@ class Network(nn.Module):
             torch.manual_seed(seed)
             network.classifier = _fresh(self.classifier, n_classes)
             for path in self.auxiliary:
-                last = _last_linear(backbone, path)
-                layer = cast(nn.Linear, backbone.get_submodule(last))
+                parts = backbone.get_submodule(path).named_modules(prefix=path)
+                last, layer = [(n, p) for n, p in parts if isinstance(p, nn.Linear)][-1]
                 backbone = _with_part(backbone, last, _fresh(layer, n_classes))
         network.backbone = backbone
         network.dropout = copy.copy(self.dropout)
@@ -138,12 +138,6 @@ class Network(nn.Module):
 def _fresh(layer: nn.Linear, n_outputs: int) -> nn.Linear:
     """Draw a linear layer of as many inputs, where the other is."""
     return nn.Linear(layer.in_features, n_outputs).to(layer.weight.device, layer.weight.dtype)
-
-
-def _last_linear(backbone: nn.Module, path: str) -> str:
-    """Find the layer that classifies, of an auxiliary classifier."""
-    parts = backbone.get_submodule(path).named_modules(prefix=path)
-    return [str(name) for name, part in parts if isinstance(part, nn.Linear)][-1]
 
 
 def _with_part(module: nn.Module, path: str, part: nn.Module) -> nn.Module:
@@ -182,7 +176,11 @@ def switch(network: Network, model: Model) -> None:
                 code="weights.scales",
                 model=model.name,
             )
-        without_scales(network)
+        # For good: they are not trained.
+        with torch.no_grad():
+            for norm in affine:
+                norm.weight.fill_(1)
+                norm.weight.requires_grad_(False)
     if model.dropout is not None:
         set_dropout(network, model.dropout)
 
@@ -222,15 +220,6 @@ def check_switches(
             "has some (torchvision:googlenet, timm:inception_v3), or train without",
             code="model.no_auxiliary",
         )
-
-
-def without_scales(network: Network) -> None:
-    """Set the scales of all batch norms to 1, for good: they are not trained."""
-    with torch.no_grad():
-        for norm in network.batch_norms():
-            if norm.affine:
-                norm.weight.fill_(1)
-                norm.weight.requires_grad_(False)
 
 
 def set_dropout(network: Network, rate: float) -> None:

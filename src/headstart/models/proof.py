@@ -249,11 +249,10 @@ def _mean_of(run: Forward, answer: torch.Tensor) -> list[str]:
     what residual connections give.
     """
     answer = answer.flatten(1).double()
-    averaged = {path: _averaged(output) for path, output in run.outputs.items()}
     found = {
-        path: output.double()
-        for path, output in averaged.items()
-        if output is not None and output.shape == answer.shape
+        path: averaged.double()
+        for path, output in run.outputs.items()
+        if (averaged := _averaged(output)) is not None and averaged.shape == answer.shape
     }
     if len(found) < 2 or answer.numel() < len(found) + LEAST_VALUES:
         return []
@@ -338,35 +337,32 @@ def prove(module: nn.Module, head: Head, auxiliary: tuple[str, ...], model: Mode
     network.eval()
     if run is not None:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            _proven[key] = _prove(network, run, model)
-    elif _proven[key].tapped:
+            exact = _prove(network, run, model)
+        _proven[key] = network.tapped is not None, exact
+    elif _proven[key][0]:
         network.tap()
-    network.exact = head.exact and _proven[key].exact
+    network.exact = head.exact and _proven[key][1]
     return network
 
 
-@dataclass(frozen=True)
-class _Proof:
-    """Whether a network has to be tapped, and whether its classifier gives its logits."""
-
-    tapped: bool
-    exact: bool
+# Whether a network has to be tapped and its classifier gives its logits, by what decides its
+# features: every trial loads its network again.
+_proven: dict[str, tuple[bool, bool]] = {}
 
 
-# Results by what decides a network's features: every trial loads its network again.
-_proven: dict[str, _Proof] = {}
-
-
-def _prove(network: Network, run: Forward, model: Model) -> _Proof:
-    head, tapped = network.head, False
+def _prove(network: Network, run: Forward, model: Model) -> bool:
+    """Prove a network's features; tap it where need be. Whether its classifier gives its logits."""
+    head = network.head
     images = random_images(model.input_size)
     layer_input = (
         run.inputs.get(head.name) if len(head.parts) == 1 and not head.parts[0].norm else None
     )
     features = _attempt(network, images)
-    if layer_input is not None and (features is None or not _is_of(features, layer_input)):
+    fed = None if layer_input is None else _averaged(layer_input)
+    own = features is not None and fed is not None and same(features, fed)
+    if layer_input is not None and not own:
         network.tap()
-        tapped, features = True, _attempt(network, images)
+        features = _attempt(network, images)
     if features is None or features.shape[1:] != (network.feature_dim,):
         found = "one that fails" if features is None else f"shape {tuple(features.shape)}"
         raise ModelError(
@@ -387,7 +383,7 @@ def _prove(network: Network, run: Forward, model: Model) -> _Proof:
             model=model.name,
             head=head.name,
         )
-    return _Proof(tapped, exact)
+    return exact
 
 
 def _attempt(network: Network, images: torch.Tensor) -> torch.Tensor | None:
@@ -399,13 +395,6 @@ def _attempt(network: Network, images: torch.Tensor) -> torch.Tensor | None:
         # Any error: the network as it was has run on these images, so that the identity in the
         # place of its classifier is what it does not take.
         return None
-
-
-def _is_of(features: torch.Tensor, layer_input: torch.Tensor) -> bool:
-    try:
-        return same(features, one_vector(layer_input))
-    except ValueError:
-        return False
 
 
 def _check_repeatable(
@@ -455,34 +444,29 @@ def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).abs().max()) if one.numel() else 0.0
 
 
-@dataclass(frozen=True)
-class _Call:
-    """What a part was given and gave, in one pass: sums that tell tensors apart."""
-
-    path: str
-    inputs: tuple[float, ...]
-    outputs: tuple[float, ...]
-
-
 def _random_part(network: Network, images: torch.Tensor) -> str:
     """Find the innermost part that gave something else of the same; empty if there is none."""
-    first, second = _calls(network, images), _calls(network, images)
-    names = dict(network.named_modules())
-    for one, other in zip(first, second, strict=False):
-        if one.path == other.path and one.inputs == other.inputs and one.outputs != other.outputs:
-            kind = type(names[one.path]).__name__
-            return f"{one.path.removeprefix('backbone.') or 'its forward pass'} ({kind})"
+    for one, other in zip(_calls(network, images), _calls(network, images), strict=False):
+        (path, given, gave), (other_path, other_given, other_gave) = one, other
+        if (path, given) == (other_path, other_given) and gave != other_gave:
+            kind = type(network.get_submodule(path)).__name__
+            return f"{path.removeprefix('backbone.') or 'its forward pass'} ({kind})"
     return ""
 
 
-def _calls(network: Network, images: torch.Tensor) -> list[_Call]:
-    """Run a network, and list its parts in the order in which they are done: inner ones first."""
-    calls: list[_Call] = []
+def _calls(
+    network: Network, images: torch.Tensor
+) -> list[tuple[str, tuple[float, ...], tuple[float, ...]]]:
+    """Run a network, and list what each part was given and gave: sums that tell tensors apart.
+
+    Parts are in the order in which they are done: inner ones first.
+    """
+    calls = []
     hooks = []
     for path, part in network.named_modules():
 
         def note(_part: nn.Module, args: Any, kwargs: Any, output: Any, path: str = path) -> None:
-            calls.append(_Call(path, _sums((args, kwargs)), _sums(output)))
+            calls.append((path, _sums((args, kwargs)), _sums(output)))
 
         hooks.append(part.register_forward_hook(note, with_kwargs=True))
     try:
