@@ -3,10 +3,21 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from headstart.spec import SGD, TrainingConfig
 from headstart.training.augmentation import rows_of_step, training_views
-from headstart.training.loop import decaying, make_optimizer, trainable
+from headstart.training.loop import (
+    batch_norm_momentum,
+    binary,
+    check_labels,
+    cosine,
+    decaying,
+    loss_of,
+    make_optimizer,
+    softmax,
+    trainable,
+)
 from refusals import refused
 from training_runs import (
     CONFIG,
@@ -19,6 +30,62 @@ from training_runs import (
     run,
     small_network,
 )
+
+LOGITS = torch.tensor([[0.5, -1.0, 2.0], [200.0, -200.0, 0.0]], requires_grad=True)
+
+
+def test_softmax_is_the_sum_of_cross_entropies():
+    logits = LOGITS.detach().double().numpy()
+    labels = np.array([2, 1])
+    expected = np.log(np.exp(logits[0]).sum()) - logits[0, 2] + 400
+    assert softmax(LOGITS, torch.from_numpy(labels)).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+def test_smoothed_targets_are_spread_over_all_classes(smoothing):
+    logits = LOGITS.detach().double().numpy()
+    labels = np.array([2, 1])
+    # Szegedy et al. 2016, equation 7: q'(k) = (1 - e) [k = y] + e / K.
+    target = (1 - smoothing) * np.eye(3)[labels] + smoothing / 3
+    log_p = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    made = TrainingConfig(steps=1, learning_rate=1, label_smoothing=smoothing)
+    found = loss_of(made)(LOGITS, torch.from_numpy(labels))
+    assert found.item() == pytest.approx(-(target * log_p).sum())
+    (gradient,) = torch.autograd.grad(found, LOGITS)
+    np.testing.assert_allclose(gradient, np.exp(log_p) - target, atol=1e-6)
+
+
+def test_binary_is_the_sum_of_logistic_losses_of_what_counts():
+    labels = np.array([[1, -1, 0], [-1, 0, 1]])
+    logits = LOGITS.detach().double().numpy()
+    losses = np.logaddexp(0, -labels * logits) * (labels != 0)
+    found = binary(LOGITS, torch.from_numpy(labels))
+    assert found.item() == pytest.approx(losses.sum())
+    (gradient,) = torch.autograd.grad(found, LOGITS)
+    by_hand = -labels / (1 + np.exp(np.clip(labels * logits, -700, 700)))
+    np.testing.assert_allclose(gradient, by_hand, atol=1e-6)
+    # Left out, whatever the network says.
+    assert gradient[0, 2] == 0
+    assert gradient[1, 1] == 0
+
+
+@pytest.mark.parametrize(("loss", "labels", "code", "found"), [
+    ("softmax", [0, 1], "training.labels_shape", "(2,)"),
+    ("softmax", [[0], [1], [1]], "training.labels_shape", "(3, 1)"),
+    ("binary", [0, 1, 1], "training.labels_shape", "(3,)"),
+    ("binary", [[1, -1, 0]] * 3, "training.labels_shape", "(3, 3)"),
+    ("softmax", [0, 1, 2], "training.labels_range", 2),
+    ("softmax", [0, -1, 1], "training.labels_range", -1),
+    ("binary", [[1, 0], [1, -1], [2, 1]], "training.labels_range", 2),
+])  # fmt: skip
+def test_labels_that_do_not_fit_the_head(loss, labels, code, found):
+    with refused(code, found=found):
+        check_labels(np.array(labels), loss, 3, 2)
+
+
+def test_labels_that_fit():
+    check_labels(np.array([0, 1, 1]), "softmax", 3, 2)
+    check_labels(np.array([[0, 1], [1, -1]]), "binary", 2, 2)
 
 
 def linear_network() -> nn.Sequential:
@@ -112,3 +179,40 @@ def test_frozen_parameters_stay():
 def test_nothing_to_train(network):
     with refused("training.all_frozen"):
         make_optimizer(network, CONFIG)
+
+
+def test_cosine_falls_from_the_peak_to_zero_after_the_last_step():
+    steps = 20000
+    rates = np.array([cosine(0.1, step, steps) for step in range(steps)])
+    np.testing.assert_allclose(rates, 0.05 * (1 + np.cos(np.pi * np.arange(steps) / steps)))
+    assert rates[0] == 0.1
+    assert rates[steps // 2] == pytest.approx(0.05)
+    assert cosine(0.1, steps, steps) == 0
+    assert np.all(np.diff(rates) < 0)
+
+
+@pytest.mark.parametrize(("window", "steps_per_epoch", "kept"), [
+    (10, 5, 0.9),
+    (10, 100, 0.9),
+    (10, 200, 0.95),
+    (10, 20000 / 256, 0.9),
+    (10, 295.9, 1 - 10 / 295.9),
+])  # fmt: skip
+def test_batch_norm_keeps_what_the_paper_says(window, steps_per_epoch, kept):
+    assert 1 - batch_norm_momentum(window, steps_per_epoch) == pytest.approx(kept)
+    assert kept == pytest.approx(max(1 - window / steps_per_epoch, 0.9))
+
+
+def test_the_optimizer_has_this_learning_rate_at_every_step():
+    seen = []
+
+    def look(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        seen.append([group["lr"] for group in optimizer.param_groups])
+
+    handle = register_optimizer_step_pre_hook(look)
+    try:
+        run(small_network())
+    finally:
+        handle.remove()
+    expected = 0.05 * (1 + np.cos(np.pi * np.arange(12) / 12))
+    np.testing.assert_allclose(seen, np.stack([expected, expected], axis=1))
