@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from headstart import datasets, metrics, models
 from headstart.context import Advance, Message, ProgressReporter, RunContext, Stage
 from headstart.datasets.image_cache import SIDE, bytes_needed
+from headstart.devices import require_fast, resolve_device
 from headstart.errors import HeadstartError, StorageError, StudyError, TrainingError
 from headstart.executors import Executor, Send
 from headstart.files import check_free_space, locked, writable_folder
@@ -322,8 +323,6 @@ def check(recipe: Recipe, context: RunContext) -> "Network":
     HeadstartError
         Device or data are missing, or disk space is too small.
     """
-    from headstart.devices import require_fast, resolve_device
-
     require_fast(recipe.training.precision, resolve_device(context.device))
     network = begin(recipe, context)
     datasets.fetch(recipe.dataset, context.cache, context.reporter)

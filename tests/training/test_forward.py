@@ -8,7 +8,6 @@ from torch import nn
 import training_runs
 from headstart.training import decision_values
 from headstart.training.augmentation import evaluation_views, rows_of_step, training_views
-from headstart.training.forward import decision_values
 from refusals import refused
 from training_runs import (
     CPU,

@@ -13,6 +13,7 @@ from headstart import models
 from headstart.context import Clock, RunContext
 from headstart.datasets import Decodable, JoinedImages, Splits
 from headstart.datasets.images import map_ahead
+from headstart.devices import memory_of, resolve_device
 from headstart.errors import FeatureError
 from headstart.features.feature_table import Features, FeatureTable, pull, push
 from headstart.features.preprocess import NetworkInput, Pixels, decode_for
@@ -224,8 +225,6 @@ def table_of(
     revision, n_images
         Digest of the dataset, and its number of images.
     """
-    from headstart.devices import resolve_device
-
     device = "cuda" if context.device == "cuda" else resolve_device(context.device).type
     runtime = choose_runtime(device, precision)
     content = features_content(model, revision, resize, precision, runtime)
@@ -304,8 +303,6 @@ class Extraction:
             Networks that are loaded: one that computes features of images in two forms is loaded
             once.
         """
-        from headstart.devices import resolve_device
-
         model, precision, note = self.model, self.request.precision, context.reporter.note
         device = resolve_device(context.device)
         key, n_bytes = runtime_key(model, precision), 0
@@ -367,8 +364,6 @@ def _extract(
 
     Networks are released after each pass, those in `kept` stay.
     """
-    from headstart.devices import memory_of, resolve_device
-
     device = resolve_device(context.device)
     note = context.reporter.note
     remote = context.remote.within("features") if context.remote else None

@@ -203,14 +203,12 @@ def _convolve(
         or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     ):
         return torch.conv2d(images, weight, bias, stride, padding, dilation, groups)
-    padding, stride, dilation = (_pair(value) for value in (padding, stride, dilation))
+    padding, stride, dilation = (
+        (value, value) if isinstance(value, int) else value for value in (padding, stride, dilation)
+    )
     convolve: Any = torch.mkldnn_convolution
     result: torch.Tensor = convolve(images, weight, bias, padding, stride, dilation, groups)
     return result
-
-
-def _pair(value: int | tuple[int, ...]) -> tuple[int, ...]:
-    return (value, value) if isinstance(value, int) else value
 
 
 def _stateless(network: nn.Module) -> bool:

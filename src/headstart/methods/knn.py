@@ -17,6 +17,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from headstart import metrics
 from headstart.context import Clock
+from headstart.devices import resolve_device
 from headstart.errors import FeatureError
 from headstart.methods.base import TestScores, setting_of
 from headstart.methods.on_features import (
@@ -170,8 +171,6 @@ def vote_shares(
         A feature vector is all zero (code ``features.zero``).
     """
     import torch
-
-    from headstart.devices import resolve_device
 
     place = resolve_device(device)  # type: ignore[arg-type]
     # Copies, since torch does not accept read-only memory-mapped arrays.

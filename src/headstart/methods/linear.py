@@ -13,6 +13,7 @@ from pydantic import Field, FiniteFloat, field_validator
 
 from headstart import metrics
 from headstart.context import Clock
+from headstart.devices import resolve_device
 from headstart.methods.base import TestScores, setting_of
 from headstart.methods.on_features import (
     FeatureSetting,
@@ -130,7 +131,6 @@ class PreparedProbe(PreparedOnFeatures):
         # Imported here: torch takes seconds to import, and listing results does not need it.
         import torch
 
-        from headstart.devices import resolve_device
         from headstart.probe import Binary, Softmax, fit_path
 
         reporter = self._context.reporter

@@ -15,6 +15,7 @@ from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
 from headstart.datasets import JoinedImages, Splits
 from headstart.datasets.image_cache import PreparedForm, PreparedImages, prepare_images
+from headstart.devices import resolve_device
 from headstart.errors import StorageError, TrainingError
 from headstart.methods.base import Rows, usable_rows
 from headstart.spec import Crop, Dataset, Model, TrainingConfig
@@ -136,7 +137,6 @@ class TrainingImages:
         on_progress, ranks
             As in `headstart.training.train`; the reporter has the progress in any case.
         """
-        from headstart.devices import resolve_device
         from headstart.training import train
 
         device = resolve_device(self.context.device)
@@ -177,7 +177,6 @@ class TrainingImages:
         self, network: "Network", rows: Rows, model: Model, crop: Crop, precision: "Precision"
     ) -> npt.NDArray[np.float32]:
         """Return (n, K) float32 decision values of some rows."""
-        from headstart.devices import resolve_device
         from headstart.training import decision_values
 
         device = resolve_device(self.context.device)

@@ -275,8 +275,15 @@ def _unknown(name: str) -> UnknownNameError:
     """Return the error that suggests the nearest names, also with a library's prefix."""
     libraries = [source for source in SOURCES if source not in ("embedded", "function")]
     named = [f"{source}:NAME" for source in (*libraries, pretrained.SCHEME)]
-    stem = name.partition("?")[0].lower().replace("-", "_")
-    own = _of_place(name.partition("?")[0])
+    path = name.partition("?")[0]
+    stem = path.lower().replace("-", "_")
+    # A file, a function's file, or a repository of the hub.
+    if path.lower().endswith(ENDS):
+        own = [f"checkpoint:{path}?arch=NAME"]
+    elif path.endswith(".py"):
+        own = [f"{path}:FUNCTION"]
+    else:
+        own = [f"hf:{path}"] if re.fullmatch(r"[\w.-]+/[\w.-]+", path) else []
     own += [full for full in catalogue() if full.replace("_", "") == stem.replace("_", "")]
     for source in ("timm", "torchvision", "pytorchcv"):
         try:
@@ -288,15 +295,6 @@ def _unknown(name: str) -> UnknownNameError:
             known.partition(".")[0] == bare for known in SOURCES[source].names()
         )
     return UnknownNameError("model", name, [*catalogue(), *named, "FILE.py:FUNCTION"], near=own)
-
-
-def _of_place(name: str) -> list[str]:
-    """Return what to type for a file, a repository of the hub, or its address."""
-    if name.lower().endswith(ENDS):
-        return [f"checkpoint:{name}?arch=NAME"]
-    if name.endswith(".py"):
-        return [f"{name}:FUNCTION"]
-    return [f"hf:{name}"] if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else []
 
 
 def runs_code(name: str) -> bool:

@@ -86,7 +86,9 @@ def describe(result: Result, folder: ArtifactFolder) -> None:
     with folder.writing(f"{place}/{CONFIG}") as file:
         file.write_text(json.dumps(config, indent=1))
     with folder.writing(f"{place}/{CARD}") as file:
-        file.write_text(_card(result), encoding="utf-8")
+        name = f"{result.trial.model.name} {result.trial.setting.name} {result.trial.dataset.name}"
+        card = f"{card_front_matter(result, name)}\n\n# {markdown(name)}\n\n{_text(result)}"
+        file.write_text(card, encoding="utf-8")
 
 
 def keep_choice(key: str, folder: ArtifactFolder, choice: Mapping[str, Any]) -> None:
@@ -220,13 +222,6 @@ def _config(result: Result) -> dict[str, Any]:
     }
 
 
-def _card(result: Result) -> str:
-    """Write the card: numbers in the hub's form, then the same for a person."""
-    trial = result.trial
-    name = f"{trial.model.name} {trial.setting.name} {trial.dataset.name}"
-    return f"{card_front_matter(result, name)}\n\n# {markdown(name)}\n\n{_text(result)}"
-
-
 def card_front_matter(
     result: Result, name: str, licence: str | None = None, library: str = "headstart"
 ) -> str:
@@ -268,6 +263,7 @@ def card_front_matter(
 
 
 def _text(result: Result) -> str:
+    """Return the numbers of a result, and how to load the network, for a person."""
     trial, dataset, setting = result.trial, result.trial.dataset, result.trial.setting
     chosen = result.selection.chosen if result.selection else {}
     choice = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in chosen.items())

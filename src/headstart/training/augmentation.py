@@ -354,13 +354,12 @@ def _weights(
     pixel = torch.arange(size, device=start.device) + 0.5
     distance = (pixel - centre[:, :, None]).abs_()
     distance.div_((length / place.shape[1]).clamp_(min=1)[:, :, None])
-    weights = _tent(distance) if interpolation == "bilinear" else _cubic(distance)
+    if interpolation == "bilinear":
+        weights = distance.neg_().add_(1).clamp_(min=0)
+    else:
+        weights = _cubic(distance)
     weights.mul_(((pixel > start) & (pixel < start + length))[:, None])
     return weights.div_(weights.sum(dim=2, keepdim=True))
-
-
-def _tent(x: torch.Tensor) -> torch.Tensor:
-    return x.neg_().add_(1).clamp_(min=0)
 
 
 def _cubic(x: torch.Tensor) -> torch.Tensor:

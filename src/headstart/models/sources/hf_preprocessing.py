@@ -152,7 +152,8 @@ def of_transformers(
         side = fixed or side
     elif not processor.do_resize and not getattr(processor, "do_center_crop", False):
         # What is not resized there has the size that the network is made for here.
-        side = fixed or _any_side(processor.size) or side
+        sides = dict(processor.size) if processor.size is not None else {}
+        side = fixed or next((int(sides[name]) for name in SIDES if sides.get(name)), side)
     resample = getattr(processor, "resample", None)
     code = 2 if resample is None else int(getattr(resample, "value", resample))
     mean, std, bgr = _fitted(processor, seen)
@@ -228,12 +229,6 @@ def _check_size(field: str, value: object) -> None:
         raise _refused(field, value, "a number, or [height, width]")
     for side in sides:
         _side(field, side)
-
-
-def _any_side(size: Any) -> int | None:
-    """Read a side off a size in the library's form."""
-    found = dict(size) if size is not None else {}
-    return next((int(found[side]) for side in SIDES if found.get(side)), None)
 
 
 def fixed_size(config: Mapping[str, Any]) -> int | None:

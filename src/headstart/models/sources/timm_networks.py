@@ -92,6 +92,9 @@ class Timm(ModelSource):
                 model=name,
             )
         module = without_auxiliary(with_classifier(module))
+        hub = f"hf:{config.hf_hub_id}" if config.hf_hub_id else None
+        # Some architectures have no published weights.
+        locator = hub or config.url or "random:0"
         facts = {"weights_tag": config.tag} if config.tag else {}
         if name != typed:
             facts["current_name"] = f"{self.name}:{name}"
@@ -99,7 +102,7 @@ class Timm(ModelSource):
             name=f"{self.name}:{name}",
             source=self.name,
             architecture=architecture,
-            weights=_weights(config),
+            weights=Weights(locator=locator),
             input_size=config.input_size[-1],
             interpolation=_interpolation(config, name),
             mean=config.mean or IMAGENET_MEAN,
@@ -147,8 +150,9 @@ class Timm(ModelSource):
     def translate(
         self, state: "Mapping[str, torch.Tensor]", module: "nn.Module"
     ) -> "dict[str, torch.Tensor]":
-        rename = _filter_of(module)
-        if rename is None:
+        # What timm renames older checkpoints by stands beside the architecture's class.
+        rename: Any = getattr(inspect.getmodule(type(module)), "checkpoint_filter_fn", None)
+        if rename is None or len(inspect.signature(rename).parameters) < 2:
             return dict(state)
         with warnings.catch_warnings():
             # Torch warns timm's authors; the outcome is tested.
@@ -250,23 +254,6 @@ def _interpolation(config: Any, name: str) -> Interpolation:
             code="model.preprocessing_invalid", field="interpolation", found=named,
         )  # fmt: skip
     return cast("Interpolation", named)
-
-
-def _weights(config: Any) -> Weights:
-    """Return the location of the weights in timm's own configuration."""
-    if config.hf_hub_id:
-        return Weights(locator=f"hf:{config.hf_hub_id}")
-    if config.url:
-        return Weights(locator=config.url)
-    # An architecture without published weights.
-    return Weights(locator="random:0")
-
-
-def _filter_of(module: "nn.Module") -> Any:
-    """Find what timm renames older checkpoints by: it stands beside the architecture's class."""
-    filter_fn = getattr(inspect.getmodule(type(module)), "checkpoint_filter_fn", None)
-    takes_both = filter_fn is not None and len(inspect.signature(filter_fn).parameters) >= 2
-    return filter_fn if takes_both else None
 
 
 def head_of(module: "nn.Module") -> Head:

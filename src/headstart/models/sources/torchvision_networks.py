@@ -27,7 +27,6 @@ __all__ = ["Torchvision"]
 HEADS = ("fc", "classifier", "heads", "head")
 # Input size in pixels where no published weights have another.
 SIZE = 224
-# Position embeddings of vision transformers, which depend on it.
 # Auxiliary classifiers of GoogLeNet and of Inception v3, and the switch that uses them.
 AUXILIARY = ("aux1", "aux2", "AuxLogits")
 # Szegedy et al. 2015, section 5: 0.3 each; TF-Slim's training of Inception v3, which torchvision's
@@ -36,6 +35,7 @@ AUXILIARY_WEIGHT = {"googlenet": 0.3, "inception_v3": 0.4}
 
 
 NAME = re.compile(r"(\w+?)(?:_Weights)?(?:[./](?:\w+_Weights[./])?(\w*))?")
+# Position embeddings of vision transformers, which depend on the input size.
 POSITIONS = "encoder.pos_embedding"
 
 
