@@ -147,15 +147,14 @@ def penultimate_features(
     BrokenImageError, FeatureError, DeviceError, WeightsMissingError, WeightsError, StorageError
     """
     table = _requested_table(model, request, context)
-    warn, skip_broken = context.reporter.note, request.skip_broken
     with table.locked(lambda: context.reporter.stage(WAITING)):
-        found = table.read(request.rows, warn, skip_broken=skip_broken)
+        found = table.read(request.rows)
         if found is None:
             wanted = Extraction(model, request, table)
             _extract([wanted], context, runtimes, clock or Clock())
             if wanted.error:
                 raise wanted.error
-            found = table.read(request.rows, warn, skip_broken=skip_broken)
+            found = table.read(request.rows)
     if found is None:
         raise FeatureError(
             f"features of '{model.name}' were damaged while written: check the disk",
@@ -215,6 +214,8 @@ def table_of(
     resize: Resize,
     precision: Precision,
     context: RunContext,
+    *,
+    skip_broken: bool = False,
 ) -> FeatureTable:
     """Return the table of a network's features of a dataset, as the device computes them.
 
@@ -224,11 +225,15 @@ def table_of(
     ----------
     revision, n_images
         Digest of the dataset, and its number of images.
+    skip_broken
+        As in `FeatureRequest`.
     """
     device = "cuda" if context.device == "cuda" else resolve_device(context.device).type
     runtime = choose_runtime(device, precision)
     content = features_content(model, revision, resize, precision, runtime)
-    return FeatureTable(context.cache / "features", content, (n_images, model.feature_dim))
+    shape, note = (n_images, model.feature_dim), context.reporter.note
+    folder = context.cache / "features"
+    return FeatureTable(folder, content, shape, skip_broken=skip_broken, note=note)
 
 
 def runtime_key(model: Model, precision: Precision) -> str:
@@ -237,8 +242,15 @@ def runtime_key(model: Model, precision: Precision) -> str:
 
 
 def _requested_table(model: Model, request: FeatureRequest, context: RunContext) -> FeatureTable:
-    revision, total = request.revision, request.total
-    return table_of(model, revision, total, request.resize, request.precision, context)
+    return table_of(
+        model,
+        request.revision,
+        request.total,
+        request.resize,
+        request.precision,
+        context,
+        skip_broken=request.skip_broken,
+    )
 
 
 def make_runtime(
@@ -285,10 +297,10 @@ class Extraction:
         self.opened = ExitStack()
         self._pending: list[tuple[int, Pixels | str]] = []
 
-    def look(self, note: Callable[[str], None]) -> bool:
+    def look(self) -> bool:
         """Return whether images are missing in the table."""
-        rows, skip_broken = self.request.rows, self.request.skip_broken
-        places = self.table.missing(rows, note, skip_broken=skip_broken)
+        rows = self.request.rows
+        places = self.table.missing(rows)
         self._missing = rows[places]
         self.lacks = np.zeros(len(rows), bool)
         self.lacks[places] = True
@@ -365,13 +377,11 @@ def _extract(
     Networks are released after each pass, those in `kept` stay.
     """
     device = resolve_device(context.device)
-    note = context.reporter.note
     remote = context.remote.within("features") if context.remote else None
     if remote:
         for one in wanted:
-            rows, skip_broken = one.request.rows, one.request.skip_broken
-            pull(one.table, remote, rows, note, skip_broken=skip_broken)
-    computed = [one for one in wanted if one.look(note)]
+            pull(one.table, remote, one.request.rows)
+    computed = [one for one in wanted if one.look()]
     left = list(computed)
     while left:
         # Before the next ones are loaded, those of the last pass are released here.
@@ -394,7 +404,7 @@ def _extract(
             del one.runtime
     if remote:
         for one in computed:
-            push(one.table, remote, note)
+            push(one.table, remote)
 
 
 def _decode_once(networks: list[Extraction], context: RunContext) -> None:

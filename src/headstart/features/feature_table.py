@@ -230,11 +230,25 @@ class FeatureTable:
         All that determines the content, as JSON; its digest is the key.
     shape
         (n, d) of the complete table.
+    skip_broken
+        Whether rows may be broken images; else they count as missing, to be decoded again and to
+        raise their error.
+    note
+        Called with what a person should read: a damaged table is dropped with a warning.
     """
 
-    def __init__(self, folder: Path, content: dict[str, Any], shape: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        content: dict[str, Any],
+        shape: tuple[int, int],
+        *,
+        skip_broken: bool = False,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.key = digest(content)
         self.content, self.shape, self._folder = content, shape, folder
+        self.skip_broken, self.note = skip_broken, note
         self._header = _header(shape)
         self._lock: Lock | None = None
 
@@ -247,16 +261,10 @@ class FeatureTable:
         with locked(self._file(".lock"), waiting) as self._lock:
             yield
 
-    def read(
-        self, rows: Places, warn: Callable[[str], None], *, skip_broken: bool
-    ) -> Features | None:
-        """Return the features of these rows, or None if some are missing.
-
-        A damaged table is dropped with a warning. With `skip_broken`, rows may be broken images.
-        """
-        with storage_errors(self._file(".npy")):
-            card = self._whole(warn)
-        if card is None or len(self._lacking(card, rows, skip_broken)):
+    def read(self, rows: Places) -> Features | None:
+        """Return the features of these rows, or None if some are missing."""
+        card = self.card()
+        if len(self._lacking(card, rows)):
             return None
         places = card.places(self.shape[0])[rows]
         stored = self._mapped(card)
@@ -269,10 +277,20 @@ class FeatureTable:
         )
         return Features(values, broken, str(sha256), self.key, card.made_by)
 
-    def card(self, warn: Callable[[str], None]) -> TableCard:
-        """Return what the table holds; a damaged table is dropped with a warning."""
-        with storage_errors(self._file(".npy")):
-            return self._whole(warn) or TableCard()
+    def card(self) -> TableCard:
+        """Return what the table holds; one that does not match the file is deleted."""
+        file, card_file = self._file(".npy"), self._file(".json")
+        with storage_errors(file):
+            if not card_file.exists():
+                return TableCard()
+            card = TableCard.of(card_file.read_bytes())
+            size = self._offset(card.stored) if card else 0
+            found = self._proven().digest(f"first {size} bytes", lambda: _start_digest(file, size))
+            if card is not None and found == card.sha256:
+                return card
+            self.note(f"cached features {file} are damaged (checksum): extracting them again")
+            card_file.unlink()
+            return TableCard()
 
     def export(self, card: TableCard, rows: Places, file: Path) -> None:
         """Write (m,) rows that the table holds to a .npy file: (m, d) float32."""
@@ -298,23 +316,21 @@ class FeatureTable:
         shape = (card.stored, self.shape[1])
         return np.memmap(self._file(".npy"), "<f4", "r", len(self._header), shape)
 
-    def missing(self, rows: Places, warn: Callable[[str], None], *, skip_broken: bool) -> Places:
+    def missing(self, rows: Places) -> Places:
         """Return the (m,) positions among `rows` to be computed, in the order of the table."""
-        with storage_errors(self._file(".npy")):
-            lacking = self._lacking(self._whole(warn), rows, skip_broken)
+        lacking = self._lacking(self.card(), rows)
         return lacking[np.argsort(rows[lacking], kind="stable")]
 
-    def lacks(self, rows: Places | int, *, skip_broken: bool) -> bool:
+    def lacks(self, rows: Places | int) -> bool:
         """Return whether the card lacks some of these rows, or has fewer than so many.
 
         The card is not compared with the file.
         """
         file = self._file(".json")
-        card = TableCard.of(file.read_bytes()) if file.exists() else None
+        card = (TableCard.of(file.read_bytes()) if file.exists() else None) or TableCard()
         if isinstance(rows, int):
-            stored = card.places(self.shape[0]) >= 0 if card else np.zeros(0, bool)
-            return int(stored.sum()) < rows
-        return len(self._lacking(card, rows, skip_broken)) > 0
+            return int((card.places(self.shape[0]) >= 0).sum()) < rows
+        return len(self._lacking(card, rows)) > 0
 
     @contextmanager
     def extending(self, rows: Places, made_by: dict[str, str]) -> Iterator[Callable[[Block], None]]:
@@ -324,7 +340,7 @@ class FeatureTable:
         """
         file = self._file(".npy")
         with storage_errors(file):
-            card = self._whole(lambda _: None) or TableCard()
+            card = self.card()
             check_free_space(self._folder, len(rows) * self._row_bytes)
             size = self._offset(card.stored) if card.stored else 0
             content = sha256_start(file, size) if size else None
@@ -354,29 +370,12 @@ class FeatureTable:
         with replaced(self._file(".json")) as temporary:
             temporary.write_text(card.to_json(self.content))
 
-    def _whole(self, warn: Callable[[str], None]) -> TableCard | None:
-        """Return the card; if it does not match the file, warn and delete it."""
-        file, card_file = self._file(".npy"), self._file(".json")
-        if not card_file.exists():
-            return None
-        card = TableCard.of(card_file.read_bytes())
-        size = self._offset(card.stored) if card else 0
-        found = self._proven().digest(f"first {size} bytes", lambda: _start_digest(file, size))
-        if card is None or found != card.sha256:
-            warn(f"cached features {file} are damaged (checksum): extracting them again")
-            card_file.unlink()
-            return None
-        return card
-
     def _proven(self) -> Proven:
         return Proven(self._file(".npy"), self._file(".proven"))
 
-    def _lacking(self, card: TableCard | None, rows: Places, skip_broken: bool) -> Places:
-        if card is None:
-            return np.arange(len(rows), dtype=np.int64)
+    def _lacking(self, card: TableCard, rows: Places) -> Places:
         absent = card.places(self.shape[0])[rows] < 0
-        # Without skip_broken, broken images must be decoded again to raise their error.
-        if card.broken and not skip_broken:
+        if card.broken and not self.skip_broken:
             absent |= np.isin(rows, list(card.broken))
         return np.flatnonzero(absent)
 
@@ -432,14 +431,7 @@ def _digest(values: Floats) -> str:
     return content.hexdigest()
 
 
-def pull(
-    table: FeatureTable,
-    remote: ArtifactFolder,
-    rows: Places,
-    note: Callable[[str], None],
-    *,
-    skip_broken: bool,
-) -> None:
+def pull(table: FeatureTable, remote: ArtifactFolder, rows: Places) -> None:
     """Append to a locked table what other machines have computed of these rows.
 
     Raises
@@ -447,36 +439,36 @@ def pull(
     StorageError
         The folder cannot be read. A damaged part counts as missing, with a note.
     """
-    wanted = rows[table.missing(rows, note, skip_broken=skip_broken)]
-    parts = _parts(table, remote, note) if len(wanted) else iter(())
+    wanted = rows[table.missing(rows)]
+    parts = _parts(table, remote) if len(wanted) else iter(())
     # A row may be in several parts: better where it is not broken.
     for card in sorted(parts, key=lambda card: len(card.broken)):
-        usable = card.rows if skip_broken else np.setdiff1d(card.rows, list(card.broken))
+        usable = card.rows if table.skip_broken else np.setdiff1d(card.rows, list(card.broken))
         if np.isin(wanted, usable).any():
             try:
                 _append(table, remote, card)
             except StorageError as error:
                 if error.code not in UNUSABLE:
                     raise
-                note(f"shared features are computed again: {error}")
-            wanted = rows[table.missing(rows, note, skip_broken=skip_broken)]
+                table.note(f"shared features are computed again: {error}")
+            wanted = rows[table.missing(rows)]
 
 
-def push(table: FeatureTable, remote: ArtifactFolder, note: Callable[[str], None]) -> None:
+def push(table: FeatureTable, remote: ArtifactFolder) -> None:
     """Write what only this machine has of a locked table.
 
     A failure is noted: the features stay on this machine.
     """
     try:
-        card, there = table.card(note), [NONE]
-        for part in _parts(table, remote, note):
+        card, there = table.card(), [NONE]
+        for part in _parts(table, remote):
             worse = [row for row in part.broken if row not in card.broken]
             there.append(np.setdiff1d(part.rows, worse))
         rows = np.setdiff1d(card.rows, np.concatenate(there))
         if len(rows):
             _write(table, remote, card, rows)
     except StorageError as error:
-        note(f"features stay on this machine: {error}")
+        table.note(f"features stay on this machine: {error}")
 
 
 def _write(table: FeatureTable, remote: ArtifactFolder, card: TableCard, rows: Places) -> None:
@@ -491,9 +483,7 @@ def _write(table: FeatureTable, remote: ArtifactFolder, card: TableCard, rows: P
         remote.put(f"{table.key}/{sha256_file(file)}.json", file)
 
 
-def _parts(
-    table: FeatureTable, remote: ArtifactFolder, note: Callable[[str], None]
-) -> Iterator[TableCard]:
+def _parts(table: FeatureTable, remote: ArtifactFolder) -> Iterator[TableCard]:
     """Yield the cards of all parts that are there."""
     for name in remote.names(f"{table.key}/"):
         if not name.endswith(".json"):
@@ -503,7 +493,7 @@ def _parts(
         except StorageError as error:
             if error.code not in UNUSABLE:
                 raise
-            note(f"shared features are left out: {error}")
+            table.note(f"shared features are left out: {error}")
             continue
         card = TableCard.of(file.read_bytes())
         # Only of a program that names its files likewise.
@@ -513,7 +503,8 @@ def _parts(
 
 def _append(table: FeatureTable, remote: ArtifactFolder, card: TableCard) -> None:
     """Append the rows of a part that the table does not hold."""
-    places = table.missing(card.rows, lambda _: None, skip_broken=True)
+    places = np.flatnonzero(table.card().places(table.shape[0])[card.rows] < 0)
+    places = places[np.argsort(card.rows[places], kind="stable")]
     with table.scratch() as file:
         remote.fetch(f"{table.key}/{card.sha256}.npy", file, card.sha256)
         values = np.load(file, mmap_mode="r", allow_pickle=False)

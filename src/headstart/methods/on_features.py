@@ -248,9 +248,16 @@ def plan_extractions(trials: Sequence[Trial], context: RunContext) -> list[Extra
     groups = []
     for some in by_images.values():
         dataset = some[0].dataset
-        revision, total = dataset.images_revision, sum(n for _, n in dataset.sizes)
         tables = [
-            table_of(one.model, revision, total, _resize(one), one.setting.precision, context)
+            table_of(
+                one.model,
+                dataset.images_revision,
+                sum(n for _, n in dataset.sizes),
+                _resize(one),
+                one.setting.precision,
+                context,
+                skip_broken=dataset.skip_broken,
+            )
             for one in some
         ]
         by_key = {table.key: table for table in tables}
@@ -292,9 +299,8 @@ def _lacking(trial: Trial, tables: "dict[str, FeatureTable]", context: RunContex
     """Return the keys of the tables that lack images of this trial."""
     from headstart import datasets
 
-    dataset = trial.dataset
-    skip, n_used = dataset.skip_broken, sum(n for _, n in dataset.used_sizes)
-    lacking = {key for key, table in tables.items() if table.lacks(n_used, skip_broken=skip)}
+    dataset, n_used = trial.dataset, sum(n for _, n in trial.dataset.used_sizes)
+    lacking = {key for key, table in tables.items() if table.lacks(n_used)}
     if len(lacking) == len(tables):
         return lacking
     rows = np.arange(n_used)
@@ -304,7 +310,7 @@ def _lacking(trial: Trial, tables: "dict[str, FeatureTable]", context: RunContex
         except HeadstartError:
             # The trial reports it.
             return lacking
-    return {key for key, table in tables.items() if table.lacks(rows, skip_broken=skip)}
+    return {key for key, table in tables.items() if table.lacks(rows)}
 
 
 def _request(trial: Trial, splits: "Splits") -> "FeatureRequest":
