@@ -126,7 +126,7 @@ def records_of(report: Mapping[str, Any]) -> dict[Cell, Record]:
 
 
 def scaled(kind: str, search: str) -> TrainingSetting:
-    """Return a search of `headstart.methods.base` with all lengths in proportion.
+    """Return a search of `headstart.methods` with all lengths in proportion.
 
     Short runs of small networks want the learning rates of training from scratch, also where
     pretrained weights are fine-tuned.

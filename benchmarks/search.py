@@ -2,7 +2,7 @@
 
     python benchmarks/search.py [--record FILE] [--seeds 3] [--minutes 60]
 
-The searches of `headstart.methods.base`, at 1/25 of their lengths: a small network, few images
+The searches of `headstart.methods`, at 1/25 of their lengths: a small network, few images
 a class of `digits` and `glyphs`, from scratch and fine-tuned from a network trained on the other of
 the two. Every candidate of the grid is trained once at full length, once at the first rung's, and
 where `halving` wants it at the second; its accuracies on validation and test go to the record.

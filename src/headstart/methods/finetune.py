@@ -24,7 +24,7 @@ from headstart.datasets import Splits
 from headstart.datasets.image_cache import bytes_needed
 from headstart.errors import TrainingError
 from headstart.labels import kind_of
-from headstart.methods.base import ResourceEstimate, TestScores, setting_of
+from headstart.methods import ResourceEstimate, TestScores, setting_of
 from headstart.methods.training_images import TrainingImages, remove_checkpoint
 from headstart.spec import (
     Candidate,

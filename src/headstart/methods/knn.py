@@ -19,7 +19,7 @@ from headstart import metrics
 from headstart.context import Clock
 from headstart.devices import resolve_device
 from headstart.errors import FeatureError
-from headstart.methods.base import TestScores, setting_of
+from headstart.methods import TestScores, setting_of
 from headstart.methods.on_features import (
     FeatureSetting,
     LabelledFeatures,

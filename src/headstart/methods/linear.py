@@ -14,7 +14,7 @@ from pydantic import Field, FiniteFloat, field_validator
 from headstart import metrics
 from headstart.context import Clock
 from headstart.devices import resolve_device
-from headstart.methods.base import TestScores, setting_of
+from headstart.methods import TestScores, setting_of
 from headstart.methods.on_features import (
     FeatureSetting,
     LabelledFeatures,

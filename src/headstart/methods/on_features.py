@@ -13,7 +13,7 @@ import numpy.typing as npt
 from headstart.context import Clock, RunContext
 from headstart.errors import HeadstartError
 from headstart.labels import kind_of
-from headstart.methods.base import ResourceEstimate, Rows, method_of, usable_rows
+from headstart.methods import ResourceEstimate, Rows, method_of, usable_rows
 from headstart.spec import Candidate, Measurement, Setting, Trial, digest
 from headstart.spec.formatting import count
 from headstart.spec.setting import FEATURES_IMPLEMENTATION, Resize

@@ -17,7 +17,7 @@ from headstart.datasets import JoinedImages, Splits
 from headstart.datasets.image_cache import PreparedForm, PreparedImages, prepare_images
 from headstart.devices import resolve_device
 from headstart.errors import StorageError, TrainingError
-from headstart.methods.base import Rows, usable_rows
+from headstart.methods import Rows, usable_rows
 from headstart.spec import Crop, Dataset, Model, TrainingConfig
 from headstart.threads import crowding_note
 
