@@ -453,17 +453,8 @@ def pretrain_all(
 ) -> Iterator[tuple[PretrainJob, Pretrained | HeadstartError]]:
     """Yield each job with its outcome, a network or an error, as it completes.
 
-    A failure does not stop the other jobs. To stop, stop iterating.
-
-    Parameters
-    ----------
-    jobs
-        The networks to train.
-    context
-        Where to run.
-    executor
-        Runs jobs in parallel; outcomes come in any order. By default jobs run one by one in this
-        process, in the given order.
+    A failure does not stop the other jobs. To stop, stop iterating. An executor runs jobs in
+    parallel, and outcomes come in any order; without one they run one by one in this process.
     """
     reporter = context.reporter
     if executor is None:
@@ -531,14 +522,8 @@ def registered(job: PretrainJob, cache: Path) -> Pretrained | None:
 def described(job: PretrainJob, accuracy: float, n_test: int) -> Model:
     """Return the model of a trained network, without its weights.
 
-    Its dropout is 0: transfer uses none, regardless of the recipe.
-
-    Parameters
-    ----------
-    job
-        The recipe and the name.
-    accuracy, n_test
-        Top-1 accuracy on the upstream test images, a proportion, and their number.
+    Its dropout is 0: transfer uses none, regardless of the recipe. `accuracy` is the top-1 accuracy
+    on the upstream test images, a proportion.
     """
     recipe = job.recipe
     known = {tag: value for tag, value in recipe.model.tags.items() if tag != "weights_tag"}

@@ -219,14 +219,8 @@ def table_of(
 ) -> FeatureTable:
     """Return the table of a network's features of a dataset, as the device computes them.
 
-    A GPU that is asked for need not be here: features may be computed elsewhere.
-
-    Parameters
-    ----------
-    revision, n_images
-        Digest of the dataset, and its number of images.
-    skip_broken
-        As in `FeatureRequest`.
+    `revision` is the digest of the dataset. A GPU that is asked for need not be here: features may
+    be computed elsewhere.
     """
     device = "cuda" if context.device == "cuda" else resolve_device(context.device).type
     runtime = choose_runtime(device, precision)
@@ -309,11 +303,7 @@ class Extraction:
     def open(self, context: RunContext, runtimes: "dict[str, FeatureRuntime]") -> int:
         """Load the network, and open the table; return the size of the weights in bytes.
 
-        Parameters
-        ----------
-        runtimes
-            Networks that are loaded: one that computes features of images in two forms is loaded
-            once.
+        A network in `runtimes`, as one that computes features of images in two forms, has none.
         """
         model, precision, note = self.model, self.request.precision, context.reporter.note
         device = resolve_device(context.device)

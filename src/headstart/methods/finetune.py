@@ -438,12 +438,7 @@ def next_candidates(
 ) -> tuple[Candidate, ...]:
     """Return the candidates to train next; an empty tuple ends the search.
 
-    Parameters
-    ----------
-    setting
-        The grid, and the search strategy.
-    measured
-        All measurements so far, in any order.
+    `measured` are all measurements so far, in any order.
     """
 
     def order(one: Measurement) -> tuple[float, float, float]:

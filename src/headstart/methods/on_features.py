@@ -225,17 +225,8 @@ def plan_extractions(trials: Sequence[Trial], context: RunContext) -> list[Extra
     """Group the trials that lack features of the same images, if these are of several tables.
 
     Only cards of feature tables are read; and the labels of a dataset if a trial's seed draws its
-    images and a table may or may not have them. Nothing is changed.
-
-    Parameters
-    ----------
-    trials
-        Trials that are not stored yet, of any methods and datasets.
-
-    Returns
-    -------
-    list
-        Groups in the order of their first trials. A trial is in one at most.
+    images and a table may or may not have them. Nothing is changed. Groups are in the order of
+    their first trials, and a trial is in one at most.
     """
     from headstart.features import table_of
 
@@ -273,16 +264,7 @@ def extract_group(group: ExtractionGroup, context: RunContext, send: "Send | Non
 
     It may run in another process, and beside the trials: the second to open a table waits for the
     first. Errors are not raised: a trial that lacks features afterwards computes them itself, and
-    meets the error where it is reported.
-
-    Parameters
-    ----------
-    group
-        As `plan_extractions` returns it.
-    context
-        Where to run.
-    send
-        Sends notes to the coordinating process; None reports to the context's own reporter.
+    meets the error where it is reported. In another process, `send` takes what is reported.
     """
     from headstart import datasets
     from headstart.features import extract_together

@@ -74,12 +74,7 @@ class TrainingImages:
     ) -> "TrainingImages":
         """Decode the images of some splits, or memory-map them if cached.
 
-        Parameters
-        ----------
-        dataset, splits
-            The dataset and what `datasets.load` gave of it.
-        side
-            Shorter side of cached images, in pixels.
+        `side` is the shorter side of cached images, in pixels.
 
         Raises
         ------

@@ -198,10 +198,7 @@ def licence_of(model: Model) -> str | None:
 def model_details(model: Model) -> dict[str, Any]:
     """Return the facts of a network, where its weights are, and what a run takes.
 
-    Parameters
-    ----------
-    model
-        Nothing of it is built, and its library is not imported.
+    Nothing is built, and no library imported.
 
     Returns
     -------
@@ -238,19 +235,8 @@ def multiply_adds(model: Model, cache: Path) -> int | None:
 
     They are those of the catalogue where the network takes images of the size that the catalogue
     counts. Else torch counts them (`torch.utils.flop_counter`: convolutions, matrix products and
-    attention) on shapes alone, and the count is kept in the cache.
-
-    Parameters
-    ----------
-    model
-        Any network; its weights do not count.
-    cache
-        Where counts are kept.
-
-    Returns
-    -------
-    int or None
-        None where the network cannot be built or run here: its arithmetic is unknown.
+    attention) on shapes alone, and the count is kept in the cache. It is None where the network
+    cannot be built or run here.
     """
     for usual in catalogue().values():
         same = (usual.source, usual.architecture) == (model.source, model.architecture)

@@ -190,16 +190,8 @@ def check_switches(
 ) -> None:
     """Raise ModelError where a network has no place for a switch.
 
-    Parameters
-    ----------
-    network
-        As `models.load` built it.
-    bn_scale
-        False needs a batch norm.
-    dropout
-        A rate in [0, 1); its place, the classifier's input, is there in every network.
-    aux_head
-        True needs an auxiliary classifier that was kept.
+    Without `bn_scale` it needs a batch norm, with `aux_head` an auxiliary classifier that was kept.
+    A rate of `dropout` in [0, 1) has its place, the classifier's input, in every network.
     """
     name = type(network.backbone).__name__
     if not bn_scale and not any(network.batch_norms()):

@@ -199,14 +199,8 @@ def register(
 ) -> Model:
     """Write a network that was trained; each file whole or not at all, `MODEL` last.
 
-    Parameters
-    ----------
-    network
-        With its trained classifier. Its auxiliary classifiers are left out.
-    model
-        What it is; its weights are filled in.
-    facts
-        What is to be kept of how it was made, as JSON.
+    Its auxiliary classifiers are left out. The weights of `model` are filled in; `facts` is what is
+    kept of how it was made, as JSON.
 
     Raises
     ------

@@ -48,17 +48,9 @@ SHOWN_CLASSES = 100
 def keep(network: "Network", key: str, folder: ArtifactFolder) -> None:
     """Write the weights of a network with the classifier that a trial fitted.
 
-    They lie in a folder whose name ends with ``.partial`` until `settle` is called, after the
-    trial's result is stored; `describe` completes it before.
-
-    Parameters
-    ----------
-    network
-        As it scored the test images.
-    key
-        Of the trial.
-    folder
-        Where the network gets a folder of its own, the beginning of the trial's key.
+    They get a folder of their own in `folder`, named by the beginning of the trial's key. Its name
+    ends with ``.partial`` until `settle` is called, after the trial's result is stored; `describe`
+    completes it before.
 
     Raises
     ------

@@ -388,14 +388,9 @@ def is_position(name: str) -> bool:
 
 
 def resampled(raw: "Tensors", state: "Tensors", required: "Tensors") -> str | None:
-    """Return the first position embedding of a network that a translation has resampled, if any.
+    """Return the first position embedding of `required` that a translation has resampled, if any.
 
-    Parameters
-    ----------
-    raw, state
-        Before and after the translation.
-    required
-        The network's own tensors.
+    `raw` and `state` are the file's tensors before and after the translation.
     """
     sides = {_side(n, t) for n, t in raw.items() if is_position(n)}
     return next(
@@ -426,19 +421,10 @@ def _place(tensor: "torch.Tensor") -> int:
 
 
 def size_for(raw: "Tensors", required: "Tensors", size: int) -> int | None:
-    """Return the side of the images, in pixels, that position embeddings are made for.
+    """Return the side of the images, in pixels, that a file's position embeddings are made for.
 
-    Parameters
-    ----------
-    raw
-        The file's tensors.
-    required
-        The network's, for images of `size` pixels.
-
-    Returns
-    -------
-    int or None
-        None where it is unknown, or is not a whole number.
+    The network's own, `required`, are for images of `size` pixels. None where the side is unknown,
+    or is no whole number.
     """
     ours = {n: t for n, t in required.items() if is_position(n)}
     by_end = {n.rpartition(".")[2]: t for n, t in ours.items()}

@@ -272,20 +272,7 @@ def _short(error: Exception) -> str:
 
 
 def _read_shards(index: Path, read: Callable[[Path], Any]) -> "dict[str, torch.Tensor]":
-    """Read all tensors that an index names, each from its shard.
-
-    Parameters
-    ----------
-    read
-        File -> a mapping of names to tensors.
-
-    Raises
-    ------
-    WeightsError
-        A shard does not hold exactly what the index says.
-    WeightsMissingError
-        A shard is not there.
-    """
+    """Read all tensors that an index names; each shard has to hold exactly what it says."""
     named = weight_map(index)
     state: dict[str, torch.Tensor] = {}
     for shard in beside(index, shards(index)):

@@ -146,12 +146,7 @@ def on_ranks(
 ) -> DistributedDataParallel:
     """Wrap in DistributedDataParallel; all ranks start from the first rank's parameters.
 
-    Parameters
-    ----------
-    multi_head
-        Logits of a network that is on `device`.
-    blank
-        (2, 3, side, side) images of any content.
+    The network is on `device`; `blank` are (2, 3, side, side) images of any content.
     """
     named = signature(DistributedDataParallel).parameters
     # No broadcast: the training loop averages running statistics over ranks.

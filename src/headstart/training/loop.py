@@ -418,33 +418,20 @@ def batch_norm_momentum(window: float, steps_per_epoch: float) -> float:
 
 
 def softmax(logits: Tensor, labels: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return the softmax cross-entropy, summed over images.
+    """Return the softmax cross-entropy of (B, K) float32 logits, summed over images.
 
-    Parameters
-    ----------
-    logits
-        (B, K) float32.
-    labels
-        (B,) int64, class of each image.
-    smoothing
-        The target is ``1 - smoothing`` at that class plus ``smoothing / K`` at every class
-        (Szegedy et al. 2016, section 7).
+    `labels` are (B,) int64 classes. The target is ``1 - smoothing`` at an image's class plus
+    ``smoothing / K`` at every class (Szegedy et al. 2016, section 7).
     """
     return functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
 
 
 def binary(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the logistic loss, summed over images and over classes that are not ignored.
+    """Return the logistic loss of (B, K) float32 logits, summed over images and classes.
 
     It is a sum over classes, not a mean: each class gets the same gradient as a separate
-    regression would give, regardless of the number of classes.
-
-    Parameters
-    ----------
-    logits
-        (B, K) float32.
-    labels
-        (B, K) int64: 1 present, -1 absent, 0 ignored (no loss, no gradient).
+    regression would give, regardless of the number of classes. `labels` are (B, K) int64: 1
+    present, -1 absent, 0 ignored (no loss, no gradient).
     """
     return functional.binary_cross_entropy_with_logits(
         logits,
@@ -462,19 +449,9 @@ def loss_of(config: TrainingConfig) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def check_labels(labels: npt.NDArray[np.int64], loss: str, n_images: int, n_outputs: int) -> None:
-    """Check labels against the data and the head.
+    """Raise TrainingError for labels that do not fit the data and the head, by shape or value.
 
-    Parameters
-    ----------
-    labels
-        (n,) for softmax loss, (n, K) for binary loss.
-    n_images, n_outputs
-        Number of images, and of outputs of the network.
-
-    Raises
-    ------
-    TrainingError
-        Labels have another shape, or values outside the head's range.
+    They have to be (n,) for softmax loss, (n, K) for binary loss.
     """
     expected = f"({n_images},)" if loss == "softmax" else f"({n_images}, {n_outputs})"
     shape = str(tuple(labels.shape))

@@ -187,12 +187,7 @@ def fits(n_bytes: int, device: torch.device) -> bool:
 def load_pixels(
     images: PixelRows, device: torch.device, shapes: Shapes | None = None
 ) -> ResidentPixels | MappedPixels:
-    """Load images onto the device if they fit, else leave them on disk.
-
-    Parameters
-    ----------
-    shapes
-        (n, 3) heights, widths and channels of the images; looked up image by image if None.
+    """Load images onto the device if they fit, else leave them on disk; see `ResidentPixels`.
 
     Raises
     ------

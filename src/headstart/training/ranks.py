@@ -103,13 +103,7 @@ class Ranks:
 
     @contextmanager
     def joined(self, device: torch.device) -> Iterator[None]:
-        """Join the process group and wait for all ranks; if it exists already, only wait.
-
-        Parameters
-        ----------
-        device
-            Device of this rank; the backend is gloo for CPUs, NCCL for GPUs.
-        """
+        """Join the process group and wait for all ranks; if it exists already, only wait."""
         if distributed.is_initialized():
             distributed.barrier()
             yield

@@ -119,14 +119,7 @@ def _network(file: Path, function: str) -> "nn.Module":
 
 
 def _plain(network: "nn.Module", name: str) -> "nn.Module":
-    """Take a network out of what compiles it or spreads it over devices, which is not looked into.
-
-    Raises
-    ------
-    ModelError
-        It is TorchScript and ends with a linear layer (code ``model.scripted``): whether that
-        layer is its classifier cannot be seen.
-    """
+    """Take a network out of what compiles it or spreads it over devices; refuse some scripts."""
     import torch
     from torch import nn
 

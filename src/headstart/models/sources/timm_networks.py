@@ -193,14 +193,7 @@ def create(architecture: str, size: int, **options: Any) -> "nn.Module":
 
 
 def _current(name: str) -> str:
-    """Return what timm calls a network now; names that it no longer has it maps itself.
-
-    Raises
-    ------
-    StudyError
-        A repository's name (code ``model.hub_name``; `use` is what to type), or a network that was
-        removed (``model.removed``).
-    """
+    """Return what timm calls a network now; names that it no longer has it maps itself."""
     import timm
     from timm.models import get_deprecated_models
 
