@@ -13,6 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -42,13 +43,23 @@ __all__ = [
     "without_wrappers",
 ]
 
+# Patterns in the names of other programs' tensors, and what stands for them.
+Patterns = tuple[tuple[str, "str | Callable[[re.Match[str]], str]"], ...]
+
 # detectron2's names of a ResNet's parts.
-DETECTRON2 = (
+DETECTRON2: Patterns = (
     (r"^stem\.", ""),
     (r"^res(\d)\.", lambda found: f"layer{int(found[1]) - 1}."),
     (r"(^|\.)conv(\d)\.norm\.", r"\1bn\2."),
     (r"\.shortcut\.norm\.", ".downsample.1."),
     (r"\.shortcut\.", ".downsample.0."),
+)
+
+# What torchvision's DenseNets (published so) and transformers were called before.
+OLD_TORCHVISION: Patterns = (
+    (r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)", r"\1\2"),
+    (r"\.mlp\.linear_1\.", ".mlp.0."),
+    (r"\.mlp\.linear_2\.", ".mlp.3."),
 )
 
 # Modules that programs put around parts of a network: torch.compile, FSDP, activation
@@ -80,30 +91,17 @@ def by_number(state: "Tensors", module: "nn.Module") -> "dict[str, torch.Tensor]
     return renamed
 
 
-def of_detectron2(
+def by_patterns(
+    patterns: Patterns,
     state: "Tensors",
     module: "nn.Module",  # noqa: ARG001 - as all translations
 ) -> "dict[str, torch.Tensor]":
-    """Rename the parts of a ResNet from what detectron2 calls them."""
+    """Rename tensors by patterns of their names, one after another."""
     renamed = {}
     for name, tensor in state.items():
-        new = name
-        for pattern, replacement in DETECTRON2:
-            new = re.sub(pattern, replacement, new)
-        renamed[new] = tensor
-    return renamed
-
-
-def of_old_torchvision(
-    state: "Tensors",
-    module: "nn.Module",  # noqa: ARG001 - as all translations
-) -> "dict[str, torch.Tensor]":
-    """Rename what torchvision's DenseNets (published so) and transformers were called before."""
-    renamed = {}
-    for name, tensor in state.items():
-        new = re.sub(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)", r"\1\2", name)
-        new = re.sub(r"\.mlp\.linear_1\.", ".mlp.0.", new)
-        renamed[re.sub(r"\.mlp\.linear_2\.", ".mlp.3.", new)] = tensor
+        for pattern, replacement in patterns:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
     return renamed
 
 
@@ -200,9 +198,11 @@ def _computed(kind: str, values: "list[torch.Tensor]") -> "torch.Tensor | None":
 
 
 # Tried in turn where a library's own translation does not make a file fit.
-LAYOUTS: tuple[
-    "Callable[[Tensors, nn.Module], dict[str, torch.Tensor]]", ...
-] = (by_number, of_detectron2, of_old_torchvision)  # fmt: skip
+LAYOUTS: "tuple[Translate, ...]" = (
+    by_number,
+    partial(by_patterns, DETECTRON2),
+    partial(by_patterns, OLD_TORCHVISION),
+)
 
 # Counters of batch norms, which no output depends on and old files lack.
 COUNTERS = "num_batches_tracked"

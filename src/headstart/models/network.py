@@ -98,20 +98,18 @@ class Network(nn.Module):
         Auxiliary classifiers that were kept get a fresh last layer, too. Weights are drawn by
         torch's own rule for a linear layer, from `seed` alone.
         """
-        network = Network.__new__(Network)
-        nn.Module.__init__(network)
         backbone = self.backbone
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network.classifier = _fresh(self.classifier, n_classes)
+            network = cast(
+                Network, _with_part(self, "classifier", _fresh(self.classifier, n_classes))
+            )
             for path in self.auxiliary:
                 parts = backbone.get_submodule(path).named_modules(prefix=path)
                 last, layer = [(n, p) for n, p in parts if isinstance(p, nn.Linear)][-1]
                 backbone = _with_part(backbone, last, _fresh(layer, n_classes))
         network.backbone = backbone
         network.dropout = copy.copy(self.dropout)
-        network.head, network.pieces = self.head, self.pieces
-        network.auxiliary, network.tapped, network.exact = self.auxiliary, self.tapped, self.exact
         network.trained_classifier = False
         return network.train(self.training)
 

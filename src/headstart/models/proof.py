@@ -12,6 +12,7 @@ features that depend on the batch size.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -100,10 +101,21 @@ def forward(module: nn.Module, size: int, name: str) -> Forward:
     """
     inputs: dict[str, torch.Tensor] = {}
     outputs: dict[str, torch.Tensor] = {}
+
+    def note(path: str, layer: nn.Module, arguments: Any, _: Any, output: torch.Tensor) -> None:
+        # In the order of running, of the last time; copied, since what comes behind may work in
+        # place.
+        for place, value in ((inputs, arguments[0]), (outputs, output)) if arguments else ():
+            place.pop(path, None)
+            place[path] = _channels_first(layer, value.detach()).clone()
+            if len(place) > REMEMBERED:
+                del place[next(iter(place))]
+
     training = module.training
+    layers = {path: part for path, part in module.named_modules() if path and is_linear(part)}
     module.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), _watched(module, inputs, outputs):
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), _watched(layers, note):
             answers = module(random_images(size))
     # Whatever an author's or a library's forward raises, it does not take these images.
     except Exception as error:
@@ -273,30 +285,11 @@ def _channels_first(layer: nn.Module, values: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def _watched(
-    module: nn.Module, inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]
-) -> Iterator[None]:
-    """Note what goes into and comes out of each linear layer while a network runs."""
-
-    def note(path: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
-        def hook(
-            layer: nn.Module, arguments: tuple[torch.Tensor, ...], output: torch.Tensor
-        ) -> None:
-            if arguments:
-                # In the order of running, of the last time; copied, since what comes behind may
-                # work in place.
-                for place, value in ((inputs, arguments[0]), (outputs, output)):
-                    place.pop(path, None)
-                    place[path] = _channels_first(layer, value.detach()).clone()
-                    if len(place) > REMEMBERED:
-                        del place[next(iter(place))]
-
-        return hook
-
+def _watched(parts: Mapping[str, nn.Module], note: Callable[..., None]) -> Iterator[None]:
+    """Call `note` with path, part, arguments, keywords and output of each part that runs."""
     hooks = [
-        part.register_forward_hook(note(path))
-        for path, part in module.named_modules()
-        if path and is_linear(part)
+        part.register_forward_hook(partial(note, path), with_kwargs=True)
+        for path, part in parts.items()
     ]
     try:
         yield
@@ -462,18 +455,12 @@ def _calls(
     Parts are in the order in which they are done: inner ones first.
     """
     calls = []
-    hooks = []
-    for path, part in network.named_modules():
 
-        def note(_part: nn.Module, args: Any, kwargs: Any, output: Any, path: str = path) -> None:
-            calls.append((path, _sums((args, kwargs)), _sums(output)))
+    def note(path: str, _: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        calls.append((path, _sums((args, kwargs)), _sums(output)))
 
-        hooks.append(part.register_forward_hook(note, with_kwargs=True))
-    try:
+    with _watched(dict(network.named_modules()), note):
         network.penultimate(images.clone())
-    finally:
-        for hook in hooks:
-            hook.remove()
     return calls
 
 
