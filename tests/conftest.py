@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import hypothesis
@@ -65,6 +66,20 @@ def own_cache(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("HEADSTART_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def trainings(monkeypatch) -> list[SimpleNamespace]:
+    """What is to be trained, in the place of which Ctrl-C is pressed."""
+    calls = []
+
+    def train(network, pixels, labels, input_spec, config, **_):
+        sizes = len(pixels), len(labels)
+        calls.append(SimpleNamespace(network=network, sizes=sizes, config=config))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("headstart.training.train", train)
+    return calls
 
 
 def require(present: bool, what: str) -> None:

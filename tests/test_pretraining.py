@@ -188,34 +188,15 @@ def test_the_usual_choices():
     assert make_recipe("inception_v3", "digits").side == 342
 
 
-def test_train_and_validation_are_trained_on(monkeypatch, tmp_path):
-    sizes = []
-
-    def look(network, pixels, labels, *arguments, **options):
-        sizes.append((len(pixels), len(labels)))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("headstart.training.train", look)
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(recipe_of(), RunContext("cpu", tmp_path))
-    assert sizes == [(1438, 1438)]
-
-
-def test_switches_reach_the_training(monkeypatch, tmp_path):
-    seen = []
-
-    def look(network, pixels, labels, input_spec, config, **options):
-        seen.append((network, config))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("headstart.training.train", look)
+def test_switches_reach_the_training_on_train_and_validation(trainings, tmp_path):
     plain = recipe_of()
     changes = ({}, {"bn_scale": False}, {"label_smoothing": 0.1}, {"dropout": 0.25})
     for change in changes:
         with pytest.raises(KeyboardInterrupt):
             pretrain(plain.replace(**change), RunContext("cpu", tmp_path))
-    networks = [network for network, _ in seen]
-    assert [values.label_smoothing for _, values in seen] == [0, 0, 0.1, 0]
+    networks = [training.network for training in trainings]
+    assert {training.sizes for training in trainings} == {(1438, 1438)}
+    assert [training.config.label_smoothing for training in trainings] == [0, 0, 0.1, 0]
     scales = [[norm.weight.requires_grad for norm in n.batch_norms()] for n in networks]
     assert scales == [[True, True], [False, False], [True, True], [True, True]]
     first, *others = [network.classifier.weight for network in networks]

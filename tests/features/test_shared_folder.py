@@ -4,13 +4,11 @@ import hashlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-import small_network
+from small_network import NETWORK
 
-NETWORK = f"{Path(small_network.__file__)}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
 # Computes features as a machine with this name, whose flock locks nothing.
 MACHINE = """
 import fcntl, json, socket, sys, time

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import small_network
 from conftest import require
 from headstart import files, models
 from headstart.context import RunContext
@@ -16,9 +15,9 @@ from headstart.errors import FeatureError
 from headstart.features import FeatureRequest, extract, extract_together, penultimate_features
 from headstart.features.runtime import RUNTIME, find_spec
 from refusals import refused
+from small_network import FUNCTION
 from watched import Listener, StopError, Watched
 
-NETWORK = f"{Path(small_network.__file__)}:build"
 # Input size, interpolation or normalization differ, or how images are resized, or nothing.
 OPTIONS = (
     "?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25",
@@ -43,7 +42,7 @@ def images(tmp_path_factory):
 
 
 def requests(images, rows=None, skip_broken=True):
-    networks = [models.find(NETWORK + options) for options in OPTIONS]
+    networks = [models.find(FUNCTION + options) for options in OPTIONS]
     rows = np.arange(N) if rows is None else np.asarray(rows)
     asked = [
         FeatureRequest(images, rows, "r", N, resize, "fp32", skip_broken)

@@ -1,19 +1,18 @@
 """Which features are computed together, and that trials then find them."""
 
 import pickle
-from pathlib import Path
 
 import pytest
 
-import small_network
 from headstart import datasets, methods, models
 from headstart.context import RunContext
 from headstart.features import extract
 from headstart.methods.on_features import extract_group, plan_extractions
 from headstart.spec import Trial
 from headstart.trial import run_trial
+from small_network import FUNCTION
 
-NETWORK = f"{Path(small_network.__file__)}:build?mean=0.5,0.5,0.5&std=0.25,0.25,0.25&size="
+NETWORK = f"{FUNCTION}?mean=0.5,0.5,0.5&std=0.25,0.25,0.25&size="
 
 
 def trials(sizes=(16, 24), limit=100, seeds=(0,), settings=("linear",)) -> list[Trial]:

@@ -124,36 +124,33 @@ def test_the_trial_key_knows_weights_only_where_they_count():
     assert len({make_trial(seed=seed).key for seed in (0, 1)}) == 2
 
 
-def begun(trial: Trial, monkeypatch) -> dict:
-    """Give the parameters that training begins with."""
-    found = {}
+@pytest.fixture
+def begun(trainings):
+    """Give what a trial trains first."""
 
-    def look(network, *arguments, **options):
-        found.update({name: p.detach().clone() for name, p in network.named_parameters()})
-        raise KeyboardInterrupt
+    def begin(trial: Trial):
+        values = {"learning_rate": 0.1, "weight_decay": 0.0, "steps": 5.0}
+        with pytest.raises(KeyboardInterrupt):
+            open_trial(trial, RunContext()).measure(Candidate(values=values))
+        return trainings[-1]
 
-    monkeypatch.setattr("headstart.training.train", look)
-    values = {"learning_rate": 0.1, "weight_decay": 0.0, "steps": 5.0}
-    with pytest.raises(KeyboardInterrupt):
-        open_trial(trial, RunContext()).measure(Candidate(values=values))
-    return found
+    return begin
 
 
-def test_finetuning_starts_from_the_weights_and_a_fresh_head(monkeypatch):
+def test_finetuning_starts_from_the_weights_and_a_fresh_head(begun):
     trial = make_trial()
     network = models.load(trial.model)
-    first = begun(trial, monkeypatch)
+    first = dict(begun(trial).network.named_parameters())
     pretrained = dict(network.named_parameters())
     for name, value in first.items():
         assert torch.equal(value, pretrained[name]) == (not name.startswith("classifier")), name
 
 
-def test_scratch_starts_from_random_weights_of_the_trials_seed(monkeypatch):
+def test_scratch_starts_from_random_weights_of_the_trials_seed(begun):
     embedded = models.find("efficientnet_lite0")
     trial = make_trial("scratch").model_copy(update={"model": embedded})
-    first = begun(trial, monkeypatch)
-    again = begun(trial, monkeypatch)
-    other = begun(trial.model_copy(update={"seed": 1}), monkeypatch)
+    trials = (trial, trial, trial.model_copy(update={"seed": 1}))
+    first, again, other = (dict(begun(each).network.named_parameters()) for each in trials)
     pretrained = dict(models.load(embedded).named_parameters())
     kernels = [name for name, value in first.items() if value.ndim == 4]
     assert kernels
@@ -173,14 +170,7 @@ def test_the_decay_is_divided_by_the_rate():
     assert config.batch_norm_window == 10.0
 
 
-def test_the_final_training_has_validation_too_unless_sizes_are_studied(monkeypatch):
-    sizes = []
-
-    def train(network, pixels, labels, *arguments, **options):
-        sizes.append((len(pixels), len(labels)))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("headstart.training.train", train)
+def test_the_final_training_has_validation_too_unless_sizes_are_studied(trainings):
     trial = make_trial()
     few = trial.model_copy(update={"dataset": datasets.find("digits", examples_per_class=6)})
     for each in (trial, few):
@@ -188,7 +178,7 @@ def test_the_final_training_has_validation_too_unless_sizes_are_studied(monkeypa
         selection = Selection(examples="r", chosen=chosen, validation_curve=(chosen,))
         with pytest.raises(KeyboardInterrupt):
             open_trial(each, RunContext()).test(selection)
-    assert sizes == [(400, 400), (60, 60)]
+    assert [training.sizes for training in trainings] == [(400, 400), (60, 60)]
 
 
 def test_all_that_diverges_is_recorded_and_told(tmp_path):
@@ -288,35 +278,23 @@ def test_a_reporter_is_told_how_each_training_goes(workers, tmp_path, forked_wor
 
 
 @pytest.mark.parametrize("name", ["finetune", "scratch"])
-def test_switches_hold_in_both_settings(name, monkeypatch):
+def test_switches_hold_in_both_settings(name, begun):
     model = models.find("small:inception_w8?weights=random").model_copy(
         update={"bn_scale": False, "dropout": 0.3, "tags": {"auxiliary_head": "kept"}}
     )
-    seen = {}
-
-    def look(network, pixels, labels, input_spec, config, **options):
-        seen.update(network=network, weight=config.auxiliary_weight)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("headstart.training.train", look)
-    values = {"learning_rate": 0.1, "weight_decay": 0.0, "steps": 5.0}
-
-    def measure(model):
-        trial = make_trial(name).model_copy(update={"model": model})
-        with pytest.raises(KeyboardInterrupt):
-            open_trial(trial, RunContext()).measure(Candidate(values=values))
-        return seen["network"], seen["weight"]
-
-    network, weight = measure(model)
+    trial = make_trial(name).model_copy(update={"model": model})
+    training = begun(trial)
     # Szegedy et al. 2015: each auxiliary classifier's loss weighs 0.3.
-    assert weight == 0.3
+    assert training.config.auxiliary_weight == 0.3
+    network = training.network
     images = torch.zeros(2, 3, 32, 32)
     assert [logits.shape for logits in network.train().all_logits(images)] == [(2, 10)] * 2
     assert all(not norm.weight.requires_grad for norm in network.batch_norms())
     assert 0.3 in {m.p for m in network.modules() if isinstance(m, torch.nn.Dropout)}
-    dropped, weight = measure(model.model_copy(update={"tags": {}}))
-    assert weight == 0
-    assert len(dropped.train().all_logits(images)) == 1
+    dropped = model.model_copy(update={"tags": {}})
+    training = begun(trial.model_copy(update={"model": dropped}))
+    assert training.config.auxiliary_weight == 0
+    assert len(training.network.train().all_logits(images)) == 1
 
 
 def test_fine_tuning_with_an_auxiliary_classifier_is_scored_without(tmp_path):
