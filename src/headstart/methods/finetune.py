@@ -325,11 +325,11 @@ class PreparedTraining:
             images = self.images
         with clock("select"):
             trained, network = self.train(candidate.values, images.train_rows, "candidate")
-            curve = [
-                {**candidate.values, "crop": crop, "accuracy": self.validate(network, crop)}
-                for crop in self.setting.crops
-                if trained.diverged_at is None
-            ]
+            rows, curve = images.validation_rows, []
+            for crop in self.setting.crops if trained.diverged_at is None else ():
+                scores = self.scores(network, rows, crop)
+                accuracy = metrics.score(self.trial.dataset.metric, images.labels[rows], scores)
+                curve.append({**candidate.values, "crop": crop, "accuracy": accuracy})
         return Measurement(
             candidate=candidate,
             examples=images.splits.revision,
@@ -403,12 +403,6 @@ class PreparedTraining:
             where.reporter.note(f"{trial.title}: {note}")
         remove_checkpoint(place, where)
         return trained, network
-
-    def validate(self, network: "Network", crop: "Crop") -> float:
-        """Return the validation score of a network."""
-        rows = self.images.validation_rows
-        scores = self.scores(network, rows, crop)
-        return metrics.score(self.trial.dataset.metric, self.images.labels[rows], scores)
 
     def scores(self, network: "Network", rows: Rows, crop: "Crop") -> npt.NDArray[np.float32]:
         """Return (n, K) float32 decision values of some rows."""
