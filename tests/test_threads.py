@@ -255,25 +255,19 @@ def test_this_system_tells_who_uses_its_cpus():
     assert own > 0
 
 
-@pytest.mark.parametrize("failing", [OSError, ValueError, AttributeError])
-def test_a_system_that_does_not_tell_has_no_neighbours(monkeypatch, failing):
-    def fail():
-        raise failing
+@pytest.mark.parametrize(("failing", "sharing", "known"), [
+    (None, "", True), (None, "off", False),
+    (OSError, "", False), (ValueError, "", False), (AttributeError, "", False),
+])  # fmt: skip
+def test_neighbours_are_known_where_the_system_tells(monkeypatch, failing, sharing, known):
+    def usage():
+        if failing:
+            raise failing
+        return 1.0, 0.5
 
-    monkeypatch.setattr(threads, "_usage", fail)
-    monkeypatch.delenv(threads.SHARING)
-    assert threads._neighbours.__wrapped__() is None
-
-
-def test_a_system_that_tells_has_neighbours(monkeypatch):
-    monkeypatch.setattr(threads, "_usage", lambda: (1.0, 0.5))
-    monkeypatch.delenv(threads.SHARING)
-    assert isinstance(threads._neighbours.__wrapped__(), Neighbours)
-
-
-def test_sharing_can_be_switched_off(monkeypatch):
-    monkeypatch.setenv(threads.SHARING, "off")
-    assert threads._neighbours.__wrapped__() is None
+    monkeypatch.setattr(threads, "_usage", usage)
+    monkeypatch.setenv(threads.SHARING, sharing)
+    assert isinstance(threads._neighbours.__wrapped__(), Neighbours) == known
 
 
 def test_importing_the_library_sets_nothing_and_the_command_line_does():
