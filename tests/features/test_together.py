@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import small_network
 from conftest import require
 from headstart import files, models
 from headstart.context import RunContext
@@ -15,7 +16,6 @@ from headstart.errors import FeatureError
 from headstart.features import FeatureRequest, extract, extract_together, penultimate_features
 from headstart.features.runtime import RUNTIME, find_spec
 from refusals import refused
-from small_network import FUNCTION
 from watched import Listener, StopError, Watched
 
 # Input size, interpolation or normalization differ, or how images are resized, or nothing.
@@ -42,7 +42,7 @@ def images(tmp_path_factory):
 
 
 def requests(images, rows=None, skip_broken=True):
-    networks = [models.find(FUNCTION + options) for options in OPTIONS]
+    networks = [models.find(f"{small_network.__file__}:build{options}") for options in OPTIONS]
     rows = np.arange(N) if rows is None else np.asarray(rows)
     asked = [
         FeatureRequest(images, rows, "r", N, resize, "fp32", skip_broken)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import small_network
 from headstart import datasets, methods, models
 from headstart.context import ProgressReporter, RunContext
 from headstart.datasets import ArrayImages, SealedTest, Split, Splits
@@ -11,7 +12,6 @@ from headstart.methods.on_features import TrialFeatures
 from headstart.spec import Candidate, Selection, Trial
 from headstart.trial import run_trial
 from refusals import refused
-from small_network import FUNCTION
 from watched import Listener
 
 N = {"train": 30, "validation": 30, "test": 24}
@@ -182,7 +182,7 @@ def test_a_warm_trial_hashes_no_features_and_loads_no_network(tmp_path, monkeypa
     # As if the table had been written long ago.
     monkeypatch.setattr(feature_table, "TICK_NANOSECONDS", -(10**18))
     trial = Trial(
-        model=models.find(f"{FUNCTION}?size=16&mean=0,0,0&std=1,1,1"),
+        model=models.find(f"{small_network.__file__}:build?size=16&mean=0,0,0&std=1,1,1"),
         dataset=datasets.find("digits", limit=100),
         setting=LinearSetting(lambdas=(1.0,)),
     )

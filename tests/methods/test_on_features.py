@@ -4,15 +4,15 @@ import pickle
 
 import pytest
 
+import small_network
 from headstart import datasets, methods, models
 from headstart.context import RunContext
 from headstart.features import extract
 from headstart.methods.on_features import extract_group, plan_extractions
 from headstart.spec import Trial
 from headstart.trial import run_trial
-from small_network import FUNCTION
 
-NETWORK = f"{FUNCTION}?mean=0.5,0.5,0.5&std=0.25,0.25,0.25&size="
+NETWORK = f"{small_network.__file__}:build?mean=0.5,0.5,0.5&std=0.25,0.25,0.25&size="
 
 
 def trials(sizes=(16, 24), limit=100, seeds=(0,), settings=("linear",)) -> list[Trial]:
