@@ -9,6 +9,7 @@ import re
 
 __all__ = [
     "CONTROLS",
+    "first_line",
     "harmless",
     "markdown",
     "one_line",
@@ -65,6 +66,11 @@ def one_line(name: str) -> str:
     """
     name = NO_TEXT.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", name)
     return harmless(name).replace("\n", r"\n").replace("\t", r"\t")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, else its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def markdown(name: str) -> str:

@@ -25,6 +25,7 @@ from headstart.datasets.samples import (
     to_grey,
 )
 from headstart.errors import BrokenImageError
+from headstart.shown_text import first_line
 from headstart.spec import Decoding
 
 __all__ = [
@@ -226,7 +227,7 @@ def complaint(content: bytes, error: Exception) -> str:
     """State in words what is wrong with a file that Pillow failed on with `error`."""
     if not content:
         return "empty file"
-    words = (str(error) or type(error).__name__).splitlines()[0]
+    words = first_line(error)
     if isinstance(error, UnidentifiedImageError):
         return _known_kind(content[:1024]) or words
     if has_its_end(content) is False:

@@ -26,6 +26,7 @@ from headstart.datasets.file_index import Advance, FileIndex, Fingerprint
 from headstart.datasets.samples import UnsupportedSamplesError, is_deep, samples_of
 from headstart.errors import BrokenImageError
 from headstart.files import name_in_text, storage_error, storage_errors, unusable
+from headstart.shown_text import first_line
 from headstart.spec import Decoding
 from headstart.spec.formatting import SmallPicture
 from headstart.threads import available_cpus
@@ -39,7 +40,6 @@ __all__ = [
     "IndexedImages",
     "JoinedImages",
     "fingerprint_of",
-    "first_line",
     "map_ahead",
     "small_picture",
 ]
@@ -343,11 +343,6 @@ def fingerprint_of(name: str, root: Path) -> Fingerprint:
         state=int(hashlib.sha256(repr(sorted(files)).encode()).hexdigest()[:15], 16),
         modified=max((modified for _, _, modified in files), default=0),
     )
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what an error says, else its kind."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def map_ahead(

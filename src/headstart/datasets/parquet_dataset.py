@@ -36,6 +36,7 @@ from headstart.datasets.sources.own_files import require_files
 from headstart.datasets.splits import RawDataset, Split, encode_labels, number_groups
 from headstart.errors import DatasetError, DatasetMissingError, StorageError
 from headstart.files import storage_errors
+from headstart.shown_text import first_line
 
 __all__ = [
     "ParquetImages",
@@ -84,9 +85,8 @@ def opened(file: Path) -> Iterator[pq.ParquetFile]:
             raise DatasetError(
                 f"{file} is no Parquet file but {kind}", code="dataset.unreadable", found=kind
             ) from error
-        said = str(error).strip().splitlines()[0]
         raise DatasetError(
-            f"{file} is not a whole Parquet file ({said}): fetch it again",
+            f"{file} is not a whole Parquet file ({first_line(error)}): fetch it again",
             code="dataset.unreadable",
         ) from error
 

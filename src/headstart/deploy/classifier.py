@@ -19,7 +19,7 @@ from PIL import Image
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
 from headstart.datasets.decode import decode, from_pillow
-from headstart.datasets.images import first_line, map_ahead
+from headstart.datasets.images import map_ahead
 from headstart.datasets.samples import UnsupportedSamplesError
 from headstart.datasets.sources.own_files import images_in
 from headstart.deploy.final_network import (
@@ -49,6 +49,7 @@ from headstart.errors import (
 )
 from headstart.files import path_of, storage_errors
 from headstart.local_cache import is_url
+from headstart.shown_text import first_line
 from headstart.spec import Decoding
 from headstart.store import ResultStore
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from headstart import datasets
 from headstart.context import RunContext
-from headstart.datasets.images import first_line, map_ahead
+from headstart.datasets.images import map_ahead
 from headstart.deploy import card
 from headstart.deploy.classifier import CLASSES, FACTS, FORMAT, ONNX, PROGRAM
 from headstart.deploy.final_network import FinalNetwork
@@ -52,6 +52,7 @@ from headstart.files import (
 )
 from headstart.models.saved_networks import load_name
 from headstart.models.weight_files import WEIGHTS, write_weights
+from headstart.shown_text import first_line
 from headstart.spec import Prediction, Result
 from headstart.versions import provenance
 

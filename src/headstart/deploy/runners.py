@@ -18,11 +18,12 @@ from scipy.special import expit, softmax
 from headstart import datasets, metrics
 from headstart.context import RunContext
 from headstart.datasets import Images
-from headstart.datasets.images import first_line, map_ahead
+from headstart.datasets.images import map_ahead
 from headstart.deploy.final_network import FinalNetwork
 from headstart.errors import ExportError
 from headstart.features.preprocess import NetworkInput
 from headstart.files import storage_errors
+from headstart.shown_text import first_line
 from headstart.spec import Prediction, Result
 from headstart.stats import wilson_interval
 

@@ -27,6 +27,7 @@ from headstart.devices import out_of_memory
 from headstart.errors import DeviceError
 from headstart.features.runtime import Runtime
 from headstart.interrupts import interrupts_wait
+from headstart.shown_text import first_line
 from headstart.spec import Model
 from headstart.spec.setting import Precision
 from headstart.threads import OF_LONG_OPERATIONS, crowded, map_single_threaded, sharing_cpus
@@ -363,8 +364,7 @@ def converted(extractor: "Extractor", model: Model) -> OpenVino:
         found = np.concatenate([runtime(sample) for sample in samples])
     # OpenVINO, or torch's tracer, may raise anything: the torch runtime remains.
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConversionError(f"does not take the network ({reason})") from error
+        raise ConversionError(f"does not take the network ({first_line(error)})") from error
     expected = np.concatenate([extractor(sample) for sample in samples])
     # Features of an untrained network may be all zero.
     size_of = np.maximum(np.linalg.norm(expected, axis=1), np.finfo(np.float32).tiny)

@@ -15,6 +15,7 @@ from headstart.datasets.decode import kind_of_file
 from headstart.datasets.naming import column_key, join_names, shorten
 from headstart.errors import DatasetError
 from headstart.files import storage_errors, text_encoding
+from headstart.shown_text import first_line
 
 __all__ = ["FLAGS", "SUFFIXES", "Table", "cell_text", "filled"]
 
@@ -224,9 +225,7 @@ class Table:
                 code="dataset.unreadable",
             ) from error
         except (ValueError, csv.Error, pa.ArrowException, RecursionError, OverflowError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            if not self.path.stat().st_size:
-                reason = "it is empty (0 bytes)"
+            reason = first_line(error) if self.path.stat().st_size else "it is empty (0 bytes)"
             raise DatasetError(
                 f"{self.path} cannot be read as {kind}: {reason}", code="dataset.unreadable"
             ) from error

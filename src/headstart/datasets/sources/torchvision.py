@@ -23,12 +23,13 @@ from PIL import Image
 
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.images import IndexedImages, fingerprint_of, first_line
+from headstart.datasets.images import IndexedImages, fingerprint_of
 from headstart.datasets.sources.base import Description, Presence, Source
 from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError, DatasetMissingError, UnknownNameError
 from headstart.files import storage_errors
 from headstart.hub import SECONDS
+from headstart.shown_text import first_line
 
 __all__ = ["TorchvisionSource", "download", "socket_timeout"]
 
