@@ -501,6 +501,8 @@ def test_parquet_with_lists_of_labels(folder):
     (["path,label", "0.png,a,b,c"], "", "row_too_long", 1),
     (["path,label", "", "0.png,a", "1.png,b,c"], "", "row_too_long", 2),
     (["sep=;", "path;label", "0.png;a", "1.png;b;c"], "", "row_too_long", 2),
+    # What is between an open quotation mark and the end of the file is no label.
+    (["path,label", "0.png,a", '1.png,"b', "2.png,a"], "", "unreadable", None),
     # Read as UTF-8, which these bytes are not.
     (["path,label", "0.png,K\udcf6ln", "1.png,Bonn"], "", "unreadable", None),
 ])  # fmt: skip

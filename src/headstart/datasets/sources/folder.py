@@ -21,6 +21,7 @@ from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import FileImages
 from headstart.datasets.naming import (
     PARTS,
+    SplitNames,
     are_divisions,
     check_once,
     check_parts,
@@ -209,7 +210,7 @@ def _layout(folder: Path) -> _Layout:
     # A split's folder counts though it is empty: what lacks in it is reported.
     named = [name for name in class_folders(inner) if name in filled or part_of_name(name)]
     found = read_split_names(named)
-    if _are_splits(inner, found.parts, found.unclear, found.others):
+    if _are_splits(inner, found):
         if found.unclear:
             unclear, verb = join_names(found.unclear), "is" if len(found.unclear) == 1 else "are"
             raise DatasetError(
@@ -261,23 +262,21 @@ def _unwrapped(folder: Path) -> Path:
         folder = folder / filled[0]
 
 
-def _are_splits(
-    folder: Path, parts: Mapping[str, str], unclear: Sequence[str], others: Sequence[str]
-) -> bool:
+def _are_splits(folder: Path, found: SplitNames) -> bool:
     """Whether folders that are called like splits are such; a train is a vehicle, too.
 
     One such name among others is a class. So are names that only mention a split (a test tube)
     where their folders hold images, not class folders.
     """
-    if "train" in parts and len(parts) > 1:
+    if "train" in found.parts and len(found.parts) > 1:
         return True
-    mentioning = [*parts.values(), *unclear]
-    if others:
+    mentioning = [*found.parts.values(), *found.unclear]
+    if found.others:
         return len(mentioning) > 1 and _share_classes(folder, mentioning)
-    if unclear:
+    if found.unclear:
         holding = [name for name in mentioning if filled_folders(folder / name)]
         return len(holding) in (len(mentioning), 2)
-    return bool(parts)
+    return bool(found.parts)
 
 
 def _share_classes(folder: Path, names: Sequence[str]) -> bool:

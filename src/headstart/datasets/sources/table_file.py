@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -33,6 +33,7 @@ FLAGS: Mapping[str, bool] = MappingProxyType(
 # Of a file, to find out how it is written.
 HEAD = 1 << 16
 SHOWN = 20
+END = "end of the table"
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,13 @@ class Table:
         text, usual = head.decode(encoding, errors="replace"), SEPARATORS[self.path.suffix.lower()]
         separator, skipped = _separator(text, usual, self.known)
         with self.path.open(encoding=encoding, newline="") as file:
-            cells = csv.reader(islice(file, skipped, None), delimiter=separator)
+            # A last row of its own shows that no cell goes on to the end.
+            lines = chain(islice(file, skipped, None), [END])
+            cells = csv.reader(lines, delimiter=separator)
             # No lines that are blank.
             rows = [row for row in cells if len(row) > 1 or "".join(row).strip()]
+        if rows.pop() != [END]:
+            raise ValueError(f"a quotation mark in data row {len(rows)} is not closed")
         if not rows:
             raise ValueError("it has no line of columns")
         names = [name.strip() for name in rows.pop(0)]
