@@ -26,9 +26,9 @@ from headstart.datasets.sources import (
     Presence,
     Source,
     is_packaged,
+    locate,
     names,
     resolve_name,
-    source_of,
 )
 from headstart.datasets.sources.study_datasets import adopt, place_of
 from headstart.datasets.splits import SealedTest, Split, Splits
@@ -60,13 +60,8 @@ def describe(name: str) -> Description:
 
 
 def presence(name: str, cache: Path | None = None) -> Presence:
-    """Return whether a dataset is on this machine, and where it is or how to get it.
-
-    No function of the user's is called.
-    """
-    dataset_ref = DatasetName.parse(name)
-    source = source_of(dataset_ref)
-    dataset_ref = replace(dataset_ref, stem=source.location(dataset_ref.stem))
+    """Return whether a dataset is on this machine, and where it is or how to get it."""
+    source, dataset_ref = locate(name)
     return source.presence(dataset_ref, cache or default_cache())
 
 

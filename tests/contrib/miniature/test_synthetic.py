@@ -11,10 +11,9 @@ from headstart import datasets
 from headstart.context import ProgressReporter
 from headstart.contrib.miniature import characters, patches, shapes
 from headstart.contrib.miniature.synthetic import DRAWN, cached_images
-from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.file_index import FileIndex
 from headstart.datasets.manifest import Manifest
-from headstart.datasets.sources import source_of
+from headstart.datasets.sources import locate
 
 SPLITS = ("train", "validation", "test")
 # Of two that take seconds to draw, the smallest split: the others are drawn by the same code.
@@ -25,8 +24,8 @@ PARTS = (
 
 
 def manifest(name: str) -> Manifest:
-    asked = DatasetName.parse(name)
-    return source_of(asked).manifest(asked)
+    source, asked = locate(name)
+    return source.manifest(asked)
 
 
 @pytest.fixture(scope="module", params=PARTS)

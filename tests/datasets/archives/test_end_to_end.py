@@ -15,22 +15,30 @@ from hub_files import write_copy
 COPIED = [key for key, facts in published_facts().items() if facts.hub]
 
 
+@pytest.fixture
+def prepared(small, in_small, cli, own_cache):
+    """Prepare a dataset from a folder, and give what is said of it, and what is verified."""
+
+    def prepare(key: str, folder):
+        outcome = cli("datasets", "prepare", key, "--from", folder)
+        assert outcome.code == 0, outcome.err
+        assert str(folder) in outcome.out
+        facts = json.loads(cli("datasets", "verify", key, "--json").out)
+        sizes = {name: part["size"] for name, part in facts["manifest"]["splits"].items()}
+        assert sizes == dict(small(key).sizes)
+        assert facts["problems"] == []
+        return outcome.out, facts
+
+    return prepare
+
+
 # One of each metric.
 MEASURED = ("birdsnap", "oxford_pets", "voc2007")
 
 
 @pytest.mark.parametrize("key", READERS)
-def test_an_archive_is_prepared_verified_and_measured(
-    key, write, small, in_small, cli, own_cache, tmp_path
-):
-    folder = write(key)
-    outcome = cli("datasets", "prepare", key, "--from", folder)
-    assert outcome.code == 0, outcome.err
-    assert str(folder) in outcome.out
-    facts = json.loads(cli("datasets", "verify", key, "--json").out)
-    sizes = {name: part["size"] for name, part in facts["manifest"]["splits"].items()}
-    assert sizes == dict(small(key).sizes)
-    assert facts["problems"] == []
+def test_an_archive_is_prepared_verified_and_measured(key, write, small, prepared, cli, tmp_path):
+    _, facts = prepared(key, write(key))
     found = datasets.find(key)
     assert (found.metric, found.split_rule) == (small(key).metric, small(key).split_rule)
     if key not in MEASURED:
@@ -40,27 +48,19 @@ def test_an_archive_is_prepared_verified_and_measured(
     assert run.code == 0, run.err
     (result,) = ResultStore(store).results()
     assert result.trial.dataset.revision == facts["revision"]
-    assert result.n_test == sizes["test"]
+    assert result.n_test == small(key).sizes.test
     assert result.metrics[small(key).metric] == result.accuracy
 
 
 @pytest.mark.parametrize("key", COPIED)
-def test_a_copy_on_the_hub_is_prepared_and_verified(
-    key, write, small, in_small, cli, own_cache, tmp_path
-):
+def test_a_copy_on_the_hub_is_prepared_and_verified(key, write, small, prepared, cli, tmp_path):
     raw = READERS[key](write(key))
     folder = write_copy(tmp_path / "copy", small(key), raw)
-    outcome = cli("datasets", "prepare", key, "--from", folder)
-    assert outcome.code == 0, outcome.err
-    assert str(folder) in outcome.out
+    said, facts = prepared(key, folder)
     # Whoever reads the rule knows which of the two DTDs this is.
     drawn = "This copy does not tell validation from train: 6 images of both are drawn"
-    assert (drawn in outcome.out) == (key == "dtd")
-    facts = json.loads(cli("datasets", "verify", key, "--json").out)
-    sizes = {name: part["size"] for name, part in facts["manifest"]["splits"].items()}
-    assert sizes == dict(small(key).sizes)
+    assert (drawn in said) == (key == "dtd")
     assert facts["manifest"]["classes"] == list(raw.classes)
-    assert facts["problems"] == []
     # The place is no part of the name: a table of results has the dataset's.
     found = datasets.find(f"{key}?root={folder}")
     assert found.name == key
@@ -72,7 +72,7 @@ def test_a_copy_on_the_hub_is_prepared_and_verified(
     assert cli("datasets", "splits", key, "--export", exported).code == 0
     with exported.open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == sum(sizes.values())
+    assert len(rows) == sum(dict(small(key).sizes).values())
     assert len({row["image"] for row in rows}) == len(rows)
 
 

@@ -22,9 +22,9 @@ __all__ = [
     "Presence",
     "Source",
     "is_packaged",
+    "locate",
     "names",
     "resolve_name",
-    "source_of",
 ]
 
 SOURCES: Mapping[str, Source] = DATASET_SOURCES
@@ -50,28 +50,22 @@ def resolve_name(name: str | Path, cache: Path | None = None) -> tuple[Source, D
     UnknownNameError, StudyError
         No such name or option; an option with a value that it cannot have.
     """
-    dataset_ref = DatasetName.parse(name)
-    source = source_of(dataset_ref)
-    dataset_ref = replace(dataset_ref, stem=source.location(dataset_ref.stem))
-    return source, replace(
-        dataset_ref,
-        metric=dataset_ref.metric or source.metric(dataset_ref, cache or default_cache()),
-    )
+    source, dataset_ref = locate(name)
+    metric = dataset_ref.metric or source.metric(dataset_ref, cache or default_cache())
+    return source, replace(dataset_ref, metric=metric)
 
 
-def source_of(dataset_ref: DatasetName) -> Source:
-    """Find the source of a name, and check the options that go with it.
+def locate(name: str | Path) -> tuple[Source, DatasetName]:
+    """Find the source of a name, and what it is asked for, as `resolve_name`, but for the metric.
 
-    Raises
-    ------
-    UnknownNameError
-        No source knows such a name, or the source has no such option.
+    No function of the user's is called.
     """
+    dataset_ref = DatasetName.parse(name)
     # A folder of a catalogue's name is the catalogue's.
     named = (source for source in SOURCES.values() if dataset_ref.stem in source.names())
     recognised = (source for source in SOURCES.values() if source.recognises(dataset_ref.stem))
     for source in chain(named, recognised):
         dataset_ref.check(source.options)
-        return source
+        return source, replace(dataset_ref, stem=source.location(dataset_ref.stem))
     near = [*get_close_matches(dataset_ref.stem.lower(), names()), *folders_like(dataset_ref.stem)]
     raise UnknownNameError("dataset", dataset_ref.stem, names(), near, neither="folder")
