@@ -77,10 +77,6 @@ class Source(ABC):
     looks: ClassVar[bool] = True
 
     @abstractmethod
-    def recognises(self, stem: str) -> bool:
-        """Whether a name without its options is one of this source's."""
-
-    @abstractmethod
     def describe(self, dataset_ref: DatasetName) -> Description:
         """State what is known without reading anything large."""
 
@@ -103,6 +99,10 @@ class Source(ABC):
     def names(self) -> tuple[str, ...]:
         """Names of the catalogue that are this source's."""
         return ()
+
+    def recognises(self, stem: str) -> bool:  # noqa: ARG002
+        """Whether a name without its options, none of `names`, is one of this source's."""
+        return False
 
     def location(self, stem: str) -> str:
         """Return what finds the data from any folder: `Dataset.location`."""

@@ -180,9 +180,6 @@ class EmbeddedSource(Source):
     def names(self) -> tuple[str, ...]:
         return tuple(EMBEDDED)
 
-    def recognises(self, stem: str) -> bool:
-        return stem in EMBEDDED
-
     def describe(self, dataset_ref: DatasetName) -> Description:
         manifest = self.manifest(dataset_ref)
         return Description(

@@ -107,9 +107,6 @@ class StudySource(Source):
     def names(self) -> tuple[str, ...]:
         return tuple(published_facts())
 
-    def recognises(self, stem: str) -> bool:
-        return stem in published_facts()
-
     def describe(self, dataset_ref: DatasetName) -> Description:
         facts = facts_of(dataset_ref.stem)
         return Description(
