@@ -33,7 +33,8 @@ FLAGS: Mapping[str, bool] = MappingProxyType(
 # Of a file, to find out how it is written.
 HEAD = 1 << 16
 SHOWN = 20
-END = "end of the table"
+# No separator, nor a blank.
+END = "\x04"
 
 
 @dataclass(frozen=True)
