@@ -201,10 +201,7 @@ class _Layout:
 
 
 def _layout(folder: Path) -> _Layout:
-    """Find out what the folders in a folder are: splits, classes, or classes with splits inside.
-
-    Raises DatasetError for what looks like splits that cannot be recognized.
-    """
+    """Find out what the folders in a folder are: splits, classes, or classes with splits inside."""
     inner = _unwrapped(folder)
     filled = filled_folders(inner)
     # A split's folder counts though it is empty: what lacks in it is reported.
@@ -290,10 +287,7 @@ def _share_classes(folder: Path, names: Sequence[str]) -> bool:
 
 
 def _splits_of_classes(folder: Path, filled: Sequence[str]) -> _Layout | None:
-    """Read split folders inside class folders; None where there are no such.
-
-    Raises DatasetError where a class has them, and not all images are in one.
-    """
+    """Lay out split folders inside class folders; None where there are no such."""
     inside = {name: filled_folders(folder / name) for name in filled}
     each = [read_split_names(names).parts for names in inside.values()]
     if not any("train" in parts and len(parts) > 1 for parts in each):
@@ -461,10 +455,7 @@ def _inside_wrapper(folder: Path) -> Path:
 
 
 def _chosen(folder: Path, chosen: Mapping[str, str]) -> _Layout:
-    """Lay out the folders that the options name.
-
-    Raises DatasetError for one that is not there, or is asked for twice.
-    """
+    """Lay out the folders that the options name."""
     if "all" in chosen and len(chosen) > 1:
         raise DatasetError(
             f"dataset folder {folder}: ?all= splits its images anew, so that "

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -136,14 +136,17 @@ class TableSource(Source):
         names, notes = _names(columns)
         images = _images(columns, dataset_ref.options.get("root", ""), notes)
         chosen = _parts_of_rows(columns.table, columns.used, dataset_ref.options)
+        there = np.ones(len(names), dtype=np.bool_)
         if isinstance(images, list):
-            _check_once(path, images, names)
-            if not dataset_ref.allow_missing:
+            _check_rows(path, images, names)
+            there = np.array([is_there(image) for image in images], dtype=np.bool_)
+            if not (dataset_ref.allow_missing or there.all()):
                 folder = start_of(path, images)
                 remedy = f"pass ?root={folder} for the folder that their paths start from"
                 if folder == "DIR":
                     remedy += ", or ?allow_missing=yes to measure on what is left"
                 require_files(images, str(path), remedy)
+            images = FileImages(images)
         spelled = merged_spellings(name for several in names for name in several)
         if not columns.flags:
             check_texts(f"{path}, column '{columns.labels[0]}'", spelled)
@@ -152,12 +155,18 @@ class TableSource(Source):
         places = {name: place for place, name in enumerate(classes)}
         of_images = names if columns.many else [name for (name,) in names]
         labels = encode_labels(of_images, places, len(classes), several=columns.many)
-        groups = {}
+        parts, missing = {}, {}
+        for part, rows in chosen.rows.items():
+            kept = np.flatnonzero(there[rows]).astype(np.int64)
+            parts[part] = Split(images.take(rows[kept]), labels[rows[kept]], kept)
+            if len(kept) < len(rows):
+                missing[part] = len(rows) - len(kept)
         if columns.group is not None:
             texts = columns.table.filled(columns.group, "group")
             of_parts = {part: [texts[row] for row in rows] for part, rows in chosen.rows.items()}
-            groups = number_groups(of_parts, str(path), columns.group)
-        return _raw_dataset(classes, images, labels, chosen, groups, notes)
+            for part, groups in number_groups(of_parts, str(path), columns.group).items():
+                parts[part] = replace(parts[part], groups=groups[parts[part].rows])
+        return RawDataset(classes, parts, missing, parts_note=chosen.parts_note, notes=tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -321,7 +330,7 @@ def _images(columns: _Columns, root: str, notes: list[str]) -> list[Path] | Imag
     return find_files(table.path, folder, texts)
 
 
-def _check_once(path: Path, images: Sequence[Path], names: Sequence[tuple[str, ...]]) -> None:
+def _check_rows(path: Path, images: Sequence[Path], names: Sequence[tuple[str, ...]]) -> None:
     """Raise DatasetError if an image has two rows: it would be in two splits, or have two labels.
 
     Rows that are alike all through are no exception.
@@ -347,37 +356,8 @@ class _Parts(NamedTuple):
     parts_note: str = ""
 
 
-def _raw_dataset(
-    classes: tuple[str, ...],
-    images: list[Path] | Images,
-    labels: Rows,
-    chosen: _Parts,
-    groups: Mapping[str, Rows],
-    notes: Sequence[str],
-) -> RawDataset:
-    """Take the images that are there; `labels` are of all, `groups` of those of each part."""
-    parts, missing = {}, {}
-    for part, rows in chosen.rows.items():
-        if isinstance(images, list):
-            there = [is_there(images[row]) for row in rows]
-            places = np.flatnonzero(there).astype(np.int64)
-            taken: Images = FileImages([images[row] for row in rows[places]])
-        else:
-            places = np.arange(len(rows), dtype=np.int64)
-            taken = images.take(rows)
-        together = groups[part][places] if part in groups else None
-        parts[part] = Split(taken, labels[rows[places]], places, together)
-        if len(places) < len(rows):
-            missing[part] = len(rows) - len(places)
-    return RawDataset(classes, parts, missing, parts_note=chosen.parts_note, notes=tuple(notes))
-
-
 def _parts_of_rows(table: Table, used: Sequence[str], options: Mapping[str, str]) -> _Parts:
-    """Divide the rows as a column of splits says; `used` columns hold something else.
-
-    Raises DatasetError for values that do not say which part they mean, and for a part without
-    rows.
-    """
+    """Divide the rows as a column of splits says; `used` columns hold something else."""
     asked = {part: options[part].split("+") for part in PARTS if part in options}
     column = _split_column(table, used, options, given=bool(asked))
     if column is None:
