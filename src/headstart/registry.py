@@ -213,9 +213,9 @@ PREDICTORS: Registry[Any] = Registry(
     "predictor",
     {
         "logme": "headstart.predictors.simple_classifiers:LogME",
-        "leep": "headstart.predictors.source_classes:LEEP",
-        "nleep": "headstart.predictors.source_classes:NLEEP",
-        "nce": "headstart.predictors.source_classes:NCE",
+        "leep": "headstart.predictors.simple_classifiers:LEEP",
+        "nleep": "headstart.predictors.simple_classifiers:NLEEP",
+        "nce": "headstart.predictors.simple_classifiers:NCE",
         "h_score": "headstart.predictors.class_separation:HScore",
         "transrate": "headstart.predictors.class_separation:TransRate",
         "gbc": "headstart.predictors.class_separation:GBC",

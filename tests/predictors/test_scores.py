@@ -16,8 +16,7 @@ from sklearn.mixture import GaussianMixture
 
 from headstart.predictors import transfer_score
 from headstart.predictors.class_statistics import decompose, principal
-from headstart.predictors.simple_classifiers import PENALTIES
-from headstart.predictors.source_classes import split_by_variance
+from headstart.predictors.simple_classifiers import PENALTIES, split_by_variance
 from headstart.registry import PREDICTORS
 from refusals import refused
 

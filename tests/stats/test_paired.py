@@ -14,7 +14,7 @@ from headstart.stats import (
     sign_flip_test,
     wilcoxon,
 )
-from headstart.stats.paired import _differences, _merged
+from headstart.stats.proportions import _differences, _merged
 
 
 def right_answers(seed, n=400, better=0.05):

@@ -124,7 +124,7 @@ def test_the_verdict_the_interval_and_the_ranks_are_one(holes):
 def test_blocks_of_rows_change_nothing(monkeypatch):
     y = np.random.default_rng(6).normal(size=(7, 6))
     whole = compared(y), all_pairs(additive_fit(y))
-    monkeypatch.setattr("headstart.stats.model_ranks.BLOCK", 14)
+    monkeypatch.setattr("headstart.stats.two_way.BLOCK", 14)
     for one, other in zip((compared(y), all_pairs(additive_fit(y))), whole, strict=True):
         for part, expected in zip(one, other, strict=True):
             assert np.allclose(part, expected, equal_nan=True)

@@ -27,7 +27,6 @@ __all__ = [
     "ScaleName",
     "TransferScore",
     "find_predictor",
-    "need_source",
     "transfer_score",
 ]
 
@@ -207,7 +206,8 @@ def find_predictor(text: str) -> Predictor:
     """
     head, _, scale = text.strip().rpartition(":")
     column = (head if scale in SCALES else text).strip()
-    if not column or (scale not in SCALES and _is_known(head.strip())):
+    known = (UPSTREAM_ACCURACY.column, *PREDICTORS)
+    if not column or (scale not in SCALES and head.strip() in known):
         raise AnalysisError(
             f"invalid predictor '{text}': expected COLUMN or COLUMN:SCALE, where SCALE is "
             f"{', '.join(SCALES)}",
@@ -220,27 +220,6 @@ def find_predictor(text: str) -> Predictor:
         registered: TransferScore = PREDICTORS[column]
         found = Predictor(column, registered.label, SCALES[registered.scale])
     return Predictor(found.column, found.label, SCALES[scale]) if scale in SCALES else found
-
-
-def _is_known(column: str) -> bool:
-    return column == UPSTREAM_ACCURACY.column or column in PREDICTORS
-
-
-def need_source(label: str, source_predictions: Floats | None) -> Floats:
-    """Return source predictions that a score cannot do without.
-
-    Raises
-    ------
-    AnalysisError
-        There are none.
-    """
-    if source_predictions is None:
-        raise AnalysisError(
-            f"{label} needs the probabilities of the network's own classifier: expected "
-            "source_predictions (n, C)",
-            code="analysis.predictor_source", predictor=label,
-        )  # fmt: skip
-    return source_predictions
 
 
 def transfer_score(
@@ -270,8 +249,6 @@ def transfer_score(
     """
     score: TransferScore = PREDICTORS[name]
     X, y = _numbers(name, "features", features), _class_numbers(name, labels)
-    shown = "source_predictions"
-    source = None if source_predictions is None else _numbers(name, shown, source_predictions)
     several = (y.ndim == 1 and y.max(initial=0) > 0) or (y.ndim == 2 and y.shape[1] > 1)
     if X.ndim != 2 or not X.shape[1] or len(X) != len(y) or not several or not (y >= 0).any():
         raise AnalysisError(
@@ -284,8 +261,9 @@ def transfer_score(
             f"{name}: features contain NaN, infinite numbers, or numbers over {LARGEST:.1g}",
             code="analysis.predictor_finite",
         )
-    if source is not None:
-        _check_probabilities(name, source, len(X))
+    source = None
+    if source_predictions is not None:
+        source = _probabilities(name, source_predictions, len(X))
     return float(score.score(X, y, source))
 
 
@@ -316,13 +294,14 @@ def _class_numbers(name: str, labels: npt.ArrayLike) -> npt.NDArray[np.int64]:
     )  # fmt: skip
 
 
-def _check_probabilities(name: str, source: Floats, n: int) -> None:
+def _probabilities(name: str, source_predictions: npt.ArrayLike, n: int) -> Floats:
+    source = _numbers(name, "source_predictions", source_predictions)
     shaped = source.ndim == 2 and len(source) == n and source.shape[1] > 0
-    if not (
-        shaped and (source >= 0).all() and np.allclose(source.sum(axis=1), 1, atol=SUM_TOLERANCE)
-    ):
+    sums_to_1 = shaped and np.allclose(source.sum(axis=1), 1, atol=SUM_TOLERANCE)
+    if not sums_to_1 or (source < 0).any():
         raise AnalysisError(
             f"{name}: expected source_predictions ({n}, C) that are probabilities: not negative, "
             f"with rows that add up to 1; found shape {source.shape}",
             code="analysis.predictor_probabilities", found=source.shape, n=n,
         )  # fmt: skip
+    return source

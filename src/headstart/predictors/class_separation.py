@@ -14,9 +14,10 @@ from headstart.predictors.class_statistics import (
     Classes,
     ClassScore,
     decompose,
+    gaussian_posteriors,
     principal,
-    softmax,
     spread,
+    within_covariance,
 )
 from headstart.stats.representations import centred
 
@@ -25,6 +26,12 @@ __all__ = ["GBC", "NCTI", "PARC", "HScore", "TransRate", "shrinkage"]
 Floats = npt.NDArray[np.float64]
 # Principal axes, at most.
 AXES = 64
+# Of the mean variance of all images, in GBC: no class is narrower. One image alone has no variance.
+NARROWEST = 1e-3
+# The squared distortion of TransRate.
+EPSILON = 1e-4
+# Of the mean variance of an axis, added to that within classes, in NCTI.
+RIDGE = 1e-3
 
 
 class HScore(ClassScore):
@@ -70,10 +77,6 @@ def shrinkage(X: Floats, eigenvalues: Floats) -> tuple[float, float]:
     away = (float(np.square(eigenvalues).sum()) / d - width**2) * d
     noise = (float(np.square(np.square(X).sum(axis=1)).sum()) / n - away - d * width**2) / n
     return (min(max(noise, 0.0), away) / away if away > 0 else 0.0), width
-
-
-# Of the mean variance of all images: no class is narrower. One image alone has no variance.
-NARROWEST = 1e-3
 
 
 class GBC(ClassScore):
@@ -134,10 +137,6 @@ class PARC(ClassScore):
         return float(np.sqrt(share * (1 - share)) * gap / spread) if spread > 0 else 0.0
 
 
-# The squared distortion.
-EPSILON = 1e-4
-
-
 class TransRate(ClassScore):
     """Coding rate of all features less that of each class's, in nats.
 
@@ -170,10 +169,6 @@ def _rate(Z: Floats) -> float:
     return float(np.linalg.slogdet(np.eye(len(gram)) + gram / (n * EPSILON))[1]) / 2
 
 
-# Of the mean variance of an axis, added to that within classes.
-RIDGE = 1e-3
-
-
 class NCTI(ClassScore):
     """Neural collapse transferability index: three measures of collapse, added.
 
@@ -198,7 +193,8 @@ class NCTI(ClassScore):
     def of_classes(self, features: Floats, classes: Classes) -> float:
         """Return the sum of the three."""
         Z = principal(features, AXES)
-        posteriors = _nearest_mean(Z, classes)
+        covariance = within_covariance(Z, classes) + RIDGE * spread(Z) * np.eye(Z.shape[1])
+        posteriors = gaussian_posteriors(Z, classes, covariance)
         size = np.linalg.norm(Z) * np.sqrt(min(Z.shape))
         geometry = _nuclear(Z) / max(size, np.finfo(float).tiny)
         varied = sum(_nuclear(posteriors[classes.codes == c]) for c in range(len(classes.counts)))
@@ -211,13 +207,3 @@ def _nuclear(matrix: Floats) -> float:
     n, d = matrix.shape
     gram = matrix.T @ matrix if d <= n else matrix @ matrix.T
     return float(np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0)).sum())
-
-
-def _nearest_mean(Z: Floats, classes: Classes) -> Floats:
-    """(n, K) posteriors: Gaussians with the pooled covariance, priors the shares of classes."""
-    means = classes.means(Z)
-    residual = Z - means[classes.codes]
-    within = residual.T @ residual / len(Z)
-    coef = np.linalg.solve(within + RIDGE * spread(Z) * np.eye(len(within)), means.T)
-    offset = np.log(classes.counts / len(Z)) - np.einsum("kd,dk->k", means, coef) / 2
-    return softmax(Z @ coef + offset)

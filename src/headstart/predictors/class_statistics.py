@@ -1,13 +1,15 @@
-"""What several transfer scores share: classes in order, their means, principal coordinates."""
+"""What several transfer scores share: classes, their Gaussians, principal coordinates."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import cho_factor, cho_solve
+from scipy.special import softmax
 
 from headstart.errors import AnalysisError
-from headstart.predictors.base import ScaleName, need_source
+from headstart.predictors.base import ScaleName
 from headstart.stats.representations import centred
 
 __all__ = [
@@ -18,9 +20,10 @@ __all__ = [
     "SourceScore",
     "classes_of",
     "decompose",
+    "gaussian_posteriors",
     "principal",
-    "softmax",
     "spread",
+    "within_covariance",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -102,7 +105,13 @@ class SourceScore(ABC):
         source_predictions: Floats | None,
     ) -> float:
         """Return the score, as `TransferScore` has it."""
-        return self.of_source(need_source(self.label, source_predictions), classes_of(labels))
+        if source_predictions is None:
+            raise AnalysisError(
+                f"{self.label} needs the probabilities of the network's own classifier: expected "
+                "source_predictions (n, C)",
+                code="analysis.predictor_source", predictor=self.label,
+            )  # fmt: skip
+        return self.of_source(source_predictions, classes_of(labels))
 
     @abstractmethod
     def of_source(self, source: Floats, classes: Classes) -> float:
@@ -164,7 +173,15 @@ def spread(Z: Floats) -> float:
     return max(mean, float(np.finfo(float).tiny))
 
 
-def softmax(logits: Floats) -> Floats:
-    """(n, K) probabilities."""
-    e = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(e / e.sum(axis=1, keepdims=True))
+def within_covariance(X: Floats, classes: Classes) -> Floats:
+    """(d, d) covariance within classes, pooled."""
+    residual = X - classes.means(X)[classes.codes]
+    return np.asarray(residual.T @ residual / len(X))
+
+
+def gaussian_posteriors(X: Floats, classes: Classes, covariance: Floats) -> Floats:
+    """(n, K) posteriors of Gaussians with one covariance, priors the shares of classes."""
+    means = classes.means(X)
+    coef = cho_solve(cho_factor(covariance), means.T)
+    offset = np.log(classes.counts / len(X)) - np.einsum("kd,dk->k", means, coef) / 2
+    return np.asarray(softmax(X @ coef + offset, axis=1))

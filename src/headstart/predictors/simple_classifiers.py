@@ -1,13 +1,16 @@
-"""Scores by a classifier that is fitted in a moment.
+"""Scores by a classifier: one that is fitted in a moment, or the network's own.
 
 Nearest neighbours and a ridge probe, left-one-out; SFDA: a regularized Fisher discriminant that is
-tested on features made harder by itself; LogME: the evidence of a Bayesian linear model.
+tested on features made harder by itself; LogME: the evidence of a Bayesian linear model. NCE asks
+how little is left to learn of the labels when the network's answer is known; LEEP for the log
+likelihood of the labels under the probabilities of its classes; NLEEP takes the components of a
+Gaussian mixture in place of these.
 """
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import eigsh
+from scipy.special import logsumexp, softmax
 
 from headstart.predictors.base import ScaleName
 from headstart.predictors.class_statistics import (
@@ -15,17 +18,52 @@ from headstart.predictors.class_statistics import (
     Classes,
     ClassScore,
     Decomposition,
+    SourceScore,
+    classes_of,
     decompose,
-    softmax,
+    gaussian_posteriors,
+    principal,
+    spread,
+    within_covariance,
 )
 from headstart.stats.representations import centred
 
-__all__ = ["SFDA", "LogME", "NearestNeighbours", "RidgeProbe", "left_out", "log_evidence"]
+__all__ = [
+    "LEEP",
+    "NCE",
+    "NLEEP",
+    "SFDA",
+    "LogME",
+    "NearestNeighbours",
+    "RidgeProbe",
+    "expected_log_likelihood",
+    "left_out",
+    "log_evidence",
+    "split_by_variance",
+]
 
 Floats = npt.NDArray[np.float64]
-
-
+Ints = npt.NDArray[np.int64]
 NEIGHBOURS = 5
+# Of the ridge probe, times the mean squared singular value.
+PENALTIES = 10.0 ** np.arange(-4.0, 3.0)
+# Of SFDA: how fast shrinkage falls with the largest eigenvalue within classes, and its least.
+STRENGTH, LEAST = 5.0, 1e-10
+# Sizes up to which all eigenvalues are as quick as one.
+SMALL = 64
+# Of LogME: the ratio of the two precisions is found to this relative accuracy.
+TOLERANCE = 1e-10
+MOST_STEPS = 10_000
+# Of |y|^2: a smaller residual is rounding.
+RESIDUAL_ROUNDING = 1e-12
+# Of NLEEP: principal axes, at most, and the share of the variance that they have.
+AXES, SHARE = 64, 0.8
+# Components, and images that each has at least: fewer say nothing of its variances.
+PER_CLASS, FEWEST = 5, 2
+# Steps of EM, at most; mean log likelihood per image and step, in nats, at which it has converged.
+STEPS, CONVERGED = 20, 1e-3
+# Of the mean variance of an axis: no component is narrower.
+NARROWEST = 1e-3
 
 
 class NearestNeighbours(ClassScore):
@@ -55,10 +93,6 @@ class NearestNeighbours(ClassScore):
         weights = np.maximum(1 + np.take_along_axis(near, nearest, axis=1), np.finfo(float).eps)
         np.add.at(votes, (np.arange(n)[:, None], classes.codes[nearest]), weights)
         return float((votes.argmax(axis=1) == classes.codes).mean())
-
-
-# Times the mean squared singular value.
-PENALTIES = 10.0 ** np.arange(-4.0, 3.0)
 
 
 class RidgeProbe(ClassScore):
@@ -106,12 +140,6 @@ def left_out(parts: Decomposition, Y: Floats, penalty: float) -> Floats:
     return np.asarray((fit - leverage[:, None] * Y) / (1 - leverage)[:, None])
 
 
-STRENGTH = 5.0
-LEAST = 1e-10
-# Sizes up to which all eigenvalues are as quick as one.
-SMALL = 64
-
-
 class SFDA(ClassScore):
     """Mean log probability of the labels under a Fisher discriminant, after self-challenging.
 
@@ -139,19 +167,14 @@ class SFDA(ClassScore):
             # The same points on as many axes as they span: nothing below depends on the rotation.
             U, squared = decompose(X)
             X = U * np.sqrt(squared)
-        shrunk = max(float(np.exp(-STRENGTH * _largest(_within(X, classes)))), LEAST)
+        shrunk = max(float(np.exp(-STRENGTH * _largest(within_covariance(X, classes)))), LEAST)
         # The probabilities are softened once more before they mix.
-        sure = softmax(_probabilities(X, classes, shrunk, d))[np.arange(n), classes.codes]
+        sure = softmax(_probabilities(X, classes, shrunk, d), axis=1)[np.arange(n), classes.codes]
         means, counts = classes.means(X), classes.counts[:, None]
         others = (X.sum(axis=0) - means * counts) / (n - counts)
         mixed = sure[:, None] * X + (1 - sure[:, None]) * others[classes.codes]
         final = _probabilities(mixed, classes, shrunk, d)[np.arange(n), classes.codes]
         return float(np.log(np.maximum(final, np.finfo(float).tiny)).mean())
-
-
-def _within(X: Floats, classes: Classes) -> Floats:
-    residual = X - classes.means(X)[classes.codes]
-    return np.asarray(residual.T @ residual / len(X))
 
 
 def _largest(within: Floats) -> float:
@@ -169,21 +192,12 @@ def _probabilities(X: Floats, classes: Classes, shrunk: float, d: int) -> Floats
 
     `d` is the number of features, of which X may have fewer axes.
     """
-    within, means = _within(X, classes), classes.means(X)
+    within = within_covariance(X, classes)
     # A total of zero leaves nothing to divide by.
     width = max(shrunk * np.trace(within), ROUNDING * np.square(X).sum() / len(X)) / d
     regular = (1 - shrunk) * within
     regular.flat[:: len(regular) + 1] += max(width, np.finfo(float).tiny)
-    coef = cho_solve(cho_factor(regular), means.T)
-    offset = np.log(classes.counts / len(X)) - np.einsum("kd,dk->k", means, coef) / 2
-    return softmax(X @ coef + offset)
-
-
-# The ratio of the two precisions is found to this relative accuracy.
-TOLERANCE = 1e-10
-MOST_STEPS = 10_000
-# Of |y|^2: a smaller residual is rounding.
-RESIDUAL_ROUNDING = 1e-12
+    return gaussian_posteriors(X, classes, regular)
 
 
 class LogME:
@@ -268,3 +282,122 @@ def log_evidence(y: Floats, z: Floats, squared: Floats, d: int) -> tuple[float, 
     value = n * np.log(beta) + d * np.log(alpha) - n * np.log(2 * np.pi)
     value -= beta * residual + alpha * weights + logs
     return float(value) / 2, alpha, beta
+
+
+class NCE(SourceScore):
+    """Negative conditional entropy -H(Y | Z) in nats, Z the class that the network predicts.
+
+    Source: A. Tran, C. Nguyen, T. Hassner, "Transferability and hardness of supervised
+    classification tasks", ICCV 2019
+    """
+
+    label = "NCE"
+
+    def of_source(self, source: Floats, classes: Classes) -> float:
+        """Return -H(Y | Z), at most 0."""
+        predicted = classes_of(source.argmax(axis=1).astype(np.int64))
+        joint = classes.one_hot.T @ predicted.one_hot / len(source)
+        given = joint / joint.sum(axis=0)
+        return float((joint * np.log(given, out=np.zeros_like(given), where=joint > 0)).sum())
+
+
+class LEEP(SourceScore):
+    """Log expected empirical prediction: the mean log likelihood per image, at most 0.
+
+    With theta(x)_z the probability that the network's own classifier gives to its class z, and
+    P(y | z) estimated from the same images, LEEP = mean log sum_z P(y_i | z) theta(x_i)_z.
+
+    Source: C. Nguyen, T. Hassner, M. Seeger, C. Archambeau, "LEEP: A new measure to evaluate
+    transferability of learned representations", ICML 2020
+    """
+
+    label = "LEEP"
+
+    def of_source(self, source: Floats, classes: Classes) -> float:
+        """Return the mean log likelihood."""
+        return expected_log_likelihood(source, classes)
+
+
+def expected_log_likelihood(source: Floats, classes: Classes) -> float:
+    """Return the mean of log sum_z P(y_i | z) theta(x_i)_z.
+
+    Parameters
+    ----------
+    source
+        (n, C) probabilities theta.
+    classes
+        Those of the n labels.
+    """
+    joint = classes.one_hot.T @ source
+    # A class that no image is given has no share in any likelihood.
+    given = np.divide(joint, joint.sum(axis=0), out=np.zeros_like(joint), where=joint > 0)
+    likelihood = np.einsum("ic,ic->i", given[classes.codes], source)
+    return float(np.log(np.maximum(likelihood, np.finfo(float).tiny)).mean())
+
+
+class NLEEP(ClassScore):
+    """LEEP of the posteriors of a Gaussian mixture that is fitted to the features.
+
+    The features are reduced to the principal axes that have 80 % of the variance, 64 at most, and
+    the mixture has five components per class. Components are diagonal, and EM starts from clusters
+    that are split along the widest axis (Su and Dy 2007, "Var-Part"): no draw, so that the order of
+    images does not count. The paper starts from random ones and leaves the covariance open.
+
+    Source: Y. Li et al., "Ranking neural checkpoints", CVPR 2021
+    """
+
+    label = "NLEEP"
+
+    def of_classes(self, features: Floats, classes: Classes) -> float:
+        """Return the mean log likelihood per image, at most 0."""
+        Z = principal(features, AXES)
+        total = float(np.square(centred(features)).sum())
+        share = np.cumsum(np.square(Z).sum(axis=0)) / max(total, np.finfo(float).tiny)
+        Z = Z[:, : int(np.searchsorted(share, SHARE)) + 1]
+        most = min(PER_CLASS * len(classes.counts), max(len(Z) // FEWEST, 1))
+        return expected_log_likelihood(_posteriors(Z, split_by_variance(Z, most)), classes)
+
+
+def split_by_variance(Z: Floats, most: int) -> Ints:
+    """(n,) clusters: the one with the largest variance on an axis is split at its mean there.
+
+    Parameters
+    ----------
+    Z
+        (n, k) coordinates.
+    most
+        Number of clusters; fewer where images coincide.
+    """
+    clusters = np.zeros(len(Z), dtype=np.int64)
+    sums = [np.square(Z - Z.mean(axis=0)).sum(axis=0)]
+    while len(sums) < most and Z.shape[1]:
+        widest = int(np.argmax([one.max() for one in sums]))
+        axis = int(np.argmax(sums[widest]))
+        own = np.flatnonzero(clusters == widest)
+        upper = own[Z[own, axis] > Z[own, axis].mean()]
+        if not 0 < len(upper) < len(own):
+            break
+        clusters[upper] = len(sums)
+        sums.append(np.square(Z[upper] - Z[upper].mean(axis=0)).sum(axis=0))
+        lower = own[clusters[own] == widest]
+        sums[widest] = np.square(Z[lower] - Z[lower].mean(axis=0)).sum(axis=0)
+    return clusters
+
+
+def _posteriors(Z: Floats, clusters: Ints) -> Floats:
+    """(n, V) probabilities of components, by expectation and maximization."""
+    posteriors = (clusters[:, None] == np.arange(clusters.max() + 1)).astype(np.float64)
+    floor = NARROWEST * spread(Z)
+    squares, before = Z**2, -np.inf
+    for _ in range(STEPS):
+        weight = posteriors.sum(axis=0) + np.finfo(float).tiny
+        mean = posteriors.T @ Z / weight[:, None]
+        variance = np.maximum(posteriors.T @ squares / weight[:, None] - mean**2, floor)
+        logs = squares @ (-0.5 / variance).T + Z @ (mean / variance).T
+        logs += np.log(weight / len(Z)) - 0.5 * (mean**2 / variance + np.log(variance)).sum(axis=1)
+        each = logsumexp(logs, axis=1, keepdims=True)
+        posteriors = np.exp(logs - each)
+        if each.mean() - before < CONVERGED:
+            break
+        before = float(each.mean())
+    return np.asarray(posteriors)

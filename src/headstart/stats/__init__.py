@@ -1,42 +1,37 @@
 """Arrays -> numbers with intervals. numpy, scipy and statsmodels only."""
 
-from headstart.stats.correlation import (
-    CORRELATIONS,
-    FEWEST_UNITS,
-    CorrelationInterval,
-    CorrelationName,
-    correlation_difference,
-    correlation_interval,
-    least_squares,
-    leave_out_correlations,
-    pearson,
-    resample_weights,
-)
-from headstart.stats.curves import (
-    PolynomialFit,
-    lack_of_fit,
-    leave_one_out_ratio,
-    polynomial_fit,
-    steps_to_share,
-)
-from headstart.stats.mixed import MixedModel, mixed_model
-from headstart.stats.model_ranks import (
-    FEWEST_DATASETS,
-    Comparisons,
-    Pairs,
-    all_pairs,
-    compare_models,
-)
-from headstart.stats.paired import (
+from headstart.stats.mixed import CrossedMean, MixedModel, crossed_mean, mixed_model
+from headstart.stats.proportions import (
     PairedTest,
+    accuracy_of,
+    edge_distance,
     independent_difference,
+    log_odds,
     map_swap_test,
     mcnemar,
     paired_proportions,
     sign_flip_test,
     wilcoxon,
+    wilson_interval,
+    wilson_limits,
 )
-from headstart.stats.proportions import accuracy_of, edge_distance, log_odds, wilson_interval
+from headstart.stats.regression import (
+    CORRELATIONS,
+    FEWEST_UNITS,
+    CorrelationInterval,
+    CorrelationName,
+    PolynomialFit,
+    correlation_difference,
+    correlation_interval,
+    lack_of_fit,
+    least_squares,
+    leave_one_out_ratio,
+    leave_out_correlations,
+    pearson,
+    polynomial_fit,
+    resample_weights,
+    steps_to_share,
+)
 from headstart.stats.representations import (
     class_variance_ratio,
     cosine_distances,
@@ -47,13 +42,16 @@ from headstart.stats.representations import (
     unit_length,
 )
 from headstart.stats.two_way import (
+    FEWEST_DATASETS,
     AdditiveFit,
-    CrossedMean,
+    Comparisons,
     ErrorBars,
+    Pairs,
     WithinMeans,
     additive_fit,
+    all_pairs,
+    compare_models,
     components,
-    crossed_mean,
     within_means,
 )
 
@@ -105,5 +103,6 @@ __all__ = [
     "unit_length",
     "wilcoxon",
     "wilson_interval",
+    "wilson_limits",
     "within_means",
 ]

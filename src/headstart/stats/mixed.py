@@ -1,4 +1,4 @@
-"""Crossed random effects: models and datasets are both samples, and slopes differ by dataset."""
+"""Crossed random effects: models and datasets are both samples. Means, and slopes by dataset."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,96 @@ import numpy.typing as npt
 import scipy
 
 from headstart.errors import StatisticsError
-from headstart.stats.two_way import CrossedMean, additive_fit, sum_of_squares_interval
+from headstart.stats.two_way import additive_fit
 
-__all__ = ["MixedModel", "mixed_model"]
+__all__ = ["CrossedMean", "MixedModel", "crossed_mean", "mixed_model"]
 
 Floats = npt.NDArray[np.float64]
 # Of the mean square of the scores: what rounding leaves of no residual.
 NO_RESIDUAL = 1e-20
 MOST_RESTARTS = 5
+
+
+class CrossedMean(NamedTuple):
+    """The mean, its standard error, degrees of freedom, and the interval."""
+
+    mean: float
+    se: float
+    df: float
+    low: float
+    high: float
+
+
+def crossed_mean(values: npt.ArrayLike, level: float = 0.95) -> CrossedMean:
+    """Return the mean of a two-way table with an interval for other rows and other columns.
+
+    ``values[m, d] = mean + row[m] + column[d] + residual[m, d]``, all three random. With the mean
+    squares A of rows, B of columns and E of the residual, the variance of the mean is
+    (A + B - E) / (M D), and its degrees of freedom are Satterthwaite's (Biometrics Bulletin 2,
+    1946). A component that would be negative is 0. Without one of rows, or with a single row, the
+    variance is B / (M D) and the interval is Student's over the means of columns; without both it
+    is E / (M D).
+
+    Where cells are missing, the mean is that of the additive fit, in which every row and every
+    column weighs the same; the variances of its adjusted means of rows and columns, less what the
+    residual adds to them, stand for A and B.
+
+    On a complete table the mean is that of restricted maximum likelihood, and where no component is
+    0 so is the standard error. Simulated intervals of 95 % hold the mean in 93 to 99 % of tables of
+    three rows or more, in 89 % at worst with two that differ much.
+
+    Parameters
+    ----------
+    values
+        (M, D), NaN where missing; connected (`headstart.stats.components`).
+    level
+        Coverage of the interval.
+
+    Returns
+    -------
+    CrossedMean
+        All but the mean NaN for a single number, all for none.
+    """
+    y = np.asarray(values, dtype=np.float64)
+    if not y.size:
+        return CrossedMean(*[np.nan] * 5)
+    fit, across = additive_fit(y), additive_fit(y.T)
+    mean = float(fit.mean.mean())
+    if np.isfinite(y).sum() == 1:
+        return CrossedMean(mean, *[np.nan] * 4)
+    # Of each factor: the variance of its adjusted means, and how much of the residual's is in it.
+    squares, shares, counts, free = [], [], [], []
+    for one in (fit, across):
+        k = len(one.mean)
+        free.append(k - 1)
+        counts.append(k)
+        squares.append(float(one.mean.var(ddof=1)) if k > 1 else 0.0)
+        trace = float(one.unscaled_variance().sum())
+        shares.append((trace - k * one.unscaled_variance_of_mean()) / (k - 1) if k > 1 else 0.0)
+    left = fit.variance if fit.df > 0 else 0.0
+    counted = [float(free[i] > 0 and squares[i] > shares[i] * left) for i in range(2)]
+    of_error = fit.unscaled_variance_of_mean() - sum(
+        counted[i] * shares[i] / counts[i] for i in range(2)
+    )
+    parts = np.array([*(counted[i] * squares[i] / counts[i] for i in range(2)), of_error * left])
+    return _sum_of_squares_interval(mean, parts, np.array([*free, fit.df]), level)
+
+
+def _sum_of_squares_interval(
+    estimate: float, parts: Floats, free: npt.ArrayLike, level: float
+) -> CrossedMean:
+    """Return the interval of an estimate whose variance is a sum of scaled mean squares.
+
+    `parts` (k,) are the terms of the variance, some possibly negative, `free` (k,) the degrees of
+    freedom of each; the sum's are Satterthwaite's.
+    """
+    df = np.maximum(np.asarray(free, dtype=np.float64), 1)
+    se = float(np.sqrt(max(parts.sum(), 0.0)))
+    if se == 0:
+        return CrossedMean(estimate, 0.0, float(df.max()), estimate, estimate)
+    total = float(parts.sum() ** 2 / (parts**2 / df).sum())
+    half = float(scipy.special.stdtrit(total, (1 + level) / 2)) * se
+    return CrossedMean(estimate, se, total, estimate - half, estimate + half)
 
 
 class MixedModel(NamedTuple):
@@ -62,7 +144,7 @@ def mixed_model(scores: npt.ArrayLike, upstream: npt.ArrayLike, level: float = 0
         Var(slope) = B / D + A / Sxx - E / (D Sxx),
 
     with D - 1, M - 2 and (M - 2)(D - 1) degrees of freedom, so that Satterthwaite's are the
-    interval's (as in `headstart.stats.crossed_mean`, of which it is the regression form). The slope
+    interval's (as in `crossed_mean`, of which it is the regression form). The slope
     is that of the models' means. These are the estimates of restricted maximum likelihood where no
     variance is 0; a variance that would be negative is 0. Where cells are missing, the likelihood
     is maximised, and the degrees of freedom are taken by the same formula.
@@ -139,7 +221,7 @@ def _balanced(y: Floats, x: Floats, level: float) -> tuple[CrossedMean, _Varianc
         counted[0] * between / n_datasets, counted[1] * of_models / sxx,
         (1 - counted.sum()) * left / scale,
     ])  # fmt: skip
-    found = sum_of_squares_interval(slope, parts, [n_datasets - 1, n_models - 2, free], level)
+    found = _sum_of_squares_interval(slope, parts, [n_datasets - 1, n_models - 2, free], level)
     return found, variances
 
 
@@ -184,7 +266,7 @@ def _by_likelihood(
     if not random_slopes:
         parts, counts = np.array([model / sxx + error]), [n_models - 2]
     parts = parts * (variance / parts.sum())
-    found = sum_of_squares_interval(slope, parts, counts, level)
+    found = _sum_of_squares_interval(slope, parts, counts, level)
     return found, _Variances(of_slope, dataset, model, left), converged
 
 
