@@ -2,11 +2,10 @@
 
 from headstart.analysis.analysis import Analysis, analyze
 from headstart.analysis.cells import seeds_said
-from headstart.analysis.convergence import still_rising
 from headstart.analysis.correlations import FEWEST_FOR_INTERVAL, FEWEST_MODELS
 from headstart.analysis.prediction import prediction_summary
 from headstart.analysis.published import NAMES as PUBLISHED
-from headstart.analysis.sweeps import UPSTREAM
+from headstart.analysis.sweeps import UPSTREAM, still_rising
 from headstart.analysis.tables.canonical_names import match_names
 from headstart.analysis.tables.column_names import parse_mapping
 from headstart.analysis.tables.joined_tables import source_notes

@@ -1,7 +1,9 @@
 """Analyze a table of results: every estimate, as tidy tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,11 @@ from headstart.analysis.cells import (
     AnalysisOptions,
     Correction,
     Matrix,
+    Rows,
     Weights,
     cells_of,
     matrix,
+    row,
     unconnected,
 )
 from headstart.analysis.comparisons import (
@@ -22,21 +26,17 @@ from headstart.analysis.comparisons import (
     Verdict,
     compare_settings,
     independent_verdicts,
-    mixed,
     over_datasets,
     pairs_on_examples,
-    why_no_comparison,
-    why_no_pairs,
 )
 from headstart.analysis.correlations import (
-    FEWEST_MODELS,
+    JUDGED_COLUMNS,
     check_groups,
-    compare_model_sets,
     correlations,
     groups_by_size,
+    judge_predictors,
     read_groups,
 )
-from headstart.analysis.judgement import JUDGED_COLUMNS, judge_predictors
 from headstart.analysis.notes import notes_on, remarks_on
 from headstart.analysis.prediction import (
     PREDICTION_COLUMNS,
@@ -46,7 +46,7 @@ from headstart.analysis.prediction import (
     residuals,
 )
 from headstart.analysis.source_comparison import compare_sources
-from headstart.analysis.sweeps import split_sweeps
+from headstart.analysis.sweeps import main_results, sweep_rows
 from headstart.analysis.tables.column_names import PREDICTOR, SIZES
 from headstart.analysis.tables.joined_tables import ResultsTable, align
 from headstart.analysis.tables.results_sources import SourceLike, read_sources
@@ -112,9 +112,6 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     "missing": ("what", "why"),
     "notes": ("about", "note"),
 }  # fmt: skip
-
-# Tables of what differs within a model: by training configuration, steps, examples per class.
-SWEPT = ("ablation", "effects", "convergence", "reached", "speedup", "dataset_size")
 
 
 @dataclass(frozen=True, repr=False)
@@ -300,15 +297,11 @@ class Analysis:
         """
         from headstart.figures import draw
 
-        note = _digitised(self.sources)
+        # Numbers that somebody measured off a figure are marked so.
+        digitised = [str(source.get("citation", source["name"])) for source in self.sources
+                     if source.get("digitised") and "against" not in source]  # fmt: skip
+        note = f"Digitised values: {'; '.join(digitised)}." if digitised else ""
         return draw(name, self.tables(), predictor=self.predictor, source=note, **options)
-
-
-def _digitised(sources: Iterable[Mapping[str, Any]]) -> str:
-    """Mark figures of numbers that somebody measured off a figure."""
-    digitised = [str(source.get("citation", source["name"])) for source in sources
-                 if source.get("digitised") and "against" not in source]  # fmt: skip
-    return f"Digitised values: {'; '.join(digitised)}." if digitised else ""
 
 
 def analyze(
@@ -364,44 +357,48 @@ def analyze(
     """
     reading = reading or ReadOptions()
     reading = replace(reading, unit=unit or reading.unit, predictor=_predictor_of(predictor))
-    source = read_sources(sources, columns, reading, predictions)
-    chosen = None if groups is None else _groups(groups, source.frame)
-    options = AnalysisOptions(error_bars, correction, resamples, seed, chosen, pairs, weights,
-                              source.predictor)  # fmt: skip
-    judged = _judged(source, predictors, scores, (sources, columns, reading, predictions))
+    read = partial(read_sources, columns=columns, predictions=predictions)
+    source = read(sources, options=reading)
+    options = AnalysisOptions(error_bars, correction, resamples, seed,
+                              _groups(groups, source.frame), pairs, weights, source.predictor)  # fmt: skip
+    judged = _judged(predictors, scores, source, sources, reading, read)
     other = None if against is None else read_sources([against], columns, reading)
     return _analyze(source, options, other and align(other, source, lenient=True), judged)
 
 
 def _judged(
-    source: ResultsTable,
     predictors: Sequence[str | Predictor],
     scores: pd.DataFrame | None,
-    read: tuple[Any, Any, ReadOptions, Any],
+    source: ResultsTable,
+    sources: Sequence[SourceLike],
+    reading: ReadOptions,
+    read: Callable[..., ResultsTable],
 ) -> list[ResultsTable]:
     """Read the results once more beside each predictor that is judged; upstream accuracy first."""
-    sources, columns, reading, predictions = read
-    named = dict.fromkeys(_predictor_of(one) for one in predictors)
-    if named:
-        named = dict.fromkeys([UPSTREAM_ACCURACY, *named])
     tables = []
-    for one in named:
-        known = scores is not None and one.column in scores
-        own = [scores[["model", "dataset", one.column]]] if known and scores is not None else []
-        if one.column == source.predictor.column and not own:
+    named = [UPSTREAM_ACCURACY, *predictors] if predictors else []
+    for one in dict.fromkeys(map(_predictor_of, named)):
+        options = replace(reading, predictor=one)
+        if scores is not None and one.column in scores:
+            own = scores[["model", "dataset", one.column]]
+            tables.append(read([*sources, own], options=options))
+        elif one.column == source.predictor.column:
             tables.append(source)
         else:
-            options = replace(reading, predictor=one)
-            tables.append(read_sources([*sources, *own], columns, options, predictions))
+            tables.append(read(sources, options=options))
     return tables
 
 
-def _groups(groups: Mapping[str, str] | Path | str, frame: pd.DataFrame) -> dict[str, str]:
+def _groups(
+    groups: Mapping[str, str] | Path | str | None, frame: pd.DataFrame
+) -> dict[str, str] | None:
     datasets = list(pd.unique(frame["dataset"]))
-    if isinstance(groups, Mapping):
-        check_groups(groups.items(), datasets, "groups")
-        return dict(groups)
-    return read_groups(Path(groups), datasets)
+    if isinstance(groups, str | Path):
+        return read_groups(Path(groups), datasets)
+    if groups is None:
+        return None
+    check_groups(groups.items(), datasets, "groups")
+    return dict(groups)
 
 
 def _predictor_of(predictor: str | Predictor) -> Predictor:
@@ -422,127 +419,86 @@ def _analyze(
     other: ResultsTable | None = None,
     judged: Sequence[ResultsTable] = (),
 ) -> Analysis:
-    sweeps = split_sweeps(source.frame, options)
-    cells = cells_of(sweeps.frame, options.level)
+    frame = main_results(source.frame)
+    cells = cells_of(frame, options.level)
     full = {
         setting: matrix(cells, setting, options.predictor.scale, options.weights)
         for setting in pd.unique(cells["setting"])
     }
-    families = dict(zip(cells["model"], cells["family"], strict=True))
-    rows: dict[str, list[Any]] = {name: [] for name in TABLES}
-    groups: dict[str, str] = {}
-    reasons: list[tuple[str, str]] = []
-    for setting, one in full.items():
-        rows["counts"].append(_counts(one, setting))
-        reasons += _over_datasets(one, setting, families, options, rows)
-        # How large a training set is, the setting may say.
-        own = options.groups
-        if own is None:
-            own = groups_by_size(sweeps.frame[sweeps.frame["setting"] == setting])
-        groups |= own
-        found, lines, notes = correlations(one, setting, replace(options, groups=own))
-        rows["correlations"] += found
-        rows["lines"] += lines
-        reasons += notes
-        rows["prediction"] += prediction_lines(one, setting, options)
-        rows["above_line"] += above_line(one, setting, source.own, options)
-    rows["settings"], notes = compare_settings(full, options)
-    reasons += notes
-    on_examples, on_images = pairs_on_examples(sweeps.frame, source.predictions, options)
-    rows["pairwise"] += on_examples
-    rows["dropped"] += sweeps.dropped
-    if other:
-        others = cells_of(split_sweeps(other.frame, options).frame, options.level)
-        names = source.name, other.name
-        rows["model_sets"], notes = compare_model_sets(cells, others, names, options)
-        rows |= compare_sources(source, other, cells, others, options)
-        reasons += notes
-    reasons += _judge(full, judged, options, rows)
-    rows |= {name: getattr(sweeps, name) for name in SWEPT}
-    rows["models"] = models_with_sizes(source.frame)
-    tables = _frames(rows)
+    # How large a training set is, the setting may say.
+    groups = {
+        setting: groups_by_size(frame[frame["setting"] == setting])
+        if options.groups is None else options.groups
+        for setting in full
+    }  # fmt: skip
+    on_examples, on_images = pairs_on_examples(frame, source.predictions, options)
+    estimates = [
+        sweep_rows(source.frame, options),
+        *(_of_setting(one, setting, cells, source.own, replace(options, groups=groups[setting]))
+          for setting, one in full.items()),
+        compare_settings(full, options),
+        on_examples,
+        [] if other is None else _against(source, other, cells, options),
+        _judge(full, judged, options),
+        (row("models", **sizes) for sizes in models_with_sizes(source.frame)),
+    ]  # fmt: skip
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
+    for table, one in chain.from_iterable(estimates):
+        rows[table].append(one)
+    tables = {name: pd.DataFrame(rows[name], columns=list(TABLES[name])) for name in TABLES}
+    # Python's True, False and None, also where no None is.
+    tables["model_means"] = tables["model_means"].astype({"not_different": object})
     cells = cells.assign(adjusted=_adjusted(cells, full))
     tables["cells"] = _finish_cells(cells, tables["prediction"], on_images, options)
-    reasons = [*sweeps.notes, *reasons, *notes_on(tables, full, source, options.predictor)]
+    rows["missing"] += [one for _, one in notes_on(tables, full, source, options.predictor)]
+    rows["notes"] += [one for _, one in remarks_on(tables, frame, full, options.predictor)]
+    for name in ("missing", "notes"):
+        said = pd.DataFrame(rows[name], columns=list(TABLES[name]))
+        tables[name] = said.drop_duplicates(ignore_index=True)
     against = [{**fact, "against": True} for fact in other.facts] if other else []
-    tables["missing"] = pd.DataFrame(reasons, columns=list(TABLES["missing"]))
-    remarks = remarks_on(tables, sweeps.frame, full, options.predictor)
-    tables["notes"] = pd.DataFrame(remarks, columns=list(TABLES["notes"]))
     own_name = {PREDICTOR: options.predictor.column}
+    all_groups = {name: group for own in groups.values() for name, group in own.items()}
     return Analysis(
         **{name: table.rename(columns=own_name) for name, table in tables.items()},
         trials=source.trials,
         sources=source.facts + tuple(against),
         predictor=options.predictor,
-        options={**asdict(options), "groups": groups, "predictor": options.predictor.text},
+        options={**asdict(options), "groups": all_groups, "predictor": options.predictor.text},
     )
 
 
-def _frames(rows: Mapping[str, list[Any]]) -> dict[str, pd.DataFrame]:
-    """Make a table of each list of rows."""
-    tables = {name: pd.DataFrame(rows[name], columns=list(TABLES[name])) for name in TABLES}
-    # Python's True, False and None, also where no None is.
-    tables["model_means"] = tables["model_means"].astype({"not_different": object})
-    return tables
+def _of_setting(
+    one: Matrix, setting: str, cells: pd.DataFrame, own: frozenset[str], options: AnalysisOptions
+) -> Rows:
+    """Yield all that is of one setting; `own` are the models that no published table has."""
+    n_models, n_datasets = one.scores.shape
+    yield row("counts", setting=setting, n_models=n_models, n_datasets=n_datasets,
+              n_cells=one.n_cells, n_missing=n_models * n_datasets - one.n_cells)  # fmt: skip
+    families = dict(zip(cells["model"], cells["family"], strict=True))
+    yield from over_datasets(one, families, setting, options)
+    yield from correlations(one, setting, options)
+    yield from prediction_lines(one, setting, options)
+    yield from above_line(one, setting, own, options)
+
+
+def _against(
+    source: ResultsTable, other: ResultsTable, cells: pd.DataFrame, options: AnalysisOptions
+) -> Rows:
+    others = cells_of(main_results(other.frame), options.level)
+    return compare_sources(source, other, cells, others, options)
 
 
 def _judge(
-    full: Mapping[str, Matrix],
-    judged: Sequence[ResultsTable],
-    options: AnalysisOptions,
-    rows: dict[str, list[Any]],
-) -> list[tuple[str, str]]:
-    """Add rows of the table `predictors`; return what is not given, and why."""
-    cells = [(one, cells_of(split_sweeps(one.frame, options).frame)) for one in judged]
-    reasons = []
-    for setting, own in full.items():
+    full: Mapping[str, Matrix], judged: Sequence[ResultsTable], options: AnalysisOptions
+) -> Rows:
+    """Yield rows of the table `predictors`."""
+    cells = [(one.predictor, cells_of(main_results(one.frame))) for one in judged]
+    for setting, own in full.items() if judged else ():
         found = [
-            (one.predictor, matrix(of, setting, one.predictor.scale, options.weights))
-            for one, of in cells
+            (predictor, matrix(of, setting, predictor.scale, options.weights))
+            for predictor, of in cells
         ]
-        more, notes = judge_predictors(own, setting, found, options)
-        rows["predictors"] += more
-        reasons += notes
-    return reasons
-
-
-def _counts(one: Matrix, setting: str) -> dict[str, Any]:
-    n_models, n_datasets = len(one.models), len(one.datasets)
-    return {
-        "setting": setting,
-        "n_models": n_models,
-        "n_datasets": n_datasets,
-        "n_cells": one.n_cells,
-        "n_missing": n_models * n_datasets - one.n_cells,
-    }
-
-
-def _over_datasets(
-    one: Matrix,
-    setting: str,
-    families: dict[str, str],
-    options: AnalysisOptions,
-    rows: dict[str, list[Any]],
-) -> list[tuple[str, str]]:
-    """Add what is of all datasets together; return what is not given, and why."""
-    if why := unconnected(one):
-        return [(f"model means, ranks and mixed model ({setting})", why)]
-    for table, of_table in over_datasets(one, families, setting, options).items():
-        rows[table] += of_table
-    reasons = []
-    if why := why_no_comparison(one):
-        reasons.append((f"significance of differences between mean log odds ({setting})", why))
-    if why := why_no_pairs(one, options):
-        reasons.append((f"pairs of models over datasets ({setting})", why))
-    if len(one.datasets) > 1 and np.isfinite(one.values).sum() >= FEWEST_MODELS:
-        row, why = mixed(one, setting, options)
-        rows["mixed"] += [row] if row else []
-        if why:
-            reasons.append((f"mixed model ({setting})", why))
-        elif row and not row["random_slopes"]:
-            why = "too few cells for a slope per dataset: the interval is for these datasets"
-            reasons.append((f"random slopes of the mixed model ({setting})", why))
-    return reasons
+        yield from judge_predictors(own, setting, found, options)
 
 
 def _adjusted(cells: pd.DataFrame, full: Mapping[str, Matrix]) -> pd.Series:
@@ -562,16 +518,14 @@ def _adjusted(cells: pd.DataFrame, full: Mapping[str, Matrix]) -> pd.Series:
 def _finish_cells(
     cells: pd.DataFrame,
     prediction: pd.DataFrame,
-    on_images: dict[tuple[str, str, str], Verdict],
+    on_images: Mapping[tuple[str, str, str], Verdict],
     options: AnalysisOptions,
 ) -> pd.DataFrame:
     """Add to each cell its residual, and how it stands to the best of its dataset and setting."""
     highest = cells.groupby(["setting", "dataset"])["log_odds"].transform("max")
-    places: Iterable[tuple[str, str, str]] = zip(
-        cells["setting"], cells["dataset"], cells["model"], strict=True
-    )
+    places = zip(cells["setting"], cells["dataset"], cells["model"], strict=True)
     none = Verdict(None)
-    same = on_images | independent_verdicts(cells, on_images, options)
+    same = {**on_images} | independent_verdicts(cells, on_images, options)
     scale = options.predictor.scale
     verdicts = [same.get(place, none) for place in places]
     cells = cells.assign(

@@ -1,11 +1,12 @@
 """Results -> cells: one number per model, dataset and setting, on the log-odds scale.
 
-Here are also the options that all estimates from cells share.
+Here are also the options that all estimates from cells share, and what estimates are: rows of
+tables, a generator of `Row` each.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -22,25 +23,32 @@ from headstart.stats import (
     components,
     edge_distance,
     log_odds,
-    wilson_interval,
+    wilson_limits,
 )
 
 __all__ = [
     "AnalysisOptions",
     "Correction",
-    "Dropped",
+    "Floats",
     "Matrix",
+    "Row",
+    "Rows",
     "Weights",
     "at_edge",
     "cells_of",
     "edge_distances",
     "is_binomial",
     "matrix",
+    "missing",
+    "row",
     "seeds_said",
     "unconnected",
 ]
 
 Floats = npt.NDArray[np.float64]
+# The name of a table of an analysis, and a row of it; what estimates yield.
+Row: TypeAlias = tuple[str, dict[str, Any]]
+Rows: TypeAlias = Iterator[Row]
 # So many names of a list are printed.
 MOST_NAMED = 6
 # Metrics that are proportions of independent examples; of others the binomial says nothing.
@@ -114,12 +122,14 @@ class AnalysisOptions:
         return self.correction == "simultaneous"
 
 
-class Dropped(NamedTuple):
-    """What takes no part in a comparison: a "model" or a "dataset", and how many cells it lacks."""
+def row(table: str, /, **columns: Any) -> Row:
+    """Return a row of a table."""
+    return table, columns
 
-    kind: str
-    name: str
-    missing: int
+
+def missing(what: str, why: str) -> Row:
+    """Return the row of the table `missing` that states what is not given, and why."""
+    return row("missing", what=what, why=why)
 
 
 class Matrix(NamedTuple):
@@ -166,15 +176,13 @@ class Matrix(NamedTuple):
             return self
         return self.take(np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0)))
 
-    def unmeasured(self) -> list[Dropped]:
-        """Name the models and datasets that `measured` leaves out."""
+    def unmeasured(self) -> Iterator[dict[str, Any]]:
+        """Yield kind, name and number of missing cells of what `measured` leaves out."""
         there = np.isfinite(self.scores)
-        models, datasets = len(self.models), len(self.datasets)
-        rows = [Dropped("model", self.models[i], datasets)
-                for i in np.flatnonzero(~there.any(axis=1))]  # fmt: skip
-        columns = [Dropped("dataset", self.datasets[j], models)
-                   for j in np.flatnonzero(~there.any(axis=0))]  # fmt: skip
-        return [*rows, *columns]
+        kinds = ("model", self.models, 1), ("dataset", self.datasets, 0)
+        for kind, names, axis in kinds:
+            for i in np.flatnonzero(~there.any(axis=axis)):
+                yield {"kind": kind, "name": names[i], "missing": there.shape[axis]}
 
     def predictable(self) -> "Matrix":
         """Leave out cells whose predictor is unknown, then models and datasets without a cell."""
@@ -282,8 +290,7 @@ def cells_of(frame: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:
     ).reset_index()
     cells["se"] = np.sqrt(cells["se"])
     # A single number is given back as it came, not through the logit and back.
-    mean = accuracy_of(cells["log_odds"])
-    cells["accuracy"] = np.where(cells["n_seeds"] == 1, cells["single"], mean)
+    cells["accuracy"] = cells["single"].where(cells["n_seeds"] == 1, accuracy_of(cells["log_odds"]))
     cells["low"], cells["high"] = _intervals(cells, level)
     order = ["setting", "model", "family", "dataset", "metric", "predictor", "accuracy",
              "log_odds", "low", "high", "n_test", "n_seeds", "seed_sd"]  # fmt: skip
@@ -325,21 +332,19 @@ def edge_distances(frame: pd.DataFrame) -> pd.Series:
     return frame["dataset"].map(of_dataset).fillna(edge_distance(frame["accuracy"]))
 
 
-def _intervals(cells: pd.DataFrame, level: float) -> tuple[list[float], list[float]]:
-    low, high = [], []
-    for accuracy, n, metric, se in zip(
-        cells["accuracy"], cells["n_test"], cells["metric"], cells["se"], strict=True
-    ):
-        interval = (np.nan, np.nan)
-        if se > 0 and 0 < accuracy < 1:
-            # On the logit scale, where it cannot leave [0, 1].
-            half = ndtri((1 + level) / 2) * se / (accuracy * (1 - accuracy))
-            interval = tuple(accuracy_of(logit(accuracy) + half * np.array([-1, 1])))
-        elif n > 0 and is_binomial(metric):
-            estimate = wilson_interval(accuracy, int(n), level)
-            interval = (estimate.low, estimate.high)
-        low.append(interval[0])
-        high.append(interval[1])
+def _intervals(cells: pd.DataFrame, level: float) -> tuple[Floats, Floats]:
+    """(cells,) ends of the interval of each accuracy: from `se`, else from the test set's size."""
+    accuracy, n, se = (cells[name].to_numpy(np.float64) for name in ("accuracy", "n_test", "se"))
+    by_se = (se > 0) & (accuracy > 0) & (accuracy < 1)
+    counted = (n > 0) & cells["metric"].map(is_binomial).to_numpy(dtype=bool)
+    wilson = wilson_limits(accuracy, np.where(counted, n // 1, np.nan), level)
+    # On the logit scale, where it cannot leave [0, 1].
+    x = logit(np.where(by_se, accuracy, 0.5))
+    half = ndtri((1 + level) / 2) * se / np.where(by_se, accuracy * (1 - accuracy), 1)
+    low, high = (
+        np.where(by_se, accuracy_of(end), np.where(counted, of_size, np.nan))
+        for end, of_size in zip((x - half, x + half), wilson, strict=True)
+    )
     return low, high
 
 
@@ -391,6 +396,19 @@ def matrix(
         wide = rows.pivot(index="model", columns="dataset", values=name)
         return np.asarray(wide.loc[models, datasets], dtype=np.float64)
 
+    weight = None
+    if weights == "n_test":
+        # The median where models had several.
+        sizes = rows.groupby("dataset", sort=False)["n_test"].median().loc[datasets]
+        unknown = sorted(sizes.index[sizes.isna()])
+        if unknown:
+            raise AnalysisError(
+                "--weights n_test: test-set sizes are missing for "
+                f"{first_few(unknown, MOST_NAMED)}: add a column n_test (number of test images)",
+                code="analysis.weights_unknown",
+                datasets=unknown,
+            )
+        weight = np.asarray(sizes, dtype=np.float64)
     scores = arrange("log_odds")
     full = Matrix(
         tuple(models),
@@ -400,26 +418,11 @@ def matrix(
         arrange("predictor"),
         scale,
         pd.factorize(family)[0].astype(np.int64),
-        None if weights == "equal" else _test_sizes(rows, datasets),
+        weight,
     )
     of_rows, of_columns = _order(scores, full.values), _order(scores.T, np.zeros(len(datasets)))
     codes = pd.factorize(family.iloc[of_rows])[0].astype(np.int64)[np.argsort(of_rows)]
     return full._replace(family=codes).take(of_rows, of_columns)
-
-
-def _test_sizes(rows: pd.DataFrame, datasets: Iterable[str]) -> Floats:
-    """(D,) numbers of test images of the datasets; the median where models had several."""
-    sizes = rows.groupby("dataset", sort=False)["n_test"].median().loc[list(datasets)]
-    if sizes.isna().any():
-        missing = sorted(sizes.index[sizes.isna()])
-        names = first_few(missing, MOST_NAMED)
-        raise AnalysisError(
-            f"--weights n_test: test-set sizes are missing for {names}: add a column "
-            "n_test (number of test images)",
-            code="analysis.weights_unknown",
-            datasets=missing,
-        )
-    return np.asarray(sizes, dtype=np.float64)
 
 
 def _order(scores: Floats, first: Floats) -> npt.NDArray[np.int64]:

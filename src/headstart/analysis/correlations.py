@@ -1,7 +1,10 @@
-"""Correlations of a predictor with transfer, and their lines, by groups of datasets."""
+"""Correlations of predictors with transfer: one with its lines, and several judged.
+
+By groups of datasets, which are given in a file or made by the sizes of training sets.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,19 +12,29 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart.analysis.cells import AnalysisOptions, Matrix, matrix, unconnected
-from headstart.analysis.comparisons import shared
+from headstart.analysis.cells import (
+    AnalysisOptions,
+    Floats,
+    Matrix,
+    Rows,
+    missing,
+    row,
+    unconnected,
+)
 from headstart.analysis.published import published_sizes
-from headstart.analysis.tables.joined_tables import EVERYTHING
 from headstart.analysis.tables.joined_tables import EVERYTHING as ALL
 from headstart.analysis.tables.text_tables import read_delimited
-from headstart.errors import AnalysisError, TableError
+from headstart.errors import TableError
 from headstart.files import read_toml, storage_errors
+from headstart.predictors import UPSTREAM_ACCURACY, Predictor
+from headstart.spec.formatting import count
 from headstart.stats import (
     FEWEST_UNITS,
     CorrelationName,
-    correlation_difference,
+    additive_fit,
+    components,
     correlation_interval,
+    crossed_mean,
     least_squares,
     resample_weights,
 )
@@ -29,17 +42,16 @@ from headstart.stats import (
 __all__ = [
     "FEWEST_FOR_INTERVAL",
     "FEWEST_MODELS",
+    "JUDGED_COLUMNS",
     "LARGE",
     "SMALL",
     "check_groups",
-    "compare_model_sets",
     "correlations",
     "groups_by_size",
+    "judge_predictors",
     "read_groups",
 ]
 
-Floats = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
 # Through two points there is always a line.
 FEWEST_MODELS = 3
 FEWEST_FOR_INTERVAL = FEWEST_UNITS
@@ -52,122 +64,117 @@ STATISTICS: dict[str, CorrelationName] = {
 }
 # Weights of so many resamples are in memory together.
 RESAMPLES_AT_ONCE = 1000
+# Training images, validation counted, from which on a dataset is large.
+SPLIT = 10_000
+SMALL, LARGE = "under 10,000 training images", "10,000 training images and over"
+# Settings that train on another number of images than the dataset's own training set.
+OTHER_SIZE = re.compile(
+    r"zero.?shot|few.?shot|low.?shot|one.?shot|(?<![a-z0-9])k.?shot|\d+.?shot|vtab"
+    r"|(?<![a-z0-9.])\d+(\.\d+)?\s*[-_ ]?(k|%|pct|percent|labels?|examples?|images?|samples?)"
+    r"(?![a-z0-9])|per.?class|semi.?supervised|subset|low.?data|prompt",
+    re.IGNORECASE,
+)
+# Judged predictors: what there is of each on each dataset, and over datasets.
+JUDGED = ("pearson", "kendall", "weighted_kendall", "regret")
+STANDING = "standing"
+# For an interval over datasets.
+FEWEST_DATASETS = 3
+JUDGED_COLUMNS = (
+    "setting", "dataset", "score", "label", "baseline", "statistic", "estimate", "low", "high",
+    "difference", "difference_low", "difference_high", "n_models", "n_datasets",
+)  # fmt: skip
 
 
 class Scope(NamedTuple):
     """One group of datasets: its name, size, and the models' adjusted means over it.
 
-    `values` (M,) are the predictor, `scores` log odds.
+    `models` (M,) are their indices, `values` (M,) the predictor, `scores` log odds.
     """
 
     group: str
     n_datasets: int
+    models: npt.NDArray[np.intp]
     values: Floats
     scores: Floats
     accuracy: Floats
 
 
-def correlations(
-    full: Matrix, setting: str, options: AnalysisOptions
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[tuple[str, str]]]:
-    """Correlate mean log odds with the predictor over models, and fit the line.
+def correlations(full: Matrix, setting: str, options: AnalysisOptions) -> Rows:
+    """Yield rows of `correlations` and `lines`: mean log odds on the predictor over models.
 
     For all datasets, for each group of them, and for each dataset. Means are of all cells,
     adjusted where some are missing (`Matrix.means`); cells whose predictor is unknown take
     no part.
-
-    Returns
-    -------
-    tuple
-        Rows of the tables `correlations` and `lines`, and what is not given and why.
     """
-    rows, lines = [], []
     known = full.predictable()
-    by_models, notes = _by_models(known, options)
-    for (models, _), scopes in by_models.items():
-        values = scopes[0].values
-        if len(models) < FEWEST_MODELS or np.ptp(values) == 0:
-            continue
-        family = known.family[list(models)]
-        rows += _correlation_rows(setting, scopes, values, family, options)
-        lines += _line_rows(setting, scopes, values, options)
-    return rows, lines, [(f"correlation over {of} ({setting})", why) for of, why in notes]
-
-
-def _by_models(
-    known: Matrix, options: AnalysisOptions
-) -> tuple[dict[tuple[tuple[int, ...], bytes], list[Scope]], list[tuple[str, str]]]:
-    """Bring scopes with the same models and predictor together: they share their resamples.
-
-    Also returns the groups of datasets whose cells do not connect the models, and why not.
-    """
     places = {name: i for i, name in enumerate(known.datasets)}
     groups = {ALL: list(known.datasets)}
     for dataset, group in (options.groups or {}).items():
         if dataset in places:
             groups.setdefault(group, []).append(dataset)
     groups |= {name: [name] for name in known.datasets}
-    found: dict[tuple[tuple[int, ...], bytes], list[Scope]] = {}
-    notes = []
-    of_model = {name: i for i, name in enumerate(known.models)}
+    # Scopes with the same models and predictor share their resamples.
+    alike: dict[tuple[bytes, bytes], list[Scope]] = {}
     for group, members in groups.items():
         of_group = known.take(range(len(known.models)), [places[m] for m in members])
         part = of_group.measured()
         if why := unconnected(part):
-            notes.append(("all datasets" if group == ALL else group, why))
-        if why or not part.models:
-            continue
-        scope = Scope(group, len(part.datasets), part.values, *part.means())
-        models = tuple(of_model[m] for m in part.models)
-        found.setdefault((models, scope.values.tobytes()), []).append(scope)
-    return found, notes
+            of = "all datasets" if group == ALL else group
+            yield missing(f"correlation over {of} ({setting})", why)
+        elif part.models:
+            models = np.flatnonzero(np.isfinite(of_group.scores).any(axis=1))
+            scope = Scope(group, len(part.datasets), models, part.values, *part.means())
+            key = models.tobytes(), scope.values.tobytes()
+            alike.setdefault(key, []).append(scope)
+    for scopes in alike.values():
+        first = scopes[0]
+        if len(first.models) >= FEWEST_MODELS and np.ptp(first.values) > 0:
+            yield from _correlations(setting, scopes, known.family[first.models], options)
+            yield from _lines(setting, scopes, options)
 
 
-def _correlation_rows(
-    setting: str, scopes: list[Scope], values: Floats, family: Codes, options: AnalysisOptions
-) -> list[dict[str, Any]]:
+def _correlations(
+    setting: str, scopes: list[Scope], family: npt.NDArray[np.int64], options: AnalysisOptions
+) -> Rows:
     """Compute each statistic of each scope, with intervals for other models and other families."""
+    values = scopes[0].values
     models, x_scaled = np.arange(len(values)), options.predictor.scale.coordinates(values)
     families, codes = np.unique(family, return_inverse=True)
     scores = np.stack([scope.scores for scope in scopes], axis=1)
     accuracy = np.stack([scope.accuracy for scope in scopes], axis=1)
+    # Where each model is a family of its own, there is nothing to cluster.
+    clustered = FEWEST_FOR_INTERVAL <= len(families) < len(models)
     found = {}
     for statistic, name in STATISTICS.items():
         plain = statistic == "pearson_plain"
         x, y = (values, accuracy) if plain else (x_scaled, scores)
         by_model = correlation_interval(name, x, y, models, options.level)
-        # Where each model is a family of its own, there is nothing to cluster.
-        by_family = (
-            correlation_interval(name, x, y, codes, options.level)
-            if FEWEST_FOR_INTERVAL <= len(families) < len(models)
-            else None
-        )
+        by_family = None
+        if clustered:
+            by_family = correlation_interval(name, x, y, codes, options.level)
         found[statistic] = by_model, by_family
-    return [
-        {
-            "setting": setting,
-            "group": scope.group,
-            "statistic": statistic,
-            "estimate": by_model.estimate[s],
-            "low": by_model.low[s],
-            "high": by_model.high[s],
-            "low_family": np.nan if by_family is None else by_family.low[s],
-            "high_family": np.nan if by_family is None else by_family.high[s],
-            "n_models": len(models),
-            "n_datasets": scope.n_datasets,
-            "n_families": len(families),
-        }
-        for s, scope in enumerate(scopes)
-        for statistic, (by_model, by_family) in found.items()
-    ]
+    for s, scope in enumerate(scopes):
+        for statistic, (by_model, by_family) in found.items():
+            yield row(
+                "correlations",
+                setting=setting,
+                group=scope.group,
+                statistic=statistic,
+                estimate=by_model.estimate[s],
+                low=by_model.low[s],
+                high=by_model.high[s],
+                low_family=np.nan if by_family is None else by_family.low[s],
+                high_family=np.nan if by_family is None else by_family.high[s],
+                n_models=len(models),
+                n_datasets=scope.n_datasets,
+                n_families=len(families),
+            )
 
 
-def _line_rows(
-    setting: str, scopes: list[Scope], values: Floats, options: AnalysisOptions
-) -> list[dict[str, Any]]:
+def _lines(setting: str, scopes: list[Scope], options: AnalysisOptions) -> Rows:
     """Fit each scope's least-squares line over the range of the models, with a pointwise band."""
     scale = options.predictor.scale
-    x = scale.coordinates(values)
+    x = scale.coordinates(scopes[0].values)
     scores = np.stack([scope.scores for scope in scopes], axis=1)
     grid = np.linspace(x.min(), x.max(), LINE_POINTS)
     slope, intercept = least_squares(np.ones((1, len(x))), x, scores)
@@ -180,18 +187,10 @@ def _line_rows(
         for s in range(len(scopes)):
             of_scope = intercepts[:, s, None] + slopes[:, s, None] * grid
             low[:, s], high[:, s] = np.quantile(of_scope, ends, axis=0)
-    return [
-        {
-            "setting": setting,
-            "group": scope.group,
-            "predictor": value,
-            "log_odds": line[i, s],
-            "low": low[i, s],
-            "high": high[i, s],
-        }
-        for s, scope in enumerate(scopes)
-        for i, value in enumerate(scale.values(grid))
-    ]
+    for s, scope in enumerate(scopes):
+        for i, value in enumerate(scale.values(grid)):
+            yield row("lines", setting=setting, group=scope.group, predictor=value,
+                      log_odds=line[i, s], low=low[i, s], high=high[i, s])  # fmt: skip
 
 
 def _resampled_lines(x: Floats, scores: Floats, options: AnalysisOptions) -> tuple[Floats, Floats]:
@@ -207,111 +206,130 @@ def _resampled_lines(x: Floats, scores: Floats, options: AnalysisOptions) -> tup
     return slopes[drawn], intercepts[drawn]
 
 
-def compare_model_sets(
-    cells: pd.DataFrame, others: pd.DataFrame, names: tuple[str, str], options: AnalysisOptions
-) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
-    """Rows of the table `model_sets`, and what is not given and why.
+def judge_predictors(
+    full: Matrix, setting: str, found: Sequence[tuple[Predictor, Matrix]], options: AnalysisOptions
+) -> Rows:
+    """Yield rows of the table `predictors`: how well each ranks models, and the cost of its choice.
 
-    For each setting that both have: Pearson's r of mean log odds of transfer with the predictor
-    in each set, over the models, datasets and so the means that both share, and its difference
-    (first less other). The intervals are for other models, each with its numbers in both sets
-    (`headstart.stats.correlation_difference`): what makes a network easy to transfer is in both,
-    and leaves the difference. There is no p-value: to exchange a model's two sets would test that
-    they are alike in everything, accuracies included, and not that r is the same.
+    Each is judged on every dataset alone, over the models of which it and all others are known
+    there, and then over datasets. Two baselines that published work often leaves out stand beside
+    them: upstream accuracy, and the mean standing of a model on the other datasets.
+
+    ``pearson`` is of the predictor on its scale with log odds, ``kendall`` tau-b,
+    ``weighted_kendall`` that of Vigna (2015, `scipy.stats.weightedtau`: exchanges among the best
+    count more), and ``regret`` how much accuracy is lost by taking the model that the predictor
+    ranks first, a proportion. Rows of dataset "all" are means over datasets with a t interval, and
+    the `difference` from the baseline of mean standing, paired by dataset.
 
     Parameters
     ----------
-    cells, others
-        Tables `cells` of the two sets, matched by the names of settings, models and datasets
-        (`headstart.analysis.tables.results_sources.align` gives them the same names).
-    names
-        What the two are called.
-
-    Raises
-    ------
-    AnalysisError
-        They share no setting, model or dataset.
+    full
+        The results of a setting.
+    found
+        Each predictor, with the same results beside its values.
     """
-    for kind in ("setting", "model", "dataset"):
-        _check_shared(kind, cells, others, names)
+    # Predictor -> its (M, D) values on its scale, NaN where unknown.
+    judged: dict[str, Floats] = {}
+    named: dict[str, dict[str, Any]] = {}
+    for predictor, one in found:
+        values = one.only(full.models, full.datasets).predictor
+        if not np.isfinite(values).any():
+            what = f"predictor {predictor.label} ({setting})"
+            yield missing(what, "no value is known for this setting")
+            continue
+        judged[predictor.column] = predictor.scale.coordinates(values)
+        baseline = predictor.column == UPSTREAM_ACCURACY.column
+        named[predictor.column] = {"label": predictor.label, "baseline": baseline}
+    if len(full.datasets) > 1:
+        judged[STANDING] = _standing(full)
+        named[STANDING] = {"label": "mean standing on other datasets", "baseline": True}
+    rows, few = _on_each_dataset(full, setting, judged, named)
+    if few:
+        yield missing(
+            f"predictors ({setting})",
+            f"fewer than {FEWEST_MODELS} models with all predictors known, or all equal, on "
+            + ", ".join(few),
+        )
+    if rows:
+        yield from _over_datasets(pd.DataFrame(rows), setting, options.level)
+    for judgement in rows:
+        yield row("predictors", **judgement)
+
+
+def _on_each_dataset(
+    full: Matrix, setting: str, judged: dict[str, Floats], named: dict[str, dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Judge on each dataset alone; return the datasets with too few models, too."""
     rows: list[dict[str, Any]] = []
-    notes, found = [], []
-    for setting in pd.unique(cells["setting"]):
-        if not (others["setting"] == setting).any():
+    few = []
+    for j, dataset in enumerate(full.datasets):
+        there = {name: x[:, j] for name, x in judged.items() if np.isfinite(x[:, j]).any()}
+        use = np.isfinite(np.column_stack([full.scores[:, j], *there.values()])).all(axis=1)
+        if use.sum() < FEWEST_MODELS or np.ptp(full.scores[use, j]) == 0:
+            few.append(dataset)
             continue
-        first, second = _common(
-            *(matrix(one, setting, options.predictor.scale) for one in (cells, others))
+        rows += [
+            {"setting": setting, "dataset": dataset, "score": name, **named[name],
+             "statistic": statistic, "estimate": value, "n_models": int(use.sum()),
+             "n_datasets": 1}
+            for name, x in there.items()
+            for statistic, value in _judge(x[use], full.scores[use, j],
+                                           full.accuracy[use, j]).items()
+        ]  # fmt: skip
+    return rows, few
+
+
+def _standing(full: Matrix) -> Floats:
+    """(M, D) mean log odds of each model over all datasets but this one, adjusted for gaps."""
+    found = np.full(full.scores.shape, np.nan)
+    for j in range(len(full.datasets)):
+        others = np.delete(full.scores, j, axis=1)
+        rows, columns = (np.isfinite(others).any(axis=axis) for axis in (1, 0))
+        part = others[np.ix_(rows, columns)]
+        if part.size and components(np.isfinite(part)).max(initial=0) == 0:
+            found[rows, j] = additive_fit(part).mean
+    return found
+
+
+def _judge(values: Floats, scores: Floats, accuracy: Floats) -> dict[str, float]:
+    """Judge one predictor on one dataset; it says nothing where all its values are equal."""
+    # Takes most of a second to import, which a table of results need not wait for.
+    from scipy.stats import kendalltau, pearsonr, weightedtau
+
+    # Of equals, each is as likely to be taken.
+    chosen = accuracy[values == values.max()].mean()
+    numbers = dict.fromkeys(JUDGED, 0.0) | {"regret": float(accuracy.max() - chosen)}
+    if np.ptp(values) > 0:
+        numbers["pearson"] = float(pearsonr(values, scores).statistic)
+        numbers["kendall"] = float(kendalltau(values, scores).statistic)
+        numbers["weighted_kendall"] = float(weightedtau(scores, values).statistic)
+    return numbers
+
+
+def _over_datasets(frame: pd.DataFrame, setting: str, level: float) -> Rows:
+    """Average over datasets, with t intervals, and compare with the baseline of standing."""
+    wide = frame.pivot(index="dataset", columns=["statistic", "score"], values="estimate")
+
+    def mean(values: pd.Series) -> tuple[float, float, float]:
+        found = crossed_mean(values.dropna().to_numpy()[:, None], level)
+        interval = (found.low, found.high) if values.count() >= FEWEST_DATASETS else (np.nan,) * 2
+        return found.mean, *interval
+
+    ordered = frame.sort_values("statistic", key=lambda of: of.map(JUDGED.index), kind="stable")
+    for (statistic, score), of in ordered.groupby(["statistic", "score"], sort=False):
+        own = wide[statistic, score]
+        one = of.iloc[0][["setting", "score", "label", "baseline", "statistic"]].to_dict()
+        one |= dict(zip(("estimate", "low", "high"), mean(own), strict=True))
+        if score != STANDING and (statistic, STANDING) in wide:
+            apart = mean(own - wide[statistic, STANDING])
+            one |= {"difference": apart[0], "difference_low": apart[1], "difference_high": apart[2]}
+        yield row("predictors", **one, dataset=ALL, n_models=int(of["n_models"].max()),
+                  n_datasets=len(of))  # fmt: skip
+    if len(wide) < FEWEST_DATASETS:
+        yield missing(
+            f"intervals of predictors over datasets ({setting})",
+            f"{count(len(wide), 'dataset')}; at least {FEWEST_DATASETS} are needed",
         )
-        if why := unconnected(first):
-            notes.append((f"the two model sets ({setting})", why))
-            continue
-        found.append(len(first.models))
-        if len(first.models) >= FEWEST_MODELS:
-            rows.append(_row(setting, first, second, names, options))
-    if not rows:
-        why = (
-            f"{max(found, default=0)} models with {options.predictor.label} and a shared dataset "
-            f"in both; at least {FEWEST_MODELS} are needed"
-        )
-        notes.append(("correlations of the two model sets", why))
-    return rows, notes
-
-
-def _check_shared(
-    kind: str, cells: pd.DataFrame, others: pd.DataFrame, names: tuple[str, str]
-) -> None:
-    found = [list(pd.unique(one[kind])) for one in (cells, others)]
-    if set(found[0]).isdisjoint(found[1]):
-        has = [f"{name} has {', '.join(of[:3])}{', ...' * (len(of) > 3)}"
-               for name, of in zip(names, found, strict=True)]  # fmt: skip
-        raise AnalysisError(
-            f"{names[0]} against {names[1]}: they share no {kind}: {'; '.join(has)}: give what is "
-            "the same in both the same name",
-            code="analysis.nothing_shared", kind=kind, found=found,
-        )  # fmt: skip
-
-
-def _common(first: Matrix, second: Matrix) -> tuple[Matrix, Matrix]:
-    """Take the cells that both have, of models whose predictor is known in both."""
-    first, second = shared(first, second)
-    known = np.isfinite(first.values) & np.isfinite(second.values)
-    missing = ~(np.isfinite(first.scores) & np.isfinite(second.scores))
-    parts = [
-        one._replace(scores=np.where(missing, np.nan, one.scores))
-        .take(np.flatnonzero(known), range(len(one.datasets)))
-        .measured()
-        for one in (first, second)
-    ]
-    return parts[0], parts[1]
-
-
-def _row(
-    setting: str, first: Matrix, second: Matrix, names: tuple[str, str], options: AnalysisOptions
-) -> dict[str, Any]:
-    pair = [(one.x, one.means()[0]) for one in (first, second)]
-    n = len(first.models)
-    units = np.arange(n)
-    row: dict[str, Any] = {"setting": setting, "source": names[0], "other": names[1]}
-    for of, (x, y) in zip(("", "other_"), pair, strict=True):
-        r = correlation_interval("pearson", x, y[:, None], units, options.level)
-        row |= {of + "r": r.estimate[0], of + "low": r.low[0], of + "high": r.high[0]}
-    difference = correlation_difference(pair[0], pair[1], options.level)
-    ends = ("difference_r", "difference_low", "difference_high")
-    row |= dict(zip(ends, difference, strict=True))
-    return row | {"n_models": n, "n_datasets": len(first.datasets)}
-
-
-SPLIT = 10_000
-SMALL, LARGE = "under 10,000 training images", "10,000 training images and over"
-
-
-# Settings that train on another number of images than the dataset's own training set.
-OTHER_SIZE = re.compile(
-    r"zero.?shot|few.?shot|low.?shot|one.?shot|(?<![a-z0-9])k.?shot|\d+.?shot|vtab"
-    r"|(?<![a-z0-9.])\d+(\.\d+)?\s*[-_ ]?(k|%|pct|percent|labels?|examples?|images?|samples?)"
-    r"(?![a-z0-9])|per.?class|semi.?supervised|subset|low.?data|prompt",
-    re.IGNORECASE,
-)
 
 
 def groups_by_size(frame: pd.DataFrame) -> dict[str, str]:
@@ -331,7 +349,7 @@ def groups_by_size(frame: pd.DataFrame) -> dict[str, str]:
     groups = {}
     for dataset, rows in frame.groupby("dataset", sort=False):
         known = rows["n_train"].dropna() if "n_train" in rows else pd.Series(dtype="float64")
-        published = published_sizes(str(dataset)) if _whole_training_set(rows) else None
+        published = None if _is_subset(rows) else published_sizes(str(dataset))
         # The largest, where subsets were drawn.
         size = known.max() if len(known) else published.n_train if published else None
         if size is not None:
@@ -341,12 +359,12 @@ def groups_by_size(frame: pd.DataFrame) -> dict[str, str]:
     return dict(sorted(groups.items(), key=lambda item: item[1] != SMALL))
 
 
-def _whole_training_set(rows: pd.DataFrame) -> bool:
-    """Report whether nothing says that a dataset's rows were trained on a part of it."""
+def _is_subset(rows: pd.DataFrame) -> bool:
+    """Report whether something says that a dataset's rows were trained on a part of it."""
     if any(name in rows and rows[name].notna().any() for name in ("examples_per_class", "limit")):
-        return False
+        return True
     settings = rows["setting"].unique() if "setting" in rows else []
-    return not any(OTHER_SIZE.search(str(setting)) for setting in settings)
+    return any(OTHER_SIZE.search(str(setting)) for setting in settings)
 
 
 def read_groups(path: Path, datasets: list[str]) -> dict[str, str]:
@@ -367,9 +385,24 @@ def read_groups(path: Path, datasets: list[str]) -> dict[str, str]:
     """
     with storage_errors(path, reading=True):
         content = path.read_bytes()
-    pairs = _from_toml(content, path) if path.suffix == ".toml" else _from_csv(content, path)
-    groups: dict[str, str] = {}
+    pairs: list[tuple[str, str]] = []
+    if path.suffix == ".toml":
+        for group, members in read_toml(content, f"groups {path}", TableError).items():
+            if not isinstance(members, list):
+                raise TableError(f"{path}: invalid group '{group}': expected a list of datasets",
+                                 code="table.group_form", group=group)  # fmt: skip
+            pairs += [(str(member), group) for member in members]
+    else:
+        frame = read_delimited(content, str(path))
+        if not {"dataset", "group"} <= set(frame.columns) or not frame.columns.is_unique:
+            raise TableError(
+                f"{path}: expected columns dataset and group, found {', '.join(frame.columns)}",
+                code="table.group_columns",
+                found=list(frame.columns),
+            )
+        pairs = list(zip(frame["dataset"], frame["group"], strict=True))
     check_groups(pairs, datasets, str(path))
+    groups: dict[str, str] = {}
     for dataset, group in pairs:
         if groups.setdefault(dataset, group) != group:
             raise TableError(f"{path}: dataset '{dataset}' is in two groups: keep it in one",
@@ -387,31 +420,10 @@ def check_groups(pairs: Iterable[tuple[str, str]], datasets: list[str], where: s
                 dataset=dataset,
                 found=datasets,
             )
-        if not group.strip() or group == EVERYTHING or group in datasets:
+        if not group.strip() or group == ALL or group in datasets:
             raise TableError(
                 f"{where}: a group cannot be called '{group}': expected a name that is not empty, "
-                f"not '{EVERYTHING}' and no dataset's",
+                f"not '{ALL}' and no dataset's",
                 code="table.group_name",
                 group=group,
             )
-
-
-def _from_toml(content: bytes, path: Path) -> list[tuple[str, str]]:
-    pairs = []
-    for group, members in read_toml(content, f"groups {path}", TableError).items():
-        if not isinstance(members, list):
-            raise TableError(f"{path}: invalid group '{group}': expected a list of datasets",
-                             code="table.group_form", group=group)  # fmt: skip
-        pairs += [(str(member), group) for member in members]
-    return pairs
-
-
-def _from_csv(content: bytes, path: Path) -> list[tuple[str, str]]:
-    frame = read_delimited(content, str(path))
-    if not {"dataset", "group"} <= set(frame.columns) or not frame.columns.is_unique:
-        raise TableError(
-            f"{path}: expected columns dataset and group, found {', '.join(frame.columns)}",
-            code="table.group_columns",
-            found=list(frame.columns),
-        )
-    return list(zip(frame["dataset"], frame["group"], strict=True))

@@ -135,15 +135,7 @@ def additive_fit(scores: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> 
     there = np.isfinite(y)
     n_models, n_datasets = y.shape
     n = there.sum(axis=1)
-    if not (there.size and there.any(axis=1).all() and there.any(axis=0).all()):
-        raise StatisticsError(
-            "expected a cell in every row and column", code="statistics.cells_none"
-        )
-    if components(there).max() > 0:
-        raise StatisticsError(
-            "models and datasets are not connected: their means cannot be compared",
-            code="statistics.not_connected",
-        )
+    _check_connected(there)
     w = np.ones(n_datasets) if weight is None else np.asarray(weight, dtype=np.float64)
     w = w / w.mean()
     cells = there * w
@@ -169,6 +161,18 @@ def additive_fit(scores: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> 
         mean, dataset, residual, np.where(there, leverage, np.nan), n, w, total, contrast, gram,
         squares / df if df > 0 else np.nan, df,
     )  # fmt: skip
+
+
+def _check_connected(there: npt.NDArray[np.bool_]) -> None:
+    if not (there.size and there.any(axis=1).all() and there.any(axis=0).all()):
+        raise StatisticsError(
+            "expected a cell in every row and column", code="statistics.cells_none"
+        )
+    if components(there).max() > 0:
+        raise StatisticsError(
+            "models and datasets are not connected: their means cannot be compared",
+            code="statistics.not_connected",
+        )
 
 
 def components(there: npt.ArrayLike) -> Integers:
