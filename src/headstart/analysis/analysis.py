@@ -329,8 +329,7 @@ def analyze(
     sources
         Stores, files, published tables ("kornblith2019"), DataFrames (`analysis.read_sources`).
     against
-        Another source to compare with, for example the same networks with other weights: gives
-        the tables `model_sets`, `compared`, `compared_means` and `unshared`.
+        Another source to compare with (`model_sets`, `compared`, `compared_means`, `unshared`).
     columns, unit, reading
         Our column name -> theirs, also as text: ``"model=Model,setting:=linear"``; the unit of
         accuracies (overrides that of `reading`); how to read what tables do not say.
@@ -359,8 +358,9 @@ def analyze(
     reading = replace(reading, unit=unit or reading.unit, predictor=_predictor_of(predictor))
     read = partial(read_sources, columns=columns, predictions=predictions)
     source = read(sources, options=reading)
-    options = AnalysisOptions(error_bars, correction, resamples, seed,
-                              _groups(groups, source.frame), pairs, weights, source.predictor)  # fmt: skip
+    own_groups = _groups(groups, source.frame)
+    options = AnalysisOptions(error_bars, correction, resamples, seed, own_groups, pairs,
+                              weights, source.predictor)  # fmt: skip
     judged = _judged(predictors, scores, source, sources, reading, read)
     other = None if against is None else read_sources([against], columns, reading)
     return _analyze(source, options, other and align(other, source, lenient=True), judged)
