@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 import headstart as hs
 from headstart.analysis.analysis import TABLES
-from headstart.analysis.tables.results_sources import TRIAL_COLUMNS
+from headstart.analysis.tables.joined_tables import TRIAL_COLUMNS
 from headstart.predictors import UPSTREAM_ACCURACY
 
 SETTINGS = ("logistic_regression", "fine_tuned", "random_init")

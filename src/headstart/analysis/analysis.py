@@ -50,7 +50,7 @@ from headstart.analysis.sweeps import main_results, sweep_rows
 from headstart.analysis.tables.column_names import PREDICTOR, SIZES
 from headstart.analysis.tables.joined_tables import ResultsTable, align
 from headstart.analysis.tables.results_sources import SourceLike, read_sources
-from headstart.analysis.tables.tidy_table import ReadOptions, Unit, models_with_sizes
+from headstart.analysis.tables.tidy_table import ReadOptions, Unit
 from headstart.errors import AnalysisError
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor, find_predictor
 from headstart.registry import REPORTERS
@@ -440,7 +440,7 @@ def _analyze(
         on_examples,
         [] if other is None else _against(source, other, cells, options),
         _judge(full, judged, options),
-        (row("models", **sizes) for sizes in models_with_sizes(source.frame)),
+        _models(source.frame),
     ]  # fmt: skip
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     for table, one in chain.from_iterable(estimates):
@@ -499,6 +499,17 @@ def _judge(
             for predictor, of in cells
         ]
         yield from judge_predictors(own, setting, found, options)
+
+
+def _models(frame: pd.DataFrame) -> Rows:
+    """Yield rows of the table `models`: those of which a size is known."""
+    sizes = [name for name in SIZES if name in frame]
+    if not sizes:
+        return
+    kept = [name for name in ("family", "upstream_accuracy", *sizes) if name in frame]
+    models = frame.groupby("model", sort=False)[kept].first()
+    for one in models.dropna(subset=sizes, how="all").reset_index().to_dict("records"):
+        yield row("models", **one)
 
 
 def _adjusted(cells: pd.DataFrame, full: Mapping[str, Matrix]) -> pd.Series:

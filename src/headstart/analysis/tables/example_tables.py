@@ -3,19 +3,26 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart.analysis.tables.column_names import EXAMPLES, Heading, Resolved, headings, resolve
+from headstart.analysis.tables.column_names import (
+    EXAMPLES,
+    SYNONYMS,
+    Heading,
+    Resolved,
+    headings,
+    resolve,
+)
 from headstart.analysis.tables.numerals import parse_numbers
 from headstart.analysis.tables.table_layout import ONE_SETTING
-from headstart.analysis.tables.text_tables import Grid, list_some
+from headstart.analysis.tables.text_tables import Grid
 from headstart.errors import TableError
 from headstart.spec import Prediction, digest, plain_name
-from headstart.spec.formatting import count
+from headstart.spec.formatting import count, first_few
 
 __all__ = ["holds_examples", "read_examples"]
 
@@ -36,26 +43,13 @@ class GivenPrediction(Prediction):
         return self.given
 
 
-class Examples(NamedTuple):
-    """Results made of predictions.
-
-    `frame` one row per model, dataset, setting and seed: accuracy (proportion), n_test, metric, and
-    `key`, by which `predictions` has what was predicted; `notes` how the table was understood.
-    """
-
-    frame: pd.DataFrame
-    predictions: dict[str, Callable[[], Prediction]]
-    notes: list[str]
-
-
 def holds_examples(grid: Grid, mapping: Mapping[str, str], where: str) -> bool:
     """Return whether a table has a row per example: which one, and what a model made of it."""
     if any(name in mapping for name in ("example", "correct", "prediction", "scores")):
         return True
     columns = headings(grid.header)
     plain = {column.plain for column in columns}
-    if not plain & {"example", "exampleid", "image", "imageid", "sample", "sampleid", "filename",
-                    "file", "imagename", "instance", "img"}:  # fmt: skip
+    if plain.isdisjoint(("example", *SYNONYMS["example"])):
         return False
     found = resolve(columns, mapping, where, known=("model", "dataset", *EXAMPLES)).columns
     return "correct" in found or (
@@ -63,13 +57,21 @@ def holds_examples(grid: Grid, mapping: Mapping[str, str], where: str) -> bool:
     )
 
 
-def read_examples(grid: Grid, mapping: Mapping[str, str], where: str, *, dataset: str) -> Examples:
+def read_examples(
+    grid: Grid, mapping: Mapping[str, str], where: str, *, dataset: str
+) -> tuple[pd.DataFrame, dict[str, Callable[[], Prediction]], list[str]]:
     """Read a table with a row per example and model.
 
     Columns: ``model``, ``dataset``, ``example``, and one of ``correct`` (yes or no), ``prediction``
     with ``label``, or scores (a list in ``scores``, or a column ``score_CLASS`` per class) with
     ``label``; where they are there, ``setting``, ``seed``, ``metric`` (``top-1`` or
     ``mean-per-class``), ``family`` and ``upstream_accuracy``.
+
+    Returns
+    -------
+    tuple
+        One row per model, dataset, setting and seed: accuracy (proportion), n_test, metric, and
+        `key`. By it, how to get what was predicted. How the table was understood, a phrase each.
 
     Raises
     ------
@@ -116,7 +118,7 @@ def read_examples(grid: Grid, mapping: Mapping[str, str], where: str, *, dataset
         more = {k: part[k].iloc[0] for k in ("family", "upstream_accuracy") if k in part}
         rows.append({**of, "metric": metric, "accuracy": accuracy, "n_test": float(len(part)),
                      "key": key, **more})  # fmt: skip
-    return Examples(pd.DataFrame(rows), predictions, notes)
+    return pd.DataFrame(rows), predictions, notes
 
 
 def _kept(made: Prediction) -> Callable[[], Prediction]:
@@ -142,7 +144,7 @@ def _names(grid: Grid, found: Resolved, dataset: str) -> pd.DataFrame:
             names = [column.full for column in found.headings]
             raise TableError(
                 f"{found.where}: no column '{name}' in a table of predictions; found: "
-                f"{list_some(names, 20)}; name it with --columns {name}=COLUMN",
+                f"{first_few(names, 20)}; name it with --columns {name}=COLUMN",
                 code="table.column_missing", column=name, found=names,
             )  # fmt: skip
         empty = [row for row, text in zip(grid.body.index, taken[name], strict=True) if not text]
@@ -196,7 +198,7 @@ def _yes_or_no(cells: list[str], rows: list[Any], where: str) -> npt.NDArray[np.
     bad = [(row, cell) for row, cell, text in zip(rows, cells, low, strict=True)
            if text not in YES and text not in NO]  # fmt: skip
     if bad:
-        listed = list_some([f"row {row}: '{cell[:40]}'" for row, cell in bad])
+        listed = first_few([f"row {row}: '{cell[:40]}'" for row, cell in bad])
         raise TableError(
             f"{where}: column 'correct': expected 1 or 0 (true or false), found {listed}",
             code="table.cells", count=len(bad),
@@ -227,7 +229,7 @@ def _highest(grid: Grid, found: Resolved) -> list[str]:
                 lists.append(scores)
         if bad or len({len(scores) for scores in lists}) > 1:
             shown = bad or [(rows[0], "scores", "lists of different lengths")]
-            listed = list_some([f"row {row}: {text[:40]}" for row, _, text in shown])
+            listed = first_few([f"row {row}: {text[:40]}" for row, _, text in shown])
             raise TableError(
                 f"{found.where}: column 'scores': expected one list of numbers per row, as "
                 f"[0.1, 0.9], found {listed}",
@@ -278,7 +280,7 @@ def _check_labels(frame: pd.DataFrame, where: str) -> None:
         rows = list(frame.index[frame["_code"] == first["_code"]])
         raise TableError(
             f"{where}: example {first['example']} of {first['dataset']} has several labels, rows "
-            f"{list_some(rows)}: are these the same test images?",
+            f"{first_few([*map(str, rows)])}: are these the same test images?",
             code="table.labels_differ", example=first["example"], rows=rows,
         )  # fmt: skip
 
@@ -288,8 +290,9 @@ def _check_twice(frame: pd.DataFrame, by: list[str], where: str) -> None:
     if twice.any():
         first = frame[twice].iloc[0]
         rows = list(frame.index[twice])
+        shown = first_few([*map(str, rows)])
         raise TableError(
             f"{where}: {first['model']} has several predictions of example {first['example']} "
-            f"({first['dataset']}), rows {list_some(rows)}: keep one, or add a column seed",
+            f"({first['dataset']}), rows {shown}: keep one, or add a column seed",
             code="table.example_twice", example=first["example"], rows=rows,
         )  # fmt: skip

@@ -16,12 +16,20 @@ from headstart.analysis.tables.canonical_names import (
     nearest,
 )
 from headstart.analysis.tables.column_names import NUMBERS, PREDICTOR, REQUIRED, SWEEPS
-from headstart.analysis.tables.text_tables import list_some
 from headstart.errors import TableError
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec import Prediction
+from headstart.spec.formatting import first_few
 
-__all__ = ["EVERYTHING", "ResultsTable", "align", "count_duplicates", "join_tables", "source_notes"]
+__all__ = [
+    "EVERYTHING",
+    "TRIAL_COLUMNS",
+    "ResultsTable",
+    "align",
+    "count_duplicates",
+    "join_tables",
+    "source_notes",
+]
 
 # The order in which names are matched: what a model's cells are is known by the other two.
 KINDS: tuple[NameKind, ...] = ("setting", "dataset", "model")
@@ -41,6 +49,11 @@ QUALIFIERS = (
 # Stands for all datasets together where a table has one row for them.
 EVERYTHING = "all"
 CELL = (*REQUIRED, *SWEEPS)
+TRIAL_COLUMNS = (
+    "setting", "model", "dataset", "seed", "protocol", "metric", "precision", "limit", "n_train",
+    "n_test", "n_classes", "splits", "chosen", "relative_gap", "unconverged", "skipped_images",
+    "versions", "examples", "weights", "key", "seconds", "left_out", "data_warnings",
+)  # fmt: skip
 # Two spellings of one number differ by less.
 SAME = 1e-9
 
@@ -72,7 +85,7 @@ class ResultsTable:
 
     frame: pd.DataFrame
     facts: tuple[dict[str, Any], ...]
-    trials: pd.DataFrame
+    trials: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(TRIAL_COLUMNS)))
     predictions: Mapping[str, Callable[[], Prediction]] = field(default_factory=dict)
     predictor: Predictor = UPSTREAM_ACCURACY
     own: frozenset[str] = frozenset()
@@ -128,17 +141,17 @@ def source_notes(fact: Mapping[str, Any]) -> list[str]:
     lines = [f"read as: {'; '.join(fact['reading'])}"] if fact.get("reading") else []
     if fact.get("renamed"):
         pairs = [f"{theirs} = {ours}" for theirs, ours in fact["renamed"].items()]
-        lines.append(f"names matched with {fact['to']}: {list_some(pairs, MOST_NAMES)}")
+        lines.append(f"names matched with {fact['to']}: {first_few(pairs, MOST_NAMES)}")
     if fact.get("kept_apart"):
         pairs = [f"{theirs} and {ours}" for theirs, ours in fact["kept_apart"]]
-        said = list_some(pairs, MOST_NAMES)
+        said = first_few(pairs, MOST_NAMES)
         lines.append(f"names kept apart, since the numbers differ: {said}")
     for kind in KINDS:
         names = [f"{name} (nearest: {near})" if near else name
                  for of, name, near in fact.get("unmatched", ()) if of == kind]  # fmt: skip
         if names:
             hinted = sorted(names, key=lambda name: "(nearest" not in name)
-            lines.append(f"{kind}s not in {fact['to']}: {list_some(hinted, MOST_NAMES)}")
+            lines.append(f"{kind}s not in {fact['to']}: {first_few(hinted, MOST_NAMES)}")
     return lines
 
 

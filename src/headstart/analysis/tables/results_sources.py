@@ -24,7 +24,12 @@ from headstart.analysis.tables.column_names import (
 )
 from headstart.analysis.tables.example_tables import holds_examples, read_examples
 from headstart.analysis.tables.file_formats import read_grid
-from headstart.analysis.tables.joined_tables import ResultsTable, count_duplicates, join_tables
+from headstart.analysis.tables.joined_tables import (
+    TRIAL_COLUMNS,
+    ResultsTable,
+    count_duplicates,
+    join_tables,
+)
 from headstart.analysis.tables.numerals import Numbers, parse_numbers
 from headstart.analysis.tables.table_layout import arrange, check_bad
 from headstart.analysis.tables.text_tables import Grid, grid_of_frame
@@ -45,7 +50,7 @@ from headstart.store import (
     result_row,
 )
 
-__all__ = ["TRIAL_COLUMNS", "SourceLike", "read_references", "read_sources", "store_of"]
+__all__ = ["SourceLike", "read_references", "read_sources", "store_of"]
 
 SourceLike: TypeAlias = str | Path | pd.DataFrame
 SQLITE = b"SQLite format 3\x00"
@@ -54,11 +59,6 @@ FILE_OPTIONS = ("unit", "measure", "spread", "sheet", "table")
 # Names or patterns after the question mark of a store, joined by "+": what is read of it.
 STORE_OPTIONS = ("model", "dataset", "setting")
 SAID = ("description", "citation", "digitised", "error")
-TRIAL_COLUMNS = (
-    "setting", "model", "dataset", "seed", "protocol", "metric", "precision", "limit", "n_train",
-    "n_test", "n_classes", "splits", "chosen", "relative_gap", "unconverged", "skipped_images",
-    "versions", "examples", "weights", "key", "seconds", "left_out", "data_warnings",
-)  # fmt: skip
 
 
 def read_sources(
@@ -229,7 +229,7 @@ def _of_grid(
     if values is not None:
         of_values = {"name": name, **facts, "kind": "predictor", "rows": len(values),
                      "digitised": False}  # fmt: skip
-        return ResultsTable(values, (of_values,), pd.DataFrame(columns=list(TRIAL_COLUMNS)))
+        return ResultsTable(values, (of_values,))
     predictions: Mapping[str, Callable[[], Prediction]] = {}
     if of_examples or holds_examples(grid, columns, name):
         frame, predictions, notes = read_examples(grid, columns, name, dataset=dataset)
@@ -238,33 +238,26 @@ def _of_grid(
         frame, notes = arrange(
             grid, columns, name, wide=options.wide, dataset=dataset, predictor=column
         )
-    found = tidy(frame, name, options if not predictions else ReadOptions())
-    notes = [*grid.notes, *notes, *found.notes, *_said_of_spread(found.frame, options)]
-    notes += _said_of_spelling(found.frame)
-    if duplicates := count_duplicates(found.frame) if options.duplicates == "refuse" else 0:
-        notes.append(f"{duplicates} duplicate rows dropped (equal to another row)")
-    said: dict[str, Any] = {"name": name, **facts, "unit": found.unit, "unit_rule": found.rule}
-    said |= {
-        "columns": columns,
-        "rows": len(found.frame),
-        "digitised": facts.get("digitised", False),
-        "without_accuracy": found.without_accuracy,
-        "unmeasured": found.unmeasured,
-        "reading": notes,
-        "duplicates": duplicates,
-    }
-    trials = pd.DataFrame(columns=list(TRIAL_COLUMNS))
-    return ResultsTable(found.frame, (said,), trials, dict(predictions))
-
-
-def _said_of_spelling(frame: pd.DataFrame) -> list[str]:
+    frame, of_numbers, converted = tidy(frame, name, options if not predictions else ReadOptions())
+    notes = [*grid.notes, *notes, *converted]
+    if "se" in frame and frame["se"].notna().any():
+        notes.append(
+            f"spreads (±) are standard deviations over {options.runs} runs, divided by "
+            f"sqrt({options.runs})"
+            if options.runs > 1
+            else "spreads (±) taken for standard errors; for standard deviations over N runs pass "
+            "--spread sd:N"
+        )
     kinds: tuple[NameKind, ...] = ("dataset", "model")
-    return [
-        f"{kind}s {' and '.join(map(repr, same))} are taken for {len(same)}, though they seem to "
-        "be one in several spellings"
-        for kind in kinds
-        for same in spelt_differently(kind, map(str, frame[kind]))
-    ]
+    for kind in kinds:
+        for same in spelt_differently(kind, map(str, frame[kind])):
+            notes.append(f"{kind}s {' and '.join(map(repr, same))} are taken for {len(same)}, "
+                         "though they seem to be one in several spellings")  # fmt: skip
+    if duplicates := count_duplicates(frame) if options.duplicates == "refuse" else 0:
+        notes.append(f"{duplicates} duplicate rows dropped (equal to another row)")
+    said: dict[str, Any] = {"name": name, "digitised": False, **facts, **of_numbers}
+    said |= {"columns": columns, "rows": len(frame), "reading": notes, "duplicates": duplicates}
+    return ResultsTable(frame, (said,), predictions=dict(predictions))
 
 
 def _predictor_values(
@@ -294,21 +287,16 @@ def _predictor_values(
     return pd.DataFrame({**names, PREDICTOR: values.value}, index=rows)
 
 
-def _said_of_spread(frame: pd.DataFrame, options: ReadOptions) -> list[str]:
-    if "se" not in frame or frame["se"].isna().all():
-        return []
-    if options.runs > 1:
-        return [f"spreads (±) are standard deviations over {options.runs} runs, divided by "
-                f"sqrt({options.runs})"]  # fmt: skip
-    return ["spreads (±) taken for standard errors; for standard deviations over N runs pass "
-            "--spread sd:N"]  # fmt: skip
-
-
 def _read_published(name: str, predictor: Predictor) -> ResultsTable:
     facts, content = published.facts(name), published.csv_bytes(name)
     grid = read_grid(content, name)
     if "rows_of" in facts:
-        grid = _with_rows_of(grid, facts["rows_of"])
+        # A table with a row per model: joined to the rows of another one, whose models they are.
+        other = read_grid(published.csv_bytes(facts["rows_of"]), facts["rows_of"])
+        own, rows = (one.body.set_axis([names[-1] for names in one.header], axis=1)
+                     for one in (grid, other))  # fmt: skip
+        own = own.drop(columns="source")
+        grid = grid_of_frame(rows.merge(own, on="model", validate="many_to_one"))
     families = facts.pop("families", {})
     said: dict[str, Any] = {"kind": "published", "sha256": sha256(content).hexdigest()}
     said |= {name: value for name, value in facts.items() if name in SAID}
@@ -327,15 +315,6 @@ def _read_published(name: str, predictor: Predictor) -> ResultsTable:
     elif "n_test" in facts:
         frame["n_test"] = frame["dataset"].map(facts["n_test"]).astype("float64")
     return replace(source, frame=frame)
-
-
-def _with_rows_of(grid: Grid, name: str) -> Grid:
-    """Join a table with a row per model to the rows of another table, whose models they are."""
-    own = grid.body.set_axis([names[-1] for names in grid.header], axis=1)
-    other = read_grid(published.csv_bytes(name), name)
-    rows = other.body.set_axis([names[-1] for names in other.header], axis=1)
-    table = rows.merge(own.drop(columns="source"), on="model", validate="many_to_one")
-    return grid_of_frame(table)
 
 
 def _page(source: str, own: Mapping[str, str]) -> Page:
@@ -359,9 +338,9 @@ def _read_store(place: Path | str, page: Page) -> ResultsTable:
         raise TableError(
             f"{store.name} holds no results yet: run a study first", code="table.empty"
         )
-    frame = tidy(
+    frame, _, _ = tidy(
         pd.DataFrame([_row(result) for result in results]), store.name, ReadOptions("proportion")
-    ).frame
+    )
     facts = {"name": store.name, "kind": "store", "unit": "proportion", "unit_rule": "a store",
              "rows": len(frame), "digitised": False}  # fmt: skip
     # A store may have been copied without the folder beside it: what needs none of it is given.
@@ -464,6 +443,6 @@ def read_references(path: Path | str, unit: Unit | None = None) -> pd.DataFrame:
         long = frame.melt("dataset", var_name="label", value_name="accuracy")
     # One table of results, whose models are the labels: the same checks hold.
     mapping = {"model": "label", "setting": ":reference"}
-    results = arrange(grid_of_frame(long), mapping, str(path), wide=False, dataset="").frame
-    found = tidy(results, str(path), ReadOptions(unit)).frame
+    results, _ = arrange(grid_of_frame(long), mapping, str(path), wide=False, dataset="")
+    found, _, _ = tidy(results, str(path), ReadOptions(unit))
     return found.rename(columns={"model": "label"})[["dataset", "accuracy", "label"]]

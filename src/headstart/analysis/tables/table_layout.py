@@ -33,10 +33,11 @@ from headstart.analysis.tables.column_names import (
     without_measure,
 )
 from headstart.analysis.tables.numerals import Bad, Numbers, is_missing, parse_numbers
-from headstart.analysis.tables.text_tables import Grid, list_some
+from headstart.analysis.tables.text_tables import Grid
 from headstart.errors import TableError
 from headstart.spec import plain_name
-from headstart.spec.formatting import role
+from headstart.spec.display_names import role
+from headstart.spec.formatting import first_few
 
 __all__ = ["ONE_SETTING", "arrange", "check_bad"]
 
@@ -45,23 +46,6 @@ ONE_SETTING = "transfer"
 # A number with something beside it that is not understood: no text.
 NEARLY = re.compile(r"\W*\d[\d.,]*\s*(?:[(\[±_^]|\+/-|\\pm)")
 LINK = re.compile(r"^!?\[([^\]]*)\]\([^()]*\)$")
-
-
-class ResultRows(NamedTuple):
-    """A table in our columns.
-
-    Parameters
-    ----------
-    frame
-        One row per result: text and float64 columns (NaN: unknown), and of accuracies whether a
-        percent sign was there (`accuracy_percent`, `upstream_accuracy_percent`). The index says
-        where a row stands.
-    notes
-        How the table was understood, a phrase each.
-    """
-
-    frame: pd.DataFrame
-    notes: list[str]
 
 
 class _Value(NamedTuple):
@@ -76,7 +60,7 @@ class _Value(NamedTuple):
 def arrange(
     grid: Grid, mapping: Mapping[str, str], where: str, *, wide: bool, dataset: str,
     predictor: str = "",
-) -> ResultRows:  # fmt: skip
+) -> tuple[pd.DataFrame, list[str]]:  # fmt: skip
     """Bring a table to one row per result.
 
     A table with a column of accuracies is taken as it is. Else, and with `wide`, all columns of
@@ -92,6 +76,13 @@ def arrange(
         What the dataset is called where nothing says it.
     predictor
         A column to read as the predictor, where it is there.
+
+    Returns
+    -------
+    tuple
+        One row per result: text and float64 columns (NaN: unknown), and of accuracies whether a
+        percent sign was there (`accuracy_percent`, `upstream_accuracy_percent`). The index says
+        where a row stands. And how the table was understood, a phrase each.
 
     Raises
     ------
@@ -112,7 +103,7 @@ def arrange(
     return _wide(grid, found, fixed=wide or "model" in mapping)
 
 
-def _long(grid: Grid, found: Resolved, dataset: str) -> ResultRows:
+def _long(grid: Grid, found: Resolved, dataset: str) -> tuple[pd.DataFrame, list[str]]:
     frame, bad, notes = _attributes(grid, found)
     check_bad(bad, found.where)
     notes = [*_guesses(found), *notes]
@@ -128,7 +119,7 @@ def _long(grid: Grid, found: Resolved, dataset: str) -> ResultRows:
     notes += said
     if defaults and _contradicts_itself(frame) and _has_texts(grid, found.rest):
         raise _no_column(defaults[0], found)
-    return ResultRows(_in_order(frame), notes)
+    return _in_order(frame), notes
 
 
 def _without_summaries(
@@ -142,7 +133,7 @@ def _without_summaries(
             continue
         if names := names if by_name else _averages(frame, kind, other, names):
             frame = frame[~frame[kind].isin(names)]
-            said.append(f"rows left out: {kind} {list_some(names)}")
+            said.append(f"rows left out: {kind} {first_few(names)}")
     return frame, said
 
 
@@ -233,7 +224,7 @@ def _text(cell: Any) -> str:
     return "" if cell is None or (np.isscalar(cell) and pd.isna(cell)) else str(cell).strip()
 
 
-def _wide(grid: Grid, found: Resolved, *, fixed: bool) -> ResultRows:
+def _wide(grid: Grid, found: Resolved, *, fixed: bool) -> tuple[pd.DataFrame, list[str]]:
     """Find the columns of results, what stands across and what in rows; one row per result.
 
     With `fixed`, models stand in rows.
@@ -270,11 +261,11 @@ def _wide(grid: Grid, found: Resolved, *, fixed: bool) -> ResultRows:
     said += averages
     counts = " x ".join(f"{n} {kind}{'s' * (n != 1)}" for kind in ("model", "dataset")
                         if (n := long[kind].nunique()))  # fmt: skip
-    names = list_some(list(dict.fromkeys(str(name) for name in long["dataset"])))
+    names = first_few(list(dict.fromkeys(str(name) for name in long["dataset"])))
     notes = [f"wide table: {counts} ({names}){how}", *_guesses(found), *upstream, *said]
     if left_out := list(dict.fromkeys([*found.ignored, *filter(None, left_out)])):
-        notes.append(f"columns left out: {list_some(left_out)}")
-    return ResultRows(_in_order(long), notes)
+        notes.append(f"columns left out: {first_few(left_out)}")
+    return _in_order(long), notes
 
 
 def _numeric(grid: Grid, found: Resolved) -> tuple[dict[int, Numbers], list[int], list[str]]:
@@ -565,7 +556,7 @@ def check_bad(bad: list[Bad], where: str) -> None:
     cells = [f"row {one.row}, column '{one.column}': '{one.text[:40]}'" for one in bad]
     count = "1 cell is not a number" if len(bad) == 1 else f"{len(bad)} cells are not numbers"
     raise TableError(
-        f"{where}: {count}: {list_some(cells)}; expected numbers as 92.1, 92.1 ± 0.3 or "
+        f"{where}: {count}: {first_few(cells)}; expected numbers as 92.1, 92.1 ± 0.3 or "
         "92.1 (0.3), or - for none",
         code="table.cells", count=len(bad),
         cells=[(one.row, one.column, one.text) for one in bad],
@@ -575,7 +566,7 @@ def check_bad(bad: list[Bad], where: str) -> None:
 def _no_column(name: str, found: Resolved) -> TableError:
     names = [column.full for column in found.headings if column.full]
     return TableError(
-        f"{found.where}: no column '{name}'; found: {list_some(names, 20) or 'none'}; name it with "
+        f"{found.where}: no column '{name}'; found: {first_few(names, 20) or 'none'}; name it with "
         f"--columns {name}=COLUMN (or {name}:=VALUE for all rows)",
         code="table.column_missing", column=name, found=names,
     )  # fmt: skip

@@ -6,7 +6,6 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -20,7 +19,6 @@ __all__ = [
     "decode",
     "delimited_rows",
     "grid_of_frame",
-    "list_some",
     "read_delimited",
     "unpacked",
     "with_header",
@@ -39,7 +37,6 @@ GZIP = b"\x1f\x8b"
 LARGEST = 1 << 30
 # What no text has; those of Windows-1252 that stand for nothing count, too.
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
-SHOWN = 5
 # A line of YAML: a comment, a mark of documents, `name:`, `name: value`, `- value`.
 YAML = re.compile(r"\s*(#.*|---|- .*|[^,;\t|:]+:(\s.*)?)")
 # A line that only draws: of reStructuredText, tabulate, psql, rich and their like.
@@ -117,7 +114,7 @@ def _no_text(where: str, reason: str) -> TableError:
     )  # fmt: skip
 
 
-def delimited_rows(content: bytes | str, where: str) -> TextRows:
+def delimited_rows(text: str, where: str) -> TextRows:
     """Split delimited text into rows of cells, each a string as it stands.
 
     The separator is the one of comma, semicolon, tab and bar that the header line has most of
@@ -130,10 +127,9 @@ def delimited_rows(content: bytes | str, where: str) -> TextRows:
         No rows, a quote that is never closed, rows with another number of cells than the header,
         or YAML.
     """
-    text, notes = decode(content, where) if isinstance(content, bytes) else (content, [])
     if ruled := _ruled(text):
         _check_widths(ruled, where, "|")
-        return TextRows([line for line, _ in ruled], [row for _, row in ruled], notes)
+        return TextRows([line for line, _ in ruled], [row for _, row in ruled], [])
     lines = text.splitlines()
     start, delimiter = 0, None
     while start < len(lines) and (not lines[start].strip() or lines[start].lstrip()[0] == "#"
@@ -146,9 +142,10 @@ def delimited_rows(content: bytes | str, where: str) -> TextRows:
                          code="table.empty")  # fmt: skip
     if all(map(YAML.fullmatch, filter(str.strip, lines[start:]))):
         raise TableError(f"{where} is YAML: write the same as JSON or CSV", code="table.yaml")
+    notes = []
     if not delimiter:
         start, titles = _titles(lines, start)
-        notes += [f"title: {title}" for title in titles]
+        notes = [f"title: {title}" for title in titles]
     delimiter = delimiter[:1] if delimiter else _delimiter(lines[start])
     if delimiter is None and (blanks := _parted_by_blanks(lines, start)):
         rows = blanks
@@ -176,15 +173,9 @@ def read_delimited(content: bytes, where: str) -> pd.DataFrame:
     TableError
         As `delimited_rows`.
     """
-    rows = delimited_rows(content, where)
+    rows = delimited_rows(decode(content, where)[0], where)
     names, *body = rows.cells
     return pd.DataFrame(body, columns=names, index=rows.lines[1:], dtype=object)
-
-
-def list_some(items: Sequence[object], most: int = SHOWN) -> str:
-    """Join the first few of many for a message, and say how many there are."""
-    shown = ", ".join(str(item) for item in items[:most])
-    return shown + (f", ... ({len(items)} in all)" if len(items) > most else "")
 
 
 def _ruled(text: str) -> list[tuple[int, list[str]]]:

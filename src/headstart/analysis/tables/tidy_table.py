@@ -6,19 +6,19 @@ Pure functions over DataFrames whose columns have our names
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from headstart.analysis.tables.column_names import COUNTS, NUMBERS, PREDICTOR, REQUIRED, SIZES
-from headstart.analysis.tables.text_tables import list_some
+from headstart.analysis.tables.column_names import COUNTS, NUMBERS, PREDICTOR, REQUIRED
 from headstart.errors import TableError
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
+from headstart.spec.formatting import first_few
 from headstart.stats import accuracy_of
 
-__all__ = ["ReadOptions", "Unit", "models_with_sizes", "tidy"]
+__all__ = ["ReadOptions", "Unit", "tidy"]
 
 ERROR = re.compile(r"\b(?:error[ _-]?rate|error|err)\b", re.IGNORECASE)
 PROPORTION, PERCENT = 1.0, 100.0
@@ -81,35 +81,24 @@ class ReadOptions:
         return int(self.spread.removeprefix("sd:")) if self.spread != "se" else 1
 
 
-class Tidy(NamedTuple):
-    """The table with accuracies as proportions; the unit it had, and how that was settled.
-
-    `unit` is "percent", "proportion" or, where datasets differ, "percent and proportion";
-    `without_accuracy` counts missing cells, `unmeasured` names the models and datasets that have no
-    other ("model ghost"), `notes` says what was converted.
-    """
-
-    frame: pd.DataFrame
-    unit: str
-    rule: str
-    without_accuracy: int
-    unmeasured: list[str]
-    notes: list[str]
-
-
-def tidy(frame: pd.DataFrame, where: str, options: ReadOptions | None = None) -> Tidy:
+def tidy(
+    frame: pd.DataFrame, where: str, options: ReadOptions | None = None
+) -> tuple[pd.DataFrame, dict[str, Any], list[str]]:
     """Check a table and bring it to proportions; a row without accuracy is a missing cell.
 
     Parameters
     ----------
     frame
-        Our columns, numbers as float64 (`headstart.analysis.tables.table_layout.Rows`).
+        Our columns, numbers as float64 (`headstart.analysis.tables.table_layout.arrange`).
 
     Returns
     -------
-    Tidy
-        Columns of its frame: model, dataset, setting (text), accuracy (proportion), and those
-        optional ones that were there.
+    tuple
+        The table: model, dataset, setting (text), accuracy (proportion), and those optional
+        columns that were there. Facts of it: `unit` ("percent", "proportion" or, where datasets
+        differ, "percent and proportion"), `unit_rule`, `without_accuracy` (number of missing cells)
+        and `unmeasured` (the models and datasets that have no other, "model ghost"). What was
+        converted, a phrase each.
 
     Raises
     ------
@@ -130,9 +119,9 @@ def tidy(frame: pd.DataFrame, where: str, options: ReadOptions | None = None) ->
         frame, unit, rule = _with_unit(frame, "accuracy", where, options.unit)
     if "upstream_accuracy" in frame:
         frame, of_upstream, why = _with_unit(frame, "upstream_accuracy", where, options.unit)
-        if by_log_odds or frame["accuracy"].isna().all():
-            unit, rule = (unit if by_log_odds else of_upstream), rule
-        elif of_upstream not in (unit, ""):
+        if not by_log_odds and frame["accuracy"].isna().all():
+            unit = of_upstream
+        elif not by_log_odds and of_upstream not in (unit, ""):
             rule += f"; upstream accuracies in {of_upstream} ({why})"
     if PREDICTOR in frame and options.predictor.scale.name == "proportion":
         frame, _, _ = _with_unit(frame, PREDICTOR, where, options.unit)
@@ -140,34 +129,17 @@ def tidy(frame: pd.DataFrame, where: str, options: ReadOptions | None = None) ->
     frame, notes = _to_accuracies(frame)
     if "se" in frame and options.runs > 1:
         frame["se"] = frame["se"] / np.sqrt(options.runs)
-    missing = int(frame["accuracy"].isna().sum())
-    unmeasured = _unmeasured(frame)
+    known = frame["accuracy"].notna()
+    unmeasured = [f"{kind} {name}" for kind in ("model", "dataset")
+                  for name in sorted(set(frame[kind]) - set(frame[kind][known]))]  # fmt: skip
     if unmeasured:
         notes.append(f"without any accuracy, and so left out: {', '.join(unmeasured)}")
-    frame = frame[frame["accuracy"].notna()].drop(columns="log_odds", errors="ignore")
+    facts = {"unit": unit or "proportion", "unit_rule": rule,
+             "without_accuracy": int((~known).sum()), "unmeasured": unmeasured}  # fmt: skip
+    frame = frame[known].drop(columns="log_odds", errors="ignore")
     if frame.empty:
         raise TableError(f"{where}: no row has an accuracy", code="table.no_accuracy")
-    return Tidy(frame, unit or "proportion", rule, missing, unmeasured, notes)
-
-
-def _unmeasured(frame: pd.DataFrame) -> list[str]:
-    """Name the models and datasets of which no row has an accuracy."""
-    known = frame[frame["accuracy"].notna()]
-    return [
-        f"{kind} {name}"
-        for kind in ("model", "dataset")
-        for name in sorted(set(frame[kind]) - set(known[kind]))
-    ]
-
-
-def models_with_sizes(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a row per model of which a size is known: `family`, `upstream_accuracy` and sizes."""
-    sizes = [name for name in SIZES if name in frame]
-    if not sizes:
-        return []
-    kept = [name for name in ("family", "upstream_accuracy", *sizes) if name in frame]
-    models = frame.groupby("model", sort=False)[kept].first().dropna(subset=sizes, how="all")
-    return [dict(row) for row in models.reset_index().to_dict("records")]
+    return frame, facts, notes
 
 
 def _names(column: pd.Series, where: str) -> pd.Series:
@@ -212,7 +184,7 @@ def _refuse(faults: list[tuple[Any, str, float, str]], frame: pd.DataFrame, wher
     of = frame.loc[[row]].iloc[0]
     place = f" ({of['model']}, {of['dataset']})" if "model" in of and "dataset" in of else ""
     others = [f"row {row}: {value:.6g}" for row, _, value, _ in faults[1:]]
-    rest = f"; also {list_some(others)}" if others else ""
+    rest = f"; also {first_few(others)}" if others else ""
     raise TableError(
         f"{where}, row {row}{place}: expected {name} to be a {what}, found {value:.6g}{rest}",
         code="table.range", count=len(faults), expected=what,
@@ -266,9 +238,10 @@ def _with_unit(
     All at most 1 are proportions, all over 1 percent; zeros are the same in both, and a percent
     sign says what its cell is. Where neither holds, each dataset is settled apart.
     """
-    values = frame[name]
-    signs = frame.pop(f"{name}_percent") if f"{name}_percent" in frame else None
-    signed = np.zeros(len(frame), dtype=bool) if signs is None else signs.to_numpy(dtype=bool)
+    values, signs = frame[name], f"{name}_percent"
+    signed = np.zeros(len(frame), dtype=bool)
+    if signs in frame:
+        signed = frame.pop(signs).to_numpy(dtype=bool)
     # What no unit allows is reported before the unit is asked for.
     top = 1.0 if unit == "proportion" and not signed.any() else 100.0
     outside = (values < 0) | (values > top)
@@ -336,14 +309,12 @@ def _factors(
         )  # fmt: skip
     factor = np.where(percent[groups] | signed, PERCENT, PROPORTION)
     few = [str(label) for label in labels[proportion]]
-    return factor, "percent and proportion", f"by {by.name}: proportions for {list_some(few)}"
+    return factor, "percent and proportion", f"by {by.name}: proportions for {first_few(few)}"
 
 
 def _of_log_odds(frame: pd.DataFrame) -> pd.DataFrame:
     """Take the accuracy from the log odds; a standard error there is one of log odds, too."""
     accuracy = accuracy_of(frame["log_odds"])
-    frame = frame.assign(accuracy=accuracy)
-    if "se" in frame:
-        # d accuracy / d log odds
-        frame["se"] = frame["se"] * accuracy * (1 - accuracy)
-    return frame
+    # d accuracy / d log odds
+    se = {"se": frame["se"] * accuracy * (1 - accuracy)} if "se" in frame else {}
+    return frame.assign(accuracy=accuracy, **se)
