@@ -293,11 +293,11 @@ def test_options_that_are_none():
 
 def test_large_tables_are_read_at_once(monkeypatch):
     """A column is parsed once, whatever the number of rows: no cell is looked at by itself."""
-    import headstart.analysis.tables.table_layout as layout
+    import headstart.analysis.tables.column_names as columns
 
     calls = []
-    real = layout.parse_numbers
-    monkeypatch.setattr(layout, "parse_numbers", lambda *a: calls.append(1) or real(*a))
+    real = columns.parse_numbers
+    monkeypatch.setattr(columns, "parse_numbers", lambda *a: calls.append(1) or real(*a))
     numbers = np.random.default_rng(0).uniform(50, 99, (200, 200)).round(2)
     frame = pd.DataFrame(numbers).add_prefix("d").assign(model=[f"m{i}" for i in range(200)])
     text = io.StringIO()

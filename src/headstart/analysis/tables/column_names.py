@@ -4,12 +4,17 @@ import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from headstart.analysis.tables.canonical_names import IMAGENET, canonical, is_known_dataset
+from headstart.analysis.tables.numerals import NumberKind, Numbers, parse_numbers
+from headstart.analysis.tables.text_tables import Grid
 from headstart.errors import TableError
 from headstart.spec import plain_name
-from headstart.spec.formatting import role
+from headstart.spec.display_names import role
+from headstart.spec.formatting import first_few
 
 __all__ = [
     "COUNTS",
@@ -181,20 +186,49 @@ class Heading(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """Which column of a table is which.
+    """A table of which it is known which column is which.
 
-    `where` is the table, for messages, `headings` are those of all its columns, `columns` our name
-    -> places of theirs (several are joined), `constants` our name -> a value for all rows, `rest`
-    places of all others, `guessed` our name -> their name where they differ, `ignored` their names.
+    `where` is the table, for messages, `body` its cells, `headings` are those of all its columns,
+    `columns` our name -> places of theirs (several are joined), `constants` our name -> a value for
+    all rows, `rest` places of all others, `guessed` our name -> their name where they differ,
+    `ignored` their names.
     """
 
     where: str
+    body: pd.DataFrame
     headings: Sequence[Heading]
     columns: dict[str, list[int]]
     constants: dict[str, str]
     rest: list[int]
     guessed: dict[str, str]
     ignored: list[str]
+
+    def has(self, name: str) -> bool:
+        """Return whether a column of ours is there, or has one value for all rows."""
+        return name in self.columns or name in self.constants
+
+    @property
+    def rows(self) -> list[Any]:
+        """What messages call the rows."""
+        return list(self.body.index)
+
+    def cells(self, place: int) -> list[Any]:
+        """Return the cells of a column."""
+        return list(self.body[place].tolist())
+
+    def numbers(self, place: int, kind: NumberKind = "score") -> Numbers:
+        """Return the cells of a column as numbers."""
+        return parse_numbers(self.cells(place), self.rows, self.headings[place].full, kind)
+
+    def no_column(self, name: str, what: str = "") -> TableError:
+        """Return the error of a table that lacks a column of ours."""
+        what = what or f"no column '{name}'"
+        names = [column.full for column in self.headings if column.full]
+        return TableError(
+            f"{self.where}: {what}; found: {first_few(names, 20) or 'none'}; name it with "
+            f"--columns {name}=COLUMN (or {name}:=VALUE for all rows)",
+            code="table.column_missing", column=name, found=names,
+        )  # fmt: skip
 
 
 def parse_mapping(text: str, also: Sequence[str] = ()) -> dict[str, str]:
@@ -272,7 +306,7 @@ def is_summary(name: str) -> bool:
 
 
 def resolve(
-    columns: Sequence[Heading],
+    grid: Grid,
     mapping: Mapping[str, str],
     where: str,
     *,
@@ -299,6 +333,7 @@ def resolve(
         A column of `mapping` is not there, or two columns may be the same one of ours.
     """
     check_names(mapping)
+    columns = headings(grid.header)
     taken: dict[str, list[int]] = {}
     constants = {o: theirs[1:] for o, theirs in mapping.items() if theirs.startswith(":")}
     for ours, theirs in mapping.items():
@@ -327,14 +362,12 @@ def resolve(
         taken[PREDICTOR] = [place]
         used.add(place)
     rest = [j for j in range(len(columns)) if j not in used]
-    return Resolved(where, columns, taken, constants, rest, guessed, ignored)
+    return Resolved(where, grid.body, columns, taken, constants, rest, guessed, ignored)
 
 
 def means_for_accuracies(found: Resolved) -> Resolved:
     """Take the one column of means for the accuracies, in a table with a row per result."""
-    if any(name in (*found.columns, *found.constants) for name in SCORES) or not (
-        {"model", "dataset"} <= {*found.columns, *found.constants}
-    ):
+    if any(map(found.has, SCORES)) or not (found.has("model") and found.has("dataset")):
         return found
     # Beside a column that says what was measured, a value is its value.
     names = MEANS | ({"value", "result"} if "metric" in found.columns else set())

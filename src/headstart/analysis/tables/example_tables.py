@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ from headstart.spec.formatting import count, first_few
 
 __all__ = ["holds_examples", "read_examples"]
 
+# Results, how to get the predictions of each by its key, and how the table was understood.
+Examples: TypeAlias = tuple[pd.DataFrame, dict[str, Callable[[], Prediction]], list[str]]
 NAMES = ("model", "dataset", "setting", "seed", "metric", "family", "upstream_accuracy")
 YES = frozenset({"1", "1.0", "true", "t", "yes", "y", "correct", "right"})
 NO = frozenset({"0", "0.0", "false", "f", "no", "n", "incorrect", "wrong"})
@@ -51,15 +53,13 @@ def holds_examples(grid: Grid, mapping: Mapping[str, str], where: str) -> bool:
     plain = {column.plain for column in columns}
     if plain.isdisjoint(("example", *SYNONYMS["example"])):
         return False
-    found = resolve(columns, mapping, where, known=("model", "dataset", *EXAMPLES)).columns
+    found = resolve(grid, mapping, where, known=("model", "dataset", *EXAMPLES)).columns
     return "correct" in found or (
         "label" in found and ("prediction" in found or "scores" in found or bool(_scores(columns)))
     )
 
 
-def read_examples(
-    grid: Grid, mapping: Mapping[str, str], where: str, *, dataset: str
-) -> tuple[pd.DataFrame, dict[str, Callable[[], Prediction]], list[str]]:
+def read_examples(grid: Grid, mapping: Mapping[str, str], where: str, dataset: str) -> Examples:
     """Read a table with a row per example and model.
 
     Columns: ``model``, ``dataset``, ``example``, and one of ``correct`` (yes or no), ``prediction``
@@ -79,15 +79,15 @@ def read_examples(
         A column is missing, a cell is not understood, an example comes twice, or models disagree on
         the label of an example.
     """
-    found = resolve(headings(grid.header), mapping, where, known=(*NAMES, *EXAMPLES))
-    frame = _names(grid, found, dataset)
+    found = resolve(grid, mapping, where, known=(*NAMES, *EXAMPLES))
+    frame = _names(found, dataset)
     notes = [f"predictions on single examples: {count(len(frame), 'row')}"]
     notes += [
         f"no column {name}: all are one {name}, '{frame[name].iloc[0]}'"
         for name in ("dataset", "setting")
-        if name not in (*found.columns, *found.constants)
+        if not found.has(name)
     ]
-    label, given = _outcomes(grid, found)
+    label, given = _outcomes(found)
     frame = frame.assign(_label=label, _given=given)
     if "label" in found.columns:
         _check_labels(frame, where)
@@ -125,15 +125,15 @@ def _kept(made: Prediction) -> Callable[[], Prediction]:
     return lambda: made
 
 
-def _names(grid: Grid, found: Resolved, dataset: str) -> pd.DataFrame:
+def _names(found: Resolved, dataset: str) -> pd.DataFrame:
     """Read which model, dataset and example each row is of; examples get numbers per dataset."""
-    n = len(grid.body)
+    n = len(found.body)
     taken: dict[str, Any] = {}
     for name in (*NAMES, "example"):
         if name in found.constants:
             taken[name] = [found.constants[name]] * n
         elif name in found.columns:
-            cells = [grid.body[j].tolist() for j in found.columns[name]]
+            cells = map(found.cells, found.columns[name])
             taken[name] = [
                 " ".join(str(c).strip() for c in row) for row in zip(*cells, strict=True)
             ]
@@ -141,19 +141,14 @@ def _names(grid: Grid, found: Resolved, dataset: str) -> pd.DataFrame:
     taken.setdefault("setting", [ONE_SETTING] * n)
     for name in ("model", "example"):
         if name not in taken:
-            names = [column.full for column in found.headings]
-            raise TableError(
-                f"{found.where}: no column '{name}' in a table of predictions; found: "
-                f"{first_few(names, 20)}; name it with --columns {name}=COLUMN",
-                code="table.column_missing", column=name, found=names,
-            )  # fmt: skip
-        empty = [row for row, text in zip(grid.body.index, taken[name], strict=True) if not text]
+            raise found.no_column(name)
+        empty = [row for row, text in zip(found.rows, taken[name], strict=True) if not text]
         if empty:
             raise TableError(
                 f"{found.where}, row {empty[0]}: expected a name in column '{name}', found nothing",
                 code="table.name_missing", column=name, rows=empty,
             )  # fmt: skip
-    frame = pd.DataFrame(taken, index=grid.body.index)
+    frame = pd.DataFrame(taken, index=found.rows)
     for name in ("seed", "upstream_accuracy"):
         if name in frame:
             frame[name] = parse_numbers(frame[name].tolist(), list(frame.index), name).value
@@ -161,22 +156,20 @@ def _names(grid: Grid, found: Resolved, dataset: str) -> pd.DataFrame:
     return frame.assign(_code=codes.astype(np.int64))
 
 
-def _outcomes(grid: Grid, found: Resolved) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _outcomes(found: Resolved) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the true and the predicted class of each row, (n,) int64 each."""
-    labels = _column(grid, found, "label")
+    labels = _column(found, "label")
     if "correct" in found.columns:
-        cells = _column(grid, found, "correct") or []
-        right = _yes_or_no(cells, list(grid.body.index), found.where)
+        cells = _column(found, "correct") or []
+        right = _yes_or_no(cells, found.rows, found.where)
         classes = pd.factorize(pd.Series(labels or [""] * len(right), dtype=object))[0]
         # Which other class was predicted counts for nothing.
         return classes.astype(np.int64), np.where(right, classes, -1).astype(np.int64)
     if labels is None:
-        raise TableError(f"{found.where}: predictions need a column 'label', or one 'correct'",
-                         code="table.column_missing", column="label",
-                         found=[column.full for column in found.headings])  # fmt: skip
-    predicted = _column(grid, found, "prediction")
+        raise found.no_column("label", "predictions need a column 'label', or one 'correct'")
+    predicted = _column(found, "prediction")
     if predicted is None:
-        predicted = _highest(grid, found)
+        predicted = _highest(found)
         if predicted and all(label.lstrip("-").isdigit() for label in labels):
             labels = [str(int(label)) for label in labels]
     both = pd.factorize(pd.Series(_alike(labels) + _alike(predicted), dtype=object))[0]
@@ -188,9 +181,9 @@ def _alike(classes: list[str]) -> list[str]:
     return [text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text for text in classes]
 
 
-def _column(grid: Grid, found: Resolved, name: str) -> list[str] | None:
+def _column(found: Resolved, name: str) -> list[str] | None:
     places = found.columns.get(name)
-    return None if not places else [str(cell).strip() for cell in grid.body[places[0]].tolist()]
+    return None if not places else [str(cell).strip() for cell in found.cells(places[0])]
 
 
 def _yes_or_no(cells: list[str], rows: list[Any], where: str) -> npt.NDArray[np.bool_]:
@@ -217,12 +210,12 @@ def _scores(columns: Sequence[Heading]) -> dict[int, str]:
     return found if len(found) > 1 else {}
 
 
-def _highest(grid: Grid, found: Resolved) -> list[str]:
+def _highest(found: Resolved) -> list[str]:
     """Return the class of the highest score of each row."""
-    rows = list(grid.body.index)
+    rows = found.rows
     if places := found.columns.get("scores"):
         lists, bad = [], []
-        for row, cell in zip(rows, grid.body[places[0]].tolist(), strict=True):
+        for row, cell in zip(rows, found.cells(places[0]), strict=True):
             if (scores := _list(cell)) is None:
                 bad.append((row, "scores", str(cell)))
             else:
@@ -238,12 +231,9 @@ def _highest(grid: Grid, found: Resolved) -> list[str]:
         return [str(int(np.argmax(scores))) for scores in lists]
     classes = _scores(found.headings)
     if not classes:
-        raise TableError(
-            f"{found.where}: predictions need a column correct, prediction or scores",
-            code="table.column_missing", column="correct",
-            found=[column.full for column in found.headings],
-        )  # fmt: skip
-    parsed = [parse_numbers(grid.body[j].tolist(), rows, found.headings[j].full) for j in classes]
+        what = "predictions need a column correct, prediction or scores"
+        raise found.no_column("correct", what)
+    parsed = list(map(found.numbers, classes))
     bad_cells = [one for numbers in parsed for one in numbers.bad]
     values = np.column_stack([numbers.value for numbers in parsed])
     if bad_cells or not np.isfinite(values).all():

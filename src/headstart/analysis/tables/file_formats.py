@@ -18,7 +18,7 @@ from headstart.analysis.tables.canonical_names import is_known_dataset
 from headstart.analysis.tables.numerals import without_markup
 from headstart.analysis.tables.text_tables import (
     Grid,
-    TextRows,
+    Line,
     decode,
     delimited_rows,
     grid_of_frame,
@@ -70,7 +70,9 @@ def read_grid(
     text, notes = decode(content, where)
     found = read_json(text, where) if text.lstrip()[:1] in ("{", "[") else None
     found = found or read_markup(text, where, table)
-    found = found or with_header(delimited_rows(text, where), None, where, "csv")
+    if found is None:
+        rows, more = delimited_rows(text, where)
+        found = with_header(rows, None, where, "csv", more)
     return found._replace(notes=notes + found.notes)
 
 
@@ -104,13 +106,11 @@ def _excel(content: bytes, where: str, sheet: str | None) -> Grid:
                          code="table.sheet", sheet=sheet, found=names)  # fmt: skip
     page = book[sheet or names[0]]
     notes = [f"sheet '{page.title}' of {', '.join(names)}"] if len(names) > 1 else []
-    rows = _excel_rows(page, formulas[page.title], where)
-    return with_header(TextRows(rows[0], rows[1], notes + rows[2]), None, where, "excel")
+    rows, titles = _excel_rows(page, formulas[page.title], where)
+    return with_header(rows, None, where, "excel", notes + titles)
 
 
-def _excel_rows(
-    page: Any, formulas: Any, where: str
-) -> tuple[list[int], list[list[str]], list[str]]:
+def _excel_rows(page: Any, formulas: Any, where: str) -> tuple[list[Line], list[str]]:
     """Read cells as they are shown: 92.1 % for 0.921; the texts of merged cells everywhere."""
     cells = [cell for row in page.iter_rows() for cell in row]
     uncalculated = [
@@ -135,15 +135,18 @@ def _excel_rows(
         raise TableError(f"{where}: sheet '{page.title}' is empty", code="table.empty")
     columns = range(min(j for _, j in texts), max(j for _, j in texts) + 1)
     lines = sorted({i for i, _ in texts})
-    rows = [[texts.get((i, j), "") for j in columns] for i in lines]
+    rows = [(i, [texts.get((i, j), "") for j in columns]) for i in lines]
     # A title above the table has one cell, which is no header.
     notes = []
     while (
-        len(rows) > 2 and len(columns) > 1 and len(set(filter(None, rows[0]))) == 1 and rows[0][0]
+        len(rows) > 2
+        and len(columns) > 1
+        and (first := rows[0][1])[0]
+        and (set(first) <= {first[0], ""})
     ):
-        notes.append(f"title: {rows[0][0]}")
-        rows, lines = rows[1:], lines[1:]
-    return lines, rows, notes
+        notes.append(f"title: {first[0]}")
+        rows = rows[1:]
+    return rows, notes
 
 
 def _excel_text(cell: Any) -> str:
@@ -376,7 +379,7 @@ def read_markup(text: str, where: str, table: int | None) -> Grid | None:
         return _html(text, where, table)
     if tables := _markdown(text.splitlines()):
         chosen = _chosen(tables, table, where, "Markdown")
-        above = [line for line in text.splitlines()[: chosen.lines[0] - 1] if line.strip()]
+        above = [line for line in text.splitlines()[: chosen[0][0] - 1] if line.strip()]
         grid = with_header(chosen, 1, where, "markdown")
         return grid._replace(caption=above[-1] if above else "")
     if text.lstrip()[:1] == "<" or "\\documentclass" in text:
@@ -446,11 +449,10 @@ def _spread(rows: list[list[Span]], n_header: int | None, where: str, kind: str)
     kept = [(i + 1, row) for i, row in enumerate(out) if any(row)]
     before = sum(1 for row in out[:n_header] if any(row)) if n_header else None
     notes = [f"skipped: {count(sections, 'row')} that name groups of rows"] if sections else []
-    rows_ = TextRows([line for line, _ in kept], [row for _, row in kept], notes)
-    return with_header(rows_, before or None, where, kind)
+    return with_header(kept, before or None, where, kind, notes)
 
 
-def _markdown(lines: list[str]) -> list[TextRows]:
+def _markdown(lines: list[str]) -> list[list[Line]]:
     """Find tables of pipes: a row of dashes below a row of names."""
     tables, i = [], 1
     while i < len(lines):
@@ -460,21 +462,19 @@ def _markdown(lines: list[str]) -> list[TextRows]:
         end = i + 1
         while end < len(lines) and "|" in lines[end]:
             end += 1
-        places = [i - 1, *range(i + 1, end)]
-        cells = [[_unmarked(cell) for cell in _bars(lines[j])] for j in places]
-        width = len(cells[0])
+        rows = [(j + 1, [_unmarked(cell) for cell in _bars(lines[j])])
+                for j in (i - 1, *range(i + 1, end))]  # fmt: skip
+        width = len(rows[0][1])
         # As GitHub reads them, cells that are left out at the end are empty.
-        cells = [row + [""] * (width - len(row)) for row in cells]
-        if len(cells) > 1:
-            tables.append(TextRows([j + 1 for j in places], cells, []))
+        rows = [(line, row + [""] * (width - len(row))) for line, row in rows]
+        if len(rows) > 1:
+            tables.append(rows)
         i = end + 1
     return tables
 
 
 def _bars(line: str) -> list[str]:
-    text = line.strip()
-    text = text.removeprefix("|")
-    cells = re.split(r"(?<!\\)\|", text)
+    cells = re.split(r"(?<!\\)\|", line.strip().removeprefix("|"))
     if not cells[-1].strip():
         cells.pop()
     return [cell.replace("\\|", "|").strip() for cell in cells]

@@ -1,16 +1,16 @@
 """Parse numbers as people write them in tables: ``92.1 ± 0.3``, ``**92,1 %**``, ``n.a.``."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["Bad", "Numbers", "is_missing", "parse_numbers", "without_markup"]
+__all__ = ["Bad", "NumberKind", "Numbers", "is_missing", "parse_numbers", "without_markup"]
 
-NumberKind: TypeAlias = Literal["score", "count", "size"]
+NumberKind: TypeAlias = Literal["score", "accuracy", "count", "size"]
 # Dashes, the minus sign and the multiplication sign by their names: they look like others.
 DASHES = ("\N{EN DASH}", "\N{EM DASH}", "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}")
 MISSING = frozenset({
@@ -35,6 +35,8 @@ MARKS = re.compile(r"[*†‡§¶‖↑↓⇑⇓`#✓✝¹²³⁰⁴-⁹ᵃ-ᶻ]
 ARROW = re.compile(r"[(\[]\s*[↑↓▲▼Δ⇑⇓]\s*[+-]?")
 # What stands behind a number with its sign compares with another row, too: 93.5 ↑0.5, 93.5 +0.5.
 BARE_DIFFERENCE = re.compile(r"(?<=[\d%])(?:\s*[↑↓▲▼⇑⇓]\s*[+-]?|\s+\+)\s*(\d[\d.,]*\s*%?)$")
+# A number with its sign in a column of accuracies: the difference from another row.
+SIGNED = re.compile(r"[$({\s]*\+")
 CITATION = re.compile(r"(?<=\S)\s*\[\d+(?:\s*[,–-]\s*\d+)*\]$")  # noqa: RUF001
 COMMAND = re.compile(r"\\[a-zA-Z]+\*?(?:\[[^\]]*\](?=\s*\{))?")
 ARGUMENT = re.compile(
@@ -59,6 +61,7 @@ SCRIPT_MARKS = re.compile(r"[_^]\{([†‡*§¶a-zA-Z,]*)\}|\^([†‡*§¶])")
 ENDING = re.compile(r"\$?\^\{?[a-zA-Z,]+\}?\$?\s*$")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[.,' \u2009\u202f]\d{3})+")
+SEPARATED = re.compile(r"\d[.,' \u2009\u202f]\d")
 SUFFIXES = {"k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 
 
@@ -105,7 +108,8 @@ def parse_numbers(
     column
         What the column is called in a message.
     kind
-        "score" (an accuracy and the like), "count" (a whole number) or "size" (parameters, rates).
+        "accuracy" (of which one with a sign, ``+1.4``, is bad: it is the difference from another
+        row), "score" (any other number), "count" (a whole number) or "size" (parameters, rates).
     """
     quick = _quick(cells, kind)
     if quick is not None:
@@ -113,13 +117,13 @@ def parse_numbers(
         return Numbers(quick, nothing, np.zeros(len(quick), dtype=bool), [], 0)
     parts = [_Parts.of(cell, kind) for cell in cells]
     texts = [text for part in parts for text in (part.value, part.spread) if text]
-    style = _Style.of(texts, kind)
+    number = _reader(texts, kind)
     value, spread = np.full((2, len(parts)), np.nan)
     bad = []
     for i, part in enumerate(parts):
         try:
-            value[i] = style.number(part.value) if part.value is not None else np.nan
-            spread[i] = style.number(part.spread) if part.spread is not None else np.nan
+            value[i] = number(part.value) if part.value is not None else np.nan
+            spread[i] = number(part.spread) if part.spread is not None else np.nan
         except ValueError:
             part = part._replace(fault=True)
         # 0.91 ± 0.4 % may be of proportions or of percent; 91 ± 0.4 % is of percent.
@@ -163,7 +167,12 @@ def _quick(cells: Sequence[Any], kind: NumberKind) -> npt.NDArray[np.float64] | 
         return None
     if pd.api.types.is_numeric_dtype(column):
         return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
-    if any(isinstance(cell, bool) or (kind == "count" and "." in str(cell)) for cell in cells):
+    if any(
+        isinstance(cell, bool)
+        or (kind == "count" and "." in str(cell))
+        or (kind == "accuracy" and SIGNED.match(str(cell)))
+        for cell in cells
+    ):
         return None
     try:
         return np.asarray(pd.to_numeric(column, errors="raise"), dtype=np.float64)
@@ -188,13 +197,15 @@ class _Parts(NamedTuple):
             return cls()
         if isinstance(cell, bool | np.bool_):
             return cls(fault=True)
+        if kind == "accuracy" and SIGNED.match(str(cell)):
+            return cls(fault=True)
         text = str(cell).replace("−", "-").replace("\xa0", " ")  # noqa: RUF001
         text = without_markup(ENDING.sub("", text))
         text = BARE_DIFFERENCE.sub(r" (+\1)", ARROW.sub("(+", text))
         text = MARKS.sub("", CITATION.sub("", text.strip())).strip()
         if text.lower() in MISSING:
             return cls()
-        if re.fullmatch(r"[a-z]", text[-1:], re.IGNORECASE) and kind != "score":
+        if re.fullmatch(r"[a-z]", text[-1:], re.IGNORECASE) and kind in ("count", "size"):
             return cls(value=text)
         text, script, difference, fault = _without_scripts(text)
         if text[:1] == "(" and text.endswith((")", ")%")) and text.count("(") == 1:
@@ -231,38 +242,28 @@ def _without_scripts(text: str) -> tuple[str, str | None, bool, bool]:
     return SCRIPT.sub("", text).strip(), spread, difference, fault
 
 
-class _Style(NamedTuple):
-    """How a column writes numbers."""
+def _reader(texts: list[str], kind: NumberKind) -> Callable[[str], float]:
+    """Return what reads the numbers of a column as all of them are written."""
+    suffixes = kind in ("count", "size")
+    commas = [text for text in texts if "," in text]
+    points = any("." in text for text in texts)
+    apart = [text for text in texts if SEPARATED.search(text)]
+    thousands = suffixes and bool(apart) and all(THOUSANDS.fullmatch(text) for text in apart)
+    # Parameters in millions have three decimals as often as not.
+    thousands = thousands and not (kind == "size" and points)
+    decimal_comma = bool(commas) and all(map(DECIMAL_COMMA.fullmatch, commas)) and not points
 
-    decimal_comma: bool
-    thousands: bool
-    suffixes: bool
-
-    @classmethod
-    def of(cls, texts: list[str], kind: NumberKind) -> "_Style":
-        commas = [text for text in texts if "," in text]
-        apart = [text for text in texts if re.search(r"\d[.,' \u2009\u202f]\d", text)]
-        thousands = kind != "score" and bool(apart) and all(THOUSANDS.fullmatch(t) for t in apart)
-        # Parameters in millions have three decimals as often as not.
-        thousands = thousands and not (kind == "size" and any("." in text for text in texts))
-        decimal = (
-            not thousands
-            and bool(commas)
-            and all(DECIMAL_COMMA.fullmatch(text) for text in commas)
-            and not any("." in text for text in texts)
-        )
-        return cls(decimal, thousands, kind != "score")
-
-    def number(self, text: str) -> float:
-        """Return the number; raise ValueError for what is none."""
+    def number(text: str) -> float:
         factor = 1.0
-        if self.suffixes and text[-1:].lower() in SUFFIXES:
+        if suffixes and text[-1:].lower() in SUFFIXES:
             factor, text = SUFFIXES[text[-1].lower()], text[:-1].strip()
-        if self.thousands:
+        if thousands:
             text = re.sub(r"[.,' \u2009\u202f]", "", text)
-        elif self.decimal_comma:
+        elif decimal_comma:
             text = text.replace(",", ".")
         return factor * float(text)
+
+    return number
 
 
 def _is_no_spread(value: float, spread: float, part: _Parts) -> bool:

@@ -18,7 +18,6 @@ from headstart.analysis.tables.column_names import (
     PREDICTOR,
     SCORES,
     SWEEPS,
-    headings,
     parse_mapping,
     resolve,
 )
@@ -30,7 +29,6 @@ from headstart.analysis.tables.joined_tables import (
     count_duplicates,
     join_tables,
 )
-from headstart.analysis.tables.numerals import Numbers, parse_numbers
 from headstart.analysis.tables.table_layout import arrange, check_bad
 from headstart.analysis.tables.text_tables import Grid, grid_of_frame
 from headstart.analysis.tables.tidy_table import ReadOptions, Unit, tidy
@@ -232,7 +230,7 @@ def _of_grid(
         return ResultsTable(values, (of_values,))
     predictions: Mapping[str, Callable[[], Prediction]] = {}
     if of_examples or holds_examples(grid, columns, name):
-        frame, predictions, notes = read_examples(grid, columns, name, dataset=dataset)
+        frame, predictions, notes = read_examples(grid, columns, name, dataset)
         facts = facts | {"kind": "predictions"}
     else:
         frame, notes = arrange(
@@ -264,27 +262,18 @@ def _predictor_values(
     grid: Grid, mapping: Mapping[str, str], where: str, predictor: str
 ) -> pd.DataFrame | None:
     """Read a table of a predictor alone: model, its values and perhaps dataset; None for others."""
-    found = resolve(headings(grid.header), mapping, where, predictor=predictor)
-    rows = list(grid.body.index)
-
-    def numbers(place: int) -> Numbers:
-        return parse_numbers(grid.body[place].tolist(), rows, predictor)
-
-    others = any(np.isfinite(numbers(place).value).any() for place in found.rest)
-    if (
-        not {"model", PREDICTOR} <= set(found.columns)
-        or others
-        or (set(SCORES) & {*found.columns, *found.constants})
-    ):
+    found = resolve(grid, mapping, where, predictor=predictor)
+    others = any(np.isfinite(found.numbers(place).value).any() for place in found.rest)
+    if not {"model", PREDICTOR} <= set(found.columns) or others or any(map(found.has, SCORES)):
         return None
-    values = numbers(found.columns[PREDICTOR][0])
+    values = found.numbers(found.columns[PREDICTOR][0])
     check_bad(values.bad, where)
     names: dict[str, pd.Series] = {
-        kind: grid.body[found.columns[kind][0]].astype(str).str.strip()
+        kind: found.body[found.columns[kind][0]].astype(str).str.strip()
         for kind in ("model", "dataset")
         if kind in found.columns
     }
-    return pd.DataFrame({**names, PREDICTOR: values.value}, index=rows)
+    return pd.DataFrame({**names, PREDICTOR: values.value}, index=found.rows)
 
 
 def _read_published(name: str, predictor: Predictor) -> ResultsTable:

@@ -24,7 +24,6 @@ from headstart.analysis.tables.column_names import (
     Heading,
     Resolved,
     base_of_spread,
-    headings,
     is_summary,
     means_for_accuracies,
     multiple_of,
@@ -32,7 +31,7 @@ from headstart.analysis.tables.column_names import (
     resolve,
     without_measure,
 )
-from headstart.analysis.tables.numerals import Bad, Numbers, is_missing, parse_numbers
+from headstart.analysis.tables.numerals import Bad, NumberKind, Numbers, is_missing, parse_numbers
 from headstart.analysis.tables.text_tables import Grid
 from headstart.errors import TableError
 from headstart.spec import plain_name
@@ -90,25 +89,23 @@ def arrange(
         A column is missing or named twice, cells that are no numbers, or a table of which it is
         not plain where the models stand.
     """
-    columns = headings(grid.header)
-    found = resolve(columns, mapping, where, scores=not wide, predictor=predictor)
+    found = resolve(grid, mapping, where, scores=not wide, predictor=predictor)
     if not wide:
         found = means_for_accuracies(found)
-    if not wide and any(name in (*found.columns, *found.constants) for name in SCORES):
-        across = [columns[j].full for j in found.rest if is_known_dataset(columns[j].name)]
-        has_dataset = "dataset" in (*found.columns, *found.constants)
-        if has_dataset or not across or any(name in mapping for name in SCORES):
-            return _long(grid, found, dataset)
-        found = resolve(columns, mapping, where, scores=False, predictor=predictor)
-    return _wide(grid, found, fixed=wide or "model" in mapping)
+    if not wide and any(map(found.has, SCORES)):
+        across = any(is_known_dataset(found.headings[j].name) for j in found.rest)
+        if found.has("dataset") or not across or any(name in mapping for name in SCORES):
+            return _long(found, dataset)
+        found = resolve(grid, mapping, where, scores=False, predictor=predictor)
+    return _wide(found, fixed=wide or "model" in mapping)
 
 
-def _long(grid: Grid, found: Resolved, dataset: str) -> tuple[pd.DataFrame, list[str]]:
-    frame, bad, notes = _attributes(grid, found)
+def _long(found: Resolved, dataset: str) -> tuple[pd.DataFrame, list[str]]:
+    frame, bad, notes = _attributes(found)
     check_bad(bad, found.where)
     notes = [*_guesses(found), *notes]
     if "model" not in frame:
-        raise _no_column("model", found)
+        raise found.no_column("model")
     defaults = []
     for name, value, what in (("dataset", dataset, "dataset"), ("setting", ONE_SETTING, "setting")):
         if name not in frame:
@@ -117,8 +114,8 @@ def _long(grid: Grid, found: Resolved, dataset: str) -> tuple[pd.DataFrame, list
             notes.append(f"no column {name}: all results are one {what}, '{value}'")
     frame, said = _without_summaries(frame)
     notes += said
-    if defaults and _contradicts_itself(frame) and _has_texts(grid, found.rest):
-        raise _no_column(defaults[0], found)
+    if defaults and _contradicts_itself(frame) and _has_texts(found):
+        raise found.no_column(defaults[0])
     return _in_order(frame), notes
 
 
@@ -157,29 +154,26 @@ def _contradicts_itself(frame: pd.DataFrame) -> bool:
     return bool((frame.groupby(key, dropna=False)[score].nunique() > 1).any())
 
 
-def _has_texts(grid: Grid, places: list[int]) -> bool:
+def _has_texts(found: Resolved) -> bool:
     return any(
         isinstance(cell, str) and parse_numbers([cell], [0], "").bad
-        for j in places
-        for cell in grid.body[j].head(3).tolist()
+        for j in found.rest
+        for cell in found.cells(j)[:3]
     )
 
 
-def _attributes(grid: Grid, found: Resolved) -> tuple[pd.DataFrame, list[Bad], list[str]]:
+def _attributes(found: Resolved) -> tuple[pd.DataFrame, list[Bad], list[str]]:
     """Read our columns that are there, numbers as numbers."""
-    rows = list(grid.body.index)
+    rows = found.rows
     taken: dict[str, Any] = {}
     bad: list[Bad] = []
     differences = 0
     for name, places in found.columns.items():
         if name not in NUMBERS:
-            taken[name] = _texts(grid, places)
+            taken[name] = _texts(found, places)
             continue
         heading = found.headings[places[0]]
-        cells = grid.body[places[0]].tolist()
-        numbers = parse_numbers(cells, rows, heading.full, _kind(name))
-        if name in ("accuracy", "error"):
-            numbers = _without_signs(numbers, cells, rows, heading.full)
+        numbers = found.numbers(places[0], _kind(name))
         bad += numbers.bad
         differences += numbers.differences
         taken[name] = numbers.value * (multiple_of(heading) if name in SIZES else 1)
@@ -203,16 +197,20 @@ def _said_of_differences(count: int) -> list[str]:
     return [f"{count} differences in brackets, such as (+0.5), left out"] if count else []
 
 
-def _kind(name: str) -> Any:
-    return "count" if name in COUNTS else "size" if name in SIZES else "score"
+def _kind(name: str) -> NumberKind:
+    if name in COUNTS:
+        return "count"
+    if name in SIZES:
+        return "size"
+    return "accuracy" if name in ("accuracy", "error") else "score"
 
 
-def _texts(grid: Grid, places: list[int]) -> list[Any]:
+def _texts(found: Resolved, places: list[int]) -> list[Any]:
     """Join the texts of columns by a blank; what is empty is left out, but for the first."""
     if len(places) == 1:
-        return [LINK.sub(r"\1", c) if isinstance(c, str) else c for c in grid.body[places[0]]]
-    parts = [grid.body[j].tolist() for j in places]
-    texts = [[_text(cell) for cell in row] for row in zip(*parts, strict=True)]
+        return [LINK.sub(r"\1", c) if isinstance(c, str) else c for c in found.cells(places[0])]
+    parts = zip(*map(found.cells, places), strict=True)
+    texts = [[_text(cell) for cell in row] for row in parts]
     # A blank below a name may be the name again, or none: it is refused as a missing name.
     return [
         " ".join(text for text in row if text and not is_missing(text)) if row[0] else ""
@@ -224,27 +222,27 @@ def _text(cell: Any) -> str:
     return "" if cell is None or (np.isscalar(cell) and pd.isna(cell)) else str(cell).strip()
 
 
-def _wide(grid: Grid, found: Resolved, *, fixed: bool) -> tuple[pd.DataFrame, list[str]]:
+def _wide(found: Resolved, *, fixed: bool) -> tuple[pd.DataFrame, list[str]]:
     """Find the columns of results, what stands across and what in rows; one row per result.
 
     With `fixed`, models stand in rows.
     """
-    parsed, texts, left_out = _numeric(grid, found)
+    parsed, texts, left_out = _numeric(found)
     if not parsed and "upstream_accuracy" in found.guessed:
         # Beside no other dataset, ImageNet is the dataset.
         taken = {name: p for name, p in found.columns.items() if name != "upstream_accuracy"}
         guessed = {n: theirs for n, theirs in found.guessed.items() if n != "upstream_accuracy"}
         rest = [*found.rest, *found.columns["upstream_accuracy"]]
         found = found._replace(columns=taken, guessed=guessed, rest=rest)
-        parsed, texts, left_out = _numeric(grid, found)
+        parsed, texts, left_out = _numeric(found)
     if not parsed:
-        raise _no_column("accuracy", found)
-    found, across, how = _orient(grid, found, list(parsed), texts, fixed=fixed)
+        raise found.no_column("accuracy")
+    found, across, how = _orient(found, list(parsed), texts, fixed=fixed)
     values = _values(found, list(parsed), across)
     if all(value.spread for value in values):
-        raise _no_column("accuracy", found)
-    _check_joined(grid, found, texts, across)
-    frame, bad, said = _attributes(grid, found)
+        raise found.no_column("accuracy")
+    _check_joined(found, texts, across)
+    frame, bad, said = _attributes(found)
     bad += [one for value in values for one in parsed[value.place].bad]
     said += _said_of_differences(sum(parsed[value.place].differences for value in values))
     check_bad(bad, found.where)
@@ -268,19 +266,16 @@ def _wide(grid: Grid, found: Resolved, *, fixed: bool) -> tuple[pd.DataFrame, li
     return _in_order(long), notes
 
 
-def _numeric(grid: Grid, found: Resolved) -> tuple[dict[int, Numbers], list[int], list[str]]:
+def _numeric(found: Resolved) -> tuple[dict[int, Numbers], list[int], list[str]]:
     """Part the other columns: results (place -> numbers), texts, and what is left out."""
-    rows = list(grid.body.index)
     parsed, texts, left_out = {}, [], []
     # Beside spreads, "mean" is what they are of.
     spreads = any(plain_name(text) in SPREADS for c in found.headings for text in c.levels[:-1])
     others = other_measures(found.headings)
     for j in found.rest:
-        cells, heading = grid.body[j].tolist(), found.headings[j]
-        numbers = parse_numbers(cells, rows, heading.full)
-        numbers = _without_signs(numbers, cells, rows, heading.full)
+        heading, numbers = found.headings[j], found.numbers(j, "accuracy")
         known = int(np.isfinite(numbers.value).sum())
-        if not heading.name and known == len(rows) and (np.diff(numbers.value) == 1).all():
+        if not heading.name and known == len(found.body) and (np.diff(numbers.value) == 1).all():
             continue
         spoiled = sum(bool(NEARLY.match(one.text)) for one in numbers.bad)
         named = "model" in found.columns and is_known_dataset(heading.full)
@@ -302,19 +297,6 @@ def _numeric(grid: Grid, found: Resolved) -> tuple[dict[int, Numbers], list[int]
     return parsed, texts, left_out
 
 
-def _without_signs(
-    numbers: Numbers, cells: Sequence[Any], rows: Sequence[Any], column: str
-) -> Numbers:
-    """Take ``+1.4`` for bad: it is the difference from another row, and no accuracy."""
-    signed = [i for i, cell in enumerate(cells) if _text(cell).lstrip("$({ ").startswith("+")]
-    if not signed:
-        return numbers
-    value = numbers.value.copy()
-    value[signed] = np.nan
-    bad = [Bad(rows[i], column, _text(cells[i])) for i in signed]
-    return numbers._replace(value=value, bad=[*numbers.bad, *bad])
-
-
 def _is_no_accuracy(heading: Heading) -> bool:
     whole = [text for text in heading.levels if text]
     if any(is_summary(text) for text in whole[:1] + whole[-1:]) and not (
@@ -328,31 +310,31 @@ def _is_no_accuracy(heading: Heading) -> bool:
 
 
 def _orient(
-    grid: Grid, found: Resolved, values: list[int], texts: list[int], *, fixed: bool
+    found: Resolved, values: list[int], texts: list[int], *, fixed: bool
 ) -> tuple[Resolved, str, str]:
     """State what stands across ("dataset", "model" or "setting"), and which column has the rest.
 
     With `fixed`, models stand in rows.
     """
-    has = {name for name in ("model", "dataset") if name in (*found.columns, *found.constants)}
+    has = {name for name in ("model", "dataset") if found.has(name)}
     names = [text for j in values for text in found.headings[j].levels if text]
     if has == {"model", "dataset"}:
         if all(any(role(text) for text in found.headings[j].levels) for j in values):
             return found, "setting", ", a column per setting"
-        raise _no_column("accuracy", found)
+        raise found.no_column("accuracy")
     if has == {"dataset"}:
         return found, "model", ", datasets in rows"
     if has == {"model"}:
-        rows = [] if fixed else _texts(grid, found.columns["model"])
+        rows = [] if fixed else _texts(found, found.columns["model"])
         if _mostly_datasets(rows) and not any(map(is_known_dataset, names)):
             swapped = {**found.columns, "dataset": found.columns["model"]}
             del swapped["model"]
             return found._replace(columns=swapped), "model", ", datasets in rows"
         return found, "dataset", ""
     if not texts:
-        raise _no_column("model", found)
+        raise found.no_column("model")
     corner = texts[0]
-    rows_are = _mostly_datasets(_texts(grid, [corner]))
+    rows_are = _mostly_datasets(_texts(found, [corner]))
     if rows_are and not any(map(is_known_dataset, names)):
         columns = {**found.columns, "dataset": [corner]}
         return found._replace(columns=columns), "model", ", datasets in rows"
@@ -458,19 +440,19 @@ def _kinds(columns: Sequence[Heading], places: list[int], across: str) -> list[s
     return kinds
 
 
-def _check_joined(grid: Grid, found: Resolved, texts: list[int], across: str) -> None:
+def _check_joined(found: Resolved, texts: list[int], across: str) -> None:
     """Refuse models of one name in several rows which another column of text tells apart."""
     places = found.columns.get("model", [])
     others = [j for j in texts if j not in places]
     if across != "dataset" or not places or not others:
         return
     given = [name for name in found.columns if name not in ("model",)]
-    key = [_texts(grid, places), *(_texts(grid, found.columns[name]) for name in given)]
+    key = [_texts(found, places), *(_texts(found, found.columns[name]) for name in given)]
     rows = pd.DataFrame({i: list(map(_text, column)) for i, column in enumerate(key)})
     if not rows.duplicated().any():
         return
     for j in others:
-        rows[f"other {j}"] = list(map(_text, grid.body[j]))
+        rows[f"other {j}"] = list(map(_text, found.cells(j)))
         if not rows.duplicated().any():
             joined = "+".join(found.headings[k].full for k in (*places, j))
             column = found.headings[j].full
@@ -560,13 +542,4 @@ def check_bad(bad: list[Bad], where: str) -> None:
         "92.1 (0.3), or - for none",
         code="table.cells", count=len(bad),
         cells=[(one.row, one.column, one.text) for one in bad],
-    )  # fmt: skip
-
-
-def _no_column(name: str, found: Resolved) -> TableError:
-    names = [column.full for column in found.headings if column.full]
-    return TableError(
-        f"{found.where}: no column '{name}'; found: {first_few(names, 20) or 'none'}; name it with "
-        f"--columns {name}=COLUMN (or {name}:=VALUE for all rows)",
-        code="table.column_missing", column=name, found=names,
     )  # fmt: skip

@@ -6,7 +6,8 @@ import gzip
 import io
 import re
 import zlib
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ from headstart.errors import TableError
 
 __all__ = [
     "Grid",
-    "TextRows",
+    "Line",
     "decode",
     "delimited_rows",
     "grid_of_frame",
@@ -24,6 +25,8 @@ __all__ = [
     "with_header",
 ]
 
+# A row of text: its line in the file, and its cells.
+Line: TypeAlias = tuple[int, list[str]]
 DELIMITERS = (",", ";", "\t", "|")
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -45,14 +48,6 @@ DRAWN = re.compile(r"[-=═━─]{3}")
 UPRIGHT = re.compile(r"[┃│║]")
 FOOTER = re.compile(r"\s*(?:\(\d+ rows?\)|\[\d+ rows x \d+ columns\])\s*")
 NOTE = re.compile(r"\s*(?:[*†‡§¶#]|\d\)|notes?\b|source\b)", re.IGNORECASE)
-
-
-class TextRows(NamedTuple):
-    """Rows of text: the line of each in the file, its cells, and what was noticed in reading."""
-
-    lines: list[int]
-    cells: list[list[str]]
-    notes: list[str]
 
 
 def unpacked(content: bytes, where: str) -> bytes:
@@ -114,8 +109,8 @@ def _no_text(where: str, reason: str) -> TableError:
     )  # fmt: skip
 
 
-def delimited_rows(text: str, where: str) -> TextRows:
-    """Split delimited text into rows of cells, each a string as it stands.
+def delimited_rows(text: str, where: str) -> tuple[list[Line], list[str]]:
+    """Split delimited text into rows; also what was noticed, a phrase each.
 
     The separator is the one of comma, semicolon, tab and bar that the header line has most of
     outside quotes; where it has none, two spaces or more part cells. Comments before the header
@@ -129,7 +124,7 @@ def delimited_rows(text: str, where: str) -> TextRows:
     """
     if ruled := _ruled(text):
         _check_widths(ruled, where, "|")
-        return TextRows([line for line, _ in ruled], [row for _, row in ruled], [])
+        return ruled, []
     lines = text.splitlines()
     start, delimiter = 0, None
     while start < len(lines) and (not lines[start].strip() or lines[start].lstrip()[0] == "#"
@@ -160,9 +155,7 @@ def delimited_rows(text: str, where: str) -> TextRows:
     if len(rows) < 2:
         raise TableError(f"{where} has no rows: expected a header line and one row per result",
                          code="table.empty")  # fmt: skip
-    return TextRows(
-        [line for line, _ in rows], [[c.strip() for c in row] for _, row in rows], notes
-    )
+    return [(line, [cell.strip() for cell in row]) for line, row in rows], notes
 
 
 def read_delimited(content: bytes, where: str) -> pd.DataFrame:
@@ -173,12 +166,13 @@ def read_delimited(content: bytes, where: str) -> pd.DataFrame:
     TableError
         As `delimited_rows`.
     """
-    rows = delimited_rows(decode(content, where)[0], where)
-    names, *body = rows.cells
-    return pd.DataFrame(body, columns=names, index=rows.lines[1:], dtype=object)
+    text, _ = decode(content, where)
+    (_, names), *body = delimited_rows(text, where)[0]
+    lines = [line for line, _ in body]
+    return pd.DataFrame([row for _, row in body], columns=names, index=lines, dtype=object)
 
 
-def _ruled(text: str) -> list[tuple[int, list[str]]]:
+def _ruled(text: str) -> list[Line]:
     """Read a table drawn with lines, as terminals show it; no rows where none is drawn.
 
     Cells are parted by uprights, or else lie below the dashes of the rule (``-----  ----``).
@@ -222,7 +216,7 @@ def _titles(lines: list[str], start: int) -> tuple[int, list[str]]:
         start = following[0]
 
 
-def _parted_by_blanks(lines: list[str], start: int) -> list[tuple[int, list[str]]]:
+def _parted_by_blanks(lines: list[str], start: int) -> list[Line]:
     """Split at each blank outside quotes, where all lines then have as many cells; else nothing.
 
     As R writes it, the header may lack the name of the first column.
@@ -244,8 +238,8 @@ def _parted_by_blanks(lines: list[str], start: int) -> list[tuple[int, list[str]
 
 
 def _without_notes_below(
-    rows: list[tuple[int, list[str]]],
-) -> tuple[list[tuple[int, list[str]]], list[str]]:
+    rows: list[Line],
+) -> tuple[list[Line], list[str]]:
     """Leave out lines at the end that are no row: a sentence, a footnote."""
     rows, below = list(rows), []
     while len(rows) > 2 and 1 < len(rows[0][1]) != len(rows[-1][1]):
@@ -264,7 +258,7 @@ def _delimiter(header: str) -> str | None:
     return best if counts[best] else None
 
 
-def _quoted(text: str, start: int, delimiter: str, where: str) -> list[tuple[int, list[str]]]:
+def _quoted(text: str, start: int, delimiter: str, where: str) -> list[Line]:
     # Split as `splitlines` counts, so that a line number is one that an editor shows.
     lines = text.splitlines(keepends=True)[start:]
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -278,7 +272,7 @@ def _quoted(text: str, start: int, delimiter: str, where: str) -> list[tuple[int
     return rows
 
 
-def _check_widths(rows: list[tuple[int, list[str]]], where: str, delimiter: str) -> None:
+def _check_widths(rows: list[Line], where: str, delimiter: str) -> None:
     width = len(rows[0][1]) if rows else 0
     # A separator at the end of each line but the header's, as some programs write it, is no cell.
     for _, row in rows:
@@ -335,7 +329,7 @@ def grid_of_frame(frame: pd.DataFrame) -> Grid:
     levels = frame.columns.nlevels
     if named and not any(name in frame.columns for name in named):
         frame = frame.reset_index(level=named)
-    # TextRows are known by their place: an index may repeat itself.
+    # Rows are known by their place: an index may repeat itself.
     unnamed = frame.index
     has_model = "model" in {str(name).lower() for name in frame.columns}
     if len(frame) and not named and not has_model and all(isinstance(n, str) for n in unnamed):
@@ -349,24 +343,27 @@ def grid_of_frame(frame: pd.DataFrame) -> Grid:
     return Grid(columns, body, "frame", [])
 
 
-def with_header(rows: TextRows, n_header: int | None, where: str, kind: str) -> Grid:
+def with_header(
+    rows: list[Line], n_header: int | None, where: str, kind: str, notes: Sequence[str] = ()
+) -> Grid:
     """Part header rows from the body."""
-    if not rows.cells:
+    if not rows:
         raise TableError(f"{where} has no rows", code="table.empty")
-    n = n_header or _count_header_rows(rows.cells)
-    width = len(rows.cells[0])
-    wrong = [line for line, row in zip(rows.lines, rows.cells, strict=True) if len(row) != width]
+    cells = [row for _, row in rows]
+    n, width = n_header or _count_header_rows(cells), len(cells[0])
+    wrong = [line for line, row in rows if len(row) != width]
     if wrong:
         raise TableError(
             f"{where}, line {wrong[0]}: expected {width} cells as in the header",
             code="table.row_width", expected=width, line=wrong[0], lines=wrong,
         )  # fmt: skip
-    body = pd.DataFrame(rows.cells[n:], index=rows.lines[n:], columns=range(width), dtype=object)
+    lines = [line for line, _ in rows[n:]]
+    body = pd.DataFrame(cells[n:], index=lines, columns=range(width), dtype=object)
     if body.empty:
         raise TableError(f"{where} has no rows: expected a header and one row per result",
                          code="table.empty")  # fmt: skip
-    notes = [*rows.notes, *([f"{n} header rows"] if n > 1 else [])]
-    return Grid(_header(rows.cells[:n]), body, kind, notes)
+    said = [f"{n} header rows"] if n > 1 else []
+    return Grid(_header(cells[:n]), body, kind, [*notes, *said])
 
 
 def _count_header_rows(cells: list[list[str]]) -> int:
