@@ -535,18 +535,14 @@ def _finish_cells(
     """Add to each cell its residual, and how it stands to the best of its dataset and setting."""
     highest = cells.groupby(["setting", "dataset"])["log_odds"].transform("max")
     places = zip(cells["setting"], cells["dataset"], cells["model"], strict=True)
-    none = Verdict(None)
     same = {**on_images} | independent_verdicts(cells, on_images, options)
-    scale = options.predictor.scale
-    verdicts = [same.get(place, none) for place in places]
+    verdicts = pd.DataFrame(
+        [same.get(place, Verdict(None)) for place in places], cells.index, dtype=object
+    )
+    x = options.predictor.scale.coordinates(cells["predictor"])
     cells = cells.assign(
-        residual=residuals(prediction, cells, scale.coordinates(cells["predictor"])),
+        residual=residuals(prediction, cells, x),
         best=np.asarray(cells["log_odds"] >= highest - SAME),
-        not_different=pd.Series([one.not_different for one in verdicts], dtype=object),
-        difference=[one.difference for one in verdicts],
-        difference_low=[one.low for one in verdicts],
-        difference_high=[one.high for one in verdicts],
-        p_adjusted=[one.p_adjusted for one in verdicts],
-        test=pd.Series([one.test for one in verdicts], dtype=object),
+        **verdicts.astype(dict.fromkeys(Verdict._fields[1:-1], float)),
     )
     return cells[list(TABLES["cells"])]

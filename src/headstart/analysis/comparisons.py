@@ -68,12 +68,7 @@ def over_datasets(
     """Yield rows of `model_means`, `ranks`, `pairwise` and `mixed` of one setting, the best first.
 
     All but the mixed model are of one additive fit to the cells, and of one set of simultaneous
-    intervals (`headstart.stats.compare_models`).
-
-    Parameters
-    ----------
-    part
-        Models and datasets that all have a cell.
+    intervals (`headstart.stats.compare_models`). Models and datasets all have a cell.
     """
     if why := unconnected(part):
         yield missing(f"model means, ranks and mixed model ({setting})", why)
@@ -260,13 +255,13 @@ class Verdict(NamedTuple):
 
     `not_different` is None where there is no test; the interval of the `difference` (the model's
     accuracy less the best's) is NaN where the test has none. The `test` is "mcnemar" or
-    "permutation" on the same images, or "independent".
+    "permutation" on the same images, or "independent". Fields are columns of the table `cells`.
     """
 
     not_different: bool | None
     difference: float = np.nan
-    low: float = np.nan
-    high: float = np.nan
+    difference_low: float = np.nan
+    difference_high: float = np.nan
     p_adjusted: float = np.nan
     test: str | None = None
 
@@ -283,11 +278,7 @@ def pairs_on_examples(
     on that dataset; against the best, for the number of other models, which is enough: the model
     that is truly best is excluded only if one of these tests errs.
 
-    Returns
-    -------
-    tuple
-        Rows of the table `pairwise`, and for each (setting, dataset, model) how it stands to the
-        best there.
+    Returns rows of the table `pairwise`, and how each model stands to the best there.
     """
     rows: list[Row] = []
     same: dict[Place, Verdict] = {}
@@ -421,15 +412,8 @@ def paired_on_examples(
 ) -> PairedTest | None:
     """Test the results of one cell in two sources on the same images.
 
-    Parameters
-    ----------
-    first, other
-        The rows of the cell, and how to read the predictions of each.
-
-    Returns
-    -------
-    PairedTest or None
-        None where they are of other images, without predictions, or more than one top-1 accuracy.
+    By its rows, and how to read the predictions of each. None where they are of other images,
+    without predictions, or more than one top-1 accuracy.
     """
     if not all("key" in rows and rows["key"].isin(read).all() for rows, read in (first, other)):
         return None
@@ -477,21 +461,8 @@ def independent_verdicts(
     For accuracies without predictions: the interval of the difference of two independent
     proportions (`headstart.stats.independent_difference` of two Wilson intervals). Of two results
     on one test set it is too wide: the test is conservative. Only single accuracies whose test
-    images are counted are tested: neither means over seeds, nor other metrics than top-1.
-
-    Parameters
-    ----------
-    cells
-        One row per model, dataset and setting (`headstart.analysis.cells.cells_of`).
-    on_images
-        (setting, dataset, model) of what is compared on the same images: their datasets are left
-        to that test.
-
-    Returns
-    -------
-    dict
-        For (setting, dataset, model) how it stands to the best there; nothing where its test set,
-        or that of the best, is not counted.
+    images are counted are tested: neither means over seeds, nor other metrics than top-1. Datasets
+    of what is compared `on_images` are left to that test.
     """
     verdicts: dict[Place, Verdict] = {}
     done = {place[:2] for place in on_images}

@@ -219,14 +219,8 @@ def judge_predictors(
     ``weighted_kendall`` that of Vigna (2015, `scipy.stats.weightedtau`: exchanges among the best
     count more), and ``regret`` how much accuracy is lost by taking the model that the predictor
     ranks first, a proportion. Rows of dataset "all" are means over datasets with a t interval, and
-    the `difference` from the baseline of mean standing, paired by dataset.
-
-    Parameters
-    ----------
-    full
-        The results of a setting.
-    found
-        Each predictor, with the same results beside its values.
+    the `difference` from the baseline of mean standing, paired by dataset. `found` has each
+    predictor with the same results beside its values.
     """
     # Predictor -> its (M, D) values on its scale, NaN where unknown.
     judged: dict[str, Floats] = {}
@@ -340,11 +334,6 @@ def groups_by_size(frame: pd.DataFrame) -> dict[str, str]:
     where a setting says that it trains on another number of images (zero-shot, 5-shot, VTAB-1k,
     10 %) or a column says that subsets were drawn. With all datasets in one group there is nothing
     to tell apart, and no group.
-
-    Parameters
-    ----------
-    frame
-        Rows of one setting, or of several that are analysed together.
     """
     groups = {}
     for dataset, rows in frame.groupby("dataset", sort=False):
@@ -371,12 +360,7 @@ def read_groups(path: Path, datasets: list[str]) -> dict[str, str]:
     """Read which dataset is in which group.
 
     A TOML file (``fine-grained = ["Birdsnap", "Stanford Cars"]``) or a CSV with columns ``dataset``
-    and ``group``.
-
-    Parameters
-    ----------
-    datasets
-        The names in the table of results.
+    and ``group``; `datasets` are the names in the table of results.
 
     Raises
     ------

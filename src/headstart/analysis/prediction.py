@@ -220,19 +220,8 @@ def predict_datasets(
 ) -> pd.DataFrame:
     """Predict the accuracy of a model of known predictor on each dataset.
 
-    Parameters
-    ----------
-    prediction, cells
-        The tables of an analysis: which fit, and what it is fitted to.
-    predictor, value
-        The predictor of the analysis, and its value for the model.
-
-    Returns
-    -------
-    pandas.DataFrame
-        setting, dataset, the predictor, accuracy, low, high (prediction interval, widened as
-        the table says), coverage (when each model was left out, without the widening), n_models,
-        fit, widened (the factor), extrapolated (outside the range of the models).
+    From the tables of an analysis, which say which fit, and what it is fitted to. Intervals are
+    widened by the factor `widened`; `coverage` is when each model was left out, without it.
     """
     x = float(predictor.scale.coordinates(value))
     of_cells = predictor.scale.coordinates(cells[predictor.column])
@@ -267,11 +256,6 @@ def above_line(full: Matrix, setting: str, own: Collection[str], options: Analys
     is the line's prediction interval: 0 inside means that one more published model could be as far
     off. There is no row for a model without a value of the predictor, or with too few published
     ones on its datasets.
-
-    Parameters
-    ----------
-    own
-        The models that are not published.
     """
     published = np.array([name not in own for name in full.models])
     for i in np.flatnonzero(~published):

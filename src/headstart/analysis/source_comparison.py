@@ -46,14 +46,8 @@ def compare_sources(
     accuracies (`headstart.stats.independent_difference`), which is too wide for one test set.
     The interval of a mean difference in log odds is for other datasets, and of all models together
     for other models and datasets (`headstart.stats.crossed_mean`); those of the single models hold
-    together if `options.corrected`.
-
-    Parameters
-    ----------
-    source, other
-        Names as in `source` (`headstart.analysis.tables.joined_tables.align`).
-    cells, others
-        Their tables `cells`.
+    together if `options.corrected`. Names are as in `source`
+    (`headstart.analysis.tables.joined_tables.align`).
 
     Raises
     ------

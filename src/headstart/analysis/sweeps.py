@@ -422,7 +422,7 @@ def _chance(frame: pd.DataFrame) -> dict[str, float]:
 
 
 def still_rising(reached: pd.DataFrame, setting: str, other: str) -> tuple[int, int]:
-    """Count the curves that a speed-up compares, and those of them that more steps may raise.
+    """Return how many curves that a speed-up compares more steps may raise, and of how many.
 
     Where the largest number of steps has the largest odds, the largest odds are not known, nor the
     steps to 90 % of them: the speed-up is not settled.
@@ -430,14 +430,7 @@ def still_rising(reached: pd.DataFrame, setting: str, other: str) -> tuple[int, 
     Parameters
     ----------
     reached
-        The table `reached`.
-    setting, other
-        The pair of the speed-up.
-
-    Returns
-    -------
-    tuple
-        How many may rise, of how many.
+        The table `reached` of an analysis.
     """
     pair = reached[reached["setting"].isin([setting, other]) & reached["steps"].notna()]
     both = pair.groupby(["model", "dataset"])["setting"].transform("nunique") == 2

@@ -314,18 +314,11 @@ def resolve(
     scores: bool = True,
     predictor: str = "",
 ) -> Resolved:
-    """Find which column is which of ours: as `mapping` says, else by its name.
+    """Find which column is which of the `known` ones: as `mapping` says, else by its name.
 
-    Capitals and signs do not count; a synonym is taken where the name itself is not there.
-
-    Parameters
-    ----------
-    known
-        Which of our columns to look for.
-    scores
-        Whether a column may be taken for the accuracy by its name.
-    predictor
-        Their name of the column that is also our `PREDICTOR`, if there is one.
+    Capitals and signs do not count; a synonym is taken where the name itself is not there. A column
+    is taken for the accuracy by its name only with `scores`; the one that is called as `predictor`
+    is also our `PREDICTOR`.
 
     Raises
     ------

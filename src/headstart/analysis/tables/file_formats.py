@@ -359,11 +359,6 @@ Span = tuple[str, int, int]
 def read_markup(text: str, where: str, table: int | None) -> Grid | None:
     """Read a table in LaTeX, HTML or Markdown; None for text that is none of them.
 
-    Parameters
-    ----------
-    table
-        Which one (1, 2, ...) of several.
-
     Raises
     ------
     TableError

@@ -64,17 +64,7 @@ def arrange(
 
     A table with a column of accuracies is taken as it is. Else, and with `wide`, all columns of
     numbers are results: of datasets (models in rows), of models (datasets in rows) or of settings.
-
-    Parameters
-    ----------
-    mapping
-        Our column name -> theirs (`parse_mapping`).
-    wide
-        Take the table for one with a column per dataset.
-    dataset
-        What the dataset is called where nothing says it.
-    predictor
-        A column to read as the predictor, where it is there.
+    `dataset` is what the dataset is called where nothing says it.
 
     Returns
     -------

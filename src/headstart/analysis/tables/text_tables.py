@@ -299,21 +299,12 @@ UNITS = frozenset({"", "%", "(%)", "[%]", "\N{UPWARDS ARROW}", "\N{DOWNWARDS ARR
 
 
 class Grid(NamedTuple):
-    """A table as it stands.
+    """A table as it stands, and its format.
 
-    Parameters
-    ----------
-    header
-        One tuple per column: its texts in the header rows, from the top down.
-    body
-        One row per row of the table, columns 0, 1, ...; cells are text, or numbers where the
-        format has them. The index says where a row stands in the file.
-    kind
-        The format.
-    notes
-        What was noticed in reading, a line each.
-    caption
-        What stands above the table, as far as it may say what is measured.
+    `header` has one tuple per column: its texts in the header rows, from the top down. `body` has
+    columns 0, 1, ...; cells are text, or numbers where the format has them, and the index says
+    where a row stands in the file. `notes` are what was noticed in reading, `caption` stands above
+    the table and may say what is measured.
     """
 
     header: list[tuple[str, ...]]
