@@ -1,20 +1,82 @@
+"""Proportions of right answers: log odds, intervals, and tests of two models' difference."""
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import logit
+from scipy.stats import binomtest
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from headstart.metrics import mean_per_class, voc_map_11point
 from headstart.stats import (
+    accuracy_of,
+    log_odds,
     map_swap_test,
     mcnemar,
     paired_proportions,
     sign_flip_test,
     wilcoxon,
+    wilson_interval,
 )
 from headstart.stats.proportions import _differences, _merged
+from refusals import refused
+
+
+def test_it_is_the_logit():
+    p = np.array([0.1, 0.5, 0.912])
+    assert np.allclose(log_odds(p), logit(p), rtol=1e-15)
+    assert np.allclose(accuracy_of(log_odds(p)), p)
+
+
+def test_a_difference_multiplies_the_odds():
+    # 90 % is 9 right to 1 wrong, 95 % 19 to 1.
+    assert np.isclose(np.exp(log_odds(0.95) - log_odds(0.9)), 19 / 9)
+
+
+def test_zero_and_one_take_the_empirical_logit():
+    # log((k + 1/2) / (n - k + 1/2)): k = 20 of 20, and 0 of 20.
+    assert np.isclose(log_odds(1.0, 20), np.log(20.5 / 0.5))
+    assert np.isclose(log_odds(0.0, 20), -np.log(20.5 / 0.5))
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 1000])
+def test_the_empirical_logit_lies_beyond_all_others(n):
+    k = np.arange(n + 1)
+    assert np.all(np.diff(log_odds(k / n, n)) > 0)
+
+
+def test_one_without_a_size_is_refused():
+    with refused("statistics.size_missing"):
+        log_odds([0.5, 1.0])
+
+
+def test_no_proportion_is_refused():
+    with refused("statistics.proportion"):
+        log_odds(91.3)
+
+
+@given(
+    st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+    st.sampled_from([0.5, 0.95, 0.999]),
+)
+def test_the_interval_is_scipys(counts, level):
+    right, n = counts
+    interval = wilson_interval(right / n, n, level)
+    expected = binomtest(right, n).proportion_ci(level, method="wilson")
+    assert interval.mean == right / n
+    assert interval.low == pytest.approx(expected.low, abs=1e-12)
+    assert interval.high == pytest.approx(expected.high, abs=1e-12)
+    assert (interval.n, interval.level, interval.method) == (n, level, "wilson")
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 1), (0, 10**6), (1, 1), (10**6, 10**6)])
+def test_the_interval_stays_between_0_and_1(right, n):
+    interval = wilson_interval(right / n, n)
+    assert 0 <= interval.low <= interval.mean <= interval.high <= 1
+    assert (interval.low == 0) or (interval.high == 1)
 
 
 def right_answers(seed, n=400, better=0.05):
