@@ -28,6 +28,8 @@ SQUARE = {("a", "pets"): 90.0, ("a", "cars"): 80.0, ("b", "pets"): 91.5, ("b", "
 @pytest.mark.parametrize(("text", "columns"), [
     ("model,pets,cars\na,90,80\nb,91.5,81.5\n", None),
     ("Method,Pets,Cars,Avg.,Params (M)\na,90,80,85,25\nb,91.5,81.5,86.5,26\n", None),
+    # Names of rows without a header.
+    ("pets\tcars\na\t90\t80\nb\t91.5\t81.5\n", None),
     ("rank,Backbone,pets,cars\n1,a,90,80\n2,b,91.5,81.5\n", None),
     (",pets,cars\na,90,80\nb,91.5,81.5\n", None),
     (",paper,pets,cars\n0,a,90,80\n1,b,91.5,81.5\n", "model=paper"),
@@ -166,11 +168,6 @@ def test_a_name_of_several_columns(tmp_path):
 def test_what_is_refused(tmp_path, text, code, values):
     with refused(code, **values):
         read(tmp_path, text, "model=Arch+Data" if text.startswith("Arch") else None)
-
-
-def test_names_of_rows_without_a_header(tmp_path):
-    source = read(tmp_path, "pets\tcars\na\t90\t80\nb\t91.5\t81.5\n")
-    assert cells(source) == SQUARE
 
 
 def test_averages_are_no_datasets(tmp_path):

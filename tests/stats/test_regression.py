@@ -45,16 +45,6 @@ def test_with_and_without_each_unit_it_is_scipys(name, seed, n, ties, families):
             assert left_out[unit, s] == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
-@given(st.integers(0, 10_000), st.integers(4, 20))
-def test_a_weighted_correlation_is_scipys_of_the_resample(seed, n):
-    random = np.random.default_rng(seed)
-    x, Y = random.normal(size=n), random.normal(size=(n, 2))
-    drawn = random.integers(0, n, size=n)
-    weights = np.bincount(drawn, minlength=n).astype(float)[None]
-    expected = [scipys("pearson", x[drawn], y[drawn]) for y in Y.T]
-    assert pearson(weights, x, Y)[0] == pytest.approx(expected, abs=1e-9, nan_ok=True)
-
-
 @pytest.mark.parametrize("name", CORRELATIONS)
 @pytest.mark.parametrize("rho", [0.0, 0.7, 0.95])
 @pytest.mark.parametrize("n", [8, 40])
