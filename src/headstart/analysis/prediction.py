@@ -78,7 +78,10 @@ def prediction_lines(full: Matrix, setting: str, options: AnalysisOptions) -> Ro
     for j, dataset in enumerate(full.datasets):
         use = np.isfinite(full.scores[:, j]) & np.isfinite(full.predictor[:, j])
         x, y = full.scale.coordinates(full.predictor[use, j]), full.scores[use, j]
-        if len(x) < FEWEST_FOR_PREDICTION or np.ptp(x) == 0 or _constant(y):
+        if len(x) < FEWEST_FOR_PREDICTION or np.ptp(x) == 0:
+            continue
+        if np.ptp(y) <= SAME * np.abs(y).max():
+            # Equal but for rounding.
             continue
         ordered, n = np.sort(x), len(x)
         bounds = ordered[[n // 3, n - n // 3]]
@@ -104,11 +107,6 @@ def prediction_lines(full: Matrix, setting: str, options: AnalysisOptions) -> Ro
             high_from=float(full.scale.values(bounds[1])),
             **_checks(x, y, full.family[use], bounds, alpha, options.level),
         )
-
-
-def _constant(values: Floats) -> bool:
-    """Report whether values are equal but for rounding."""
-    return bool(np.ptp(values) <= SAME * np.abs(values).max())
 
 
 def _degree(x: Floats, y: Floats, alpha: float) -> tuple[int, float, float]:

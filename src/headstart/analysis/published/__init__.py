@@ -54,31 +54,27 @@ def published_sizes(dataset: str) -> PublishedSizes | None:
     >>> published_sizes("stanford_cars")
     PublishedSizes(n_train=8144, n_test=8041)
     """
+    facts = _datasets().get(canonical("dataset", dataset), {})
     # So are a user's own folders called that have the name of a dataset.
-    return None if dataset.startswith("./") else _sizes().get(canonical("dataset", dataset))
+    if dataset.startswith("./") or "n_train" not in facts:
+        return None
+    return PublishedSizes(facts["n_train"], facts["n_test"])
 
 
 def published_classes(dataset: str) -> int | None:
     """Return how many classes one of the study's twelve datasets has, None if unknown."""
-    return None if dataset.startswith("./") else _classes().get(canonical("dataset", dataset))
+    own = dataset.startswith("./")
+    return None if own else _datasets().get(canonical("dataset", dataset), {}).get("n_classes")
 
 
 @cache
-def _classes() -> dict[str, int]:
+def _datasets() -> dict[str, dict[str, int]]:
+    """Numbers of images and classes by the canonical names of datasets."""
     text = files("headstart").joinpath("datasets", "catalogue.toml").read_text(encoding="utf-8")
-    return {
-        canonical("dataset", key): int(facts["n_classes"])
-        for key, facts in tomllib.loads(text).items()
-        if "n_classes" in facts
-    }
-
-
-@cache
-def _sizes() -> dict[str, PublishedSizes]:
+    known = {canonical("dataset", key): {"n_classes": int(facts["n_classes"])}
+             for key, facts in tomllib.loads(text).items() if "n_classes" in facts}  # fmt: skip
     text = (_FOLDER / "datasets.csv").read_text(encoding="utf-8")
-    return {
-        canonical("dataset", row["dataset"]): PublishedSizes(
-            int(row["n_train"]), int(row["n_test"])
-        )
-        for row in csv.DictReader(text.splitlines())
-    }
+    for row in csv.DictReader(text.splitlines()):
+        sizes = {name: int(row[name]) for name in ("n_train", "n_test")}
+        known.setdefault(canonical("dataset", row["dataset"]), {}).update(sizes)
+    return known

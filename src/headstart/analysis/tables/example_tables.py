@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -87,42 +88,42 @@ def read_examples(grid: Grid, mapping: Mapping[str, str], where: str, dataset: s
         for name in ("dataset", "setting")
         if not found.has(name)
     ]
-    label, given = _outcomes(found)
-    frame = frame.assign(_label=label, _given=given)
+    frame["_label"], frame["_given"] = _outcomes(found)
     if "label" in found.columns:
         _check_labels(frame, where)
-    rows, predictions = [], {}
+    rows: list[dict[str, Any]] = []
+    predictions: dict[str, Callable[[], Prediction]] = {}
     by = [name for name in ("model", "dataset", "setting", "seed", "metric") if name in frame]
     _check_twice(frame, by, where)
     for cell, part in frame.groupby(by, sort=False, dropna=False):
         of = dict(zip(by, cell, strict=True))
-        metric = str(of.get("metric", "top-1"))
-        if plain_name(metric) not in ("top1", "accuracy", "top1accuracy", "meanperclass"):
-            raise TableError(
-                f"{where}: metric '{metric}' of predictions: expected top-1 or mean-per-class",
-                code="table.metric", found=metric,
-            )  # fmt: skip
-        metric = "mean-per-class" if plain_name(metric) == "meanperclass" else "top-1"
+        metric = _metric(str(of.get("metric", "top-1")), where)
         part = part.sort_values("_code")
-        made = GivenPrediction(
-            example=part["_code"].to_numpy(dtype=np.int64),
-            label=part["_label"].to_numpy(dtype=np.int64),
-            scores=np.empty((len(part), 0), dtype=np.float32),
-            given=part["_given"].to_numpy(dtype=np.int64),
-        )
-        right = pd.Series(made.predicted == made.label)
-        by_class = right.groupby(made.label).mean()
-        accuracy = float(by_class.mean() if metric == "mean-per-class" else right.mean())
+        label, given = (part[name].to_numpy(dtype=np.int64) for name in ("_label", "_given"))
+        right = pd.Series(given == label)
+        by_class = right.groupby(label).mean()
+        accuracy = float((by_class if metric == "mean-per-class" else right).mean())
         key = digest({"predictions": where, **{k: str(v) for k, v in of.items()}})
-        predictions[key] = _kept(made)
+        predictions[key] = partial(
+            GivenPrediction,
+            example=part["_code"].to_numpy(dtype=np.int64),
+            label=label,
+            scores=np.empty((len(part), 0), dtype=np.float32),
+            given=given,
+        )
         more = {k: part[k].iloc[0] for k in ("family", "upstream_accuracy") if k in part}
         rows.append({**of, "metric": metric, "accuracy": accuracy, "n_test": float(len(part)),
                      "key": key, **more})  # fmt: skip
     return pd.DataFrame(rows), predictions, notes
 
 
-def _kept(made: Prediction) -> Callable[[], Prediction]:
-    return lambda: made
+def _metric(name: str, where: str) -> str:
+    if plain_name(name) in ("top1", "accuracy", "top1accuracy"):
+        return "top-1"
+    if plain_name(name) == "meanperclass":
+        return "mean-per-class"
+    raise TableError(f"{where}: metric '{name}' of predictions: expected top-1 or mean-per-class",
+                     code="table.metric", found=name)  # fmt: skip
 
 
 def _names(found: Resolved, dataset: str) -> pd.DataFrame:

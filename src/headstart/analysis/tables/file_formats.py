@@ -247,8 +247,8 @@ def _columns(value: Mapping[str, list[Any]], where: str) -> Grid:
     if len(set(lengths.values())) > 1:
         raise TableError(f"{where}: columns of different lengths: {lengths}",
                          code="table.json_lengths", lengths=lengths)  # fmt: skip
-    n = next(iter(lengths.values()))
-    return _records([{name: column[i] for name, column in value.items()} for i in range(n)], where)
+    rows = zip(*value.values(), strict=True)
+    return _records([dict(zip(value, row, strict=True)) for row in rows], where)
 
 
 def _records(rows: list[Any], where: str) -> Grid:
@@ -292,7 +292,12 @@ def _nested(value: Mapping[str, Any], where: str) -> Grid:
     Which of the two outer levels has the datasets, the names say; models where neither is known.
     """
     if all(role(str(name)) for name in value):
-        value = _models_first(value)
+        # Setting -> model -> dataset: the model first.
+        turned: dict[str, dict[str, Any]] = {}
+        for setting, inner in value.items():
+            for model, cells in inner.items():
+                turned.setdefault(str(model), {})[str(setting)] = cells
+        value = turned
     paths: dict[tuple[str, ...], dict[str, Any]] = {}
     depths = set()
     for model, inner in value.items():
@@ -308,15 +313,6 @@ def _nested(value: Mapping[str, Any], where: str) -> Grid:
     body = pd.DataFrame(rows, index=range(1, len(rows) + 1), columns=range(len(paths) + 1),
                         dtype=object)  # fmt: skip
     return Grid([(*blank, corner), *paths], body, "json", [])
-
-
-def _models_first(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn setting -> model -> dataset to model -> setting -> dataset."""
-    turned: dict[str, Any] = {}
-    for setting, inner in value.items():
-        for model, cells in inner.items():
-            turned.setdefault(str(model), {})[str(setting)] = cells
-    return turned
 
 
 def _leaves(value: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
@@ -457,8 +453,7 @@ def _markdown(lines: list[str]) -> list[list[Line]]:
         end = i + 1
         while end < len(lines) and "|" in lines[end]:
             end += 1
-        rows = [(j + 1, [_unmarked(cell) for cell in _bars(lines[j])])
-                for j in (i - 1, *range(i + 1, end))]  # fmt: skip
+        rows = [(j + 1, _markdown_cells(lines[j])) for j in (i - 1, *range(i + 1, end))]
         width = len(rows[0][1])
         # As GitHub reads them, cells that are left out at the end are empty.
         rows = [(line, row + [""] * (width - len(row))) for line, row in rows]
@@ -468,18 +463,19 @@ def _markdown(lines: list[str]) -> list[list[Line]]:
     return tables
 
 
-def _bars(line: str) -> list[str]:
+def _markdown_cells(line: str) -> list[str]:
+    """Split at bars, and take off line breaks, links and emphasis."""
     cells = re.split(r"(?<!\\)\|", line.strip().removeprefix("|"))
     if not cells[-1].strip():
         cells.pop()
-    return [cell.replace("\\|", "|").strip() for cell in cells]
-
-
-def _unmarked(cell: str) -> str:
-    cell = re.sub(r"<br\s*/?>", " ", cell)
-    cell = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", cell)
-    cell = re.sub(r"(\*\*|__|~~|`)(.+?)\1", r"\2", cell)
-    return without_markup(re.sub(r"(?<!\w)[*_](\S.*?)[*_](?!\w)", r"\1", cell)).rstrip("†‡*")
+    found = []
+    for cell in cells:
+        text = re.sub(r"<br\s*/?>", " ", cell.replace("\\|", "|").strip())
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
+        text = re.sub(r"(\*\*|__|~~|`)(.+?)\1", r"\2", text)
+        text = re.sub(r"(?<!\w)[*_](\S.*?)[*_](?!\w)", r"\1", text)
+        found.append(without_markup(text).rstrip("†‡*"))
+    return found
 
 
 def _latex(body: str, where: str) -> Grid:

@@ -219,25 +219,20 @@ def join_tables(
     where = " and ".join(one.facts[0]["name"] for one in aligned)
     frame = merge_agreeing(tell_apart(pd.concat(frames)), where, average=average)
     frame = _with_predictor(frame, values, predictor, where)
+    described: list[dict[str, Any]] = []
+    models: dict[bool, set[str]] = {True: set(), False: set()}
+    for one in aligned:
+        given = "family" in one.frame and one.frame["family"].notna().all()
+        described += [{**fact, "families": "given" if given else "guessed"} for fact in one.facts]
+        models[one.facts[0]["kind"] == "published"] |= set(map(str, one.frame["model"]))
     return ResultsTable(
         frame=_with_families(frame),
-        facts=tuple(
-            {**fact, "families": _families(one.frame)} for one in aligned for fact in one.facts
-        )
-        + tuple(fact for one in values for fact in one.facts),
+        facts=(*described, *(fact for one in values for fact in one.facts)),
         trials=pd.concat([one.trials for one in aligned], ignore_index=True),
         predictions={key: get for one in aligned for key, get in one.predictions.items()},
         predictor=_named(predictor, frame),
-        own=_own_models(aligned),
+        own=frozenset(models[False] - models[True]) if models[True] else frozenset(),
     )
-
-
-def _own_models(tables: Sequence[ResultsTable]) -> frozenset[str]:
-    """Return the models that no published table has, if there is one."""
-    by: dict[bool, set[str]] = {True: set(), False: set()}
-    for one in tables:
-        by[one.facts[0]["kind"] == "published"] |= set(map(str, one.frame["model"]))
-    return frozenset(by[False] - by[True]) if by[True] else frozenset()
 
 
 def _with_predictor(
@@ -308,12 +303,6 @@ def _as_predicted(read: Sequence[ResultsTable]) -> list[pd.DataFrame]:
         near = np.abs(found - one.frame["accuracy"].to_numpy()) <= ROUNDED
         frames.append(one.frame.assign(accuracy=np.where(near, found, one.frame["accuracy"])))
     return frames
-
-
-def _families(frame: pd.DataFrame) -> str:
-    """Return whether a table names its models' families, or they are guessed from the names."""
-    given = "family" in frame and frame["family"].notna().all()
-    return "given" if given else "guessed"
 
 
 def _with_families(frame: pd.DataFrame) -> pd.DataFrame:
@@ -453,7 +442,10 @@ def tell_apart(frame: pd.DataFrame) -> pd.DataFrame:
     for name, by in QUALIFIERS:
         if by not in frame:
             continue
-        said = frame[by].map(lambda value, by=by: _qualifier(by, value))
+        if by == "limit":
+            said = frame[by].map("limit {:g}".format).where(frame[by].notna(), "all images")
+        else:
+            said = frame[by].astype(object).where(frame[by].notna(), "unnamed").astype(str)
         if by == "protocol" and "steps" in frame:
             said = said.map(_without_steps)
         # A table that does not say the protocol or content may be of any; no limit is all images.
@@ -475,9 +467,3 @@ def _without_steps(protocol: str) -> str:
     name, _, departs = protocol.removesuffix(")").partition(" (")
     others = [option for option in departs.split(", ") if option not in ("", "steps")]
     return f"{name} ({', '.join(others)})" if others else name
-
-
-def _qualifier(by: str, value: object) -> str:
-    if by == "limit":
-        return "all images" if pd.isna(value) else f"limit {value:g}"
-    return "unnamed" if pd.isna(value) else str(value)
