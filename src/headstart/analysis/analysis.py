@@ -438,7 +438,7 @@ def _analyze(
           for setting, one in full.items()),
         compare_settings(full, options),
         on_examples,
-        [] if other is None else _against(source, other, cells, options),
+        [] if other is None else compare_sources(source, other, cells, options),
         _judge(full, judged, options),
         _models(source.frame),
     ]  # fmt: skip
@@ -479,13 +479,6 @@ def _of_setting(
     yield from correlations(one, setting, options)
     yield from prediction_lines(one, setting, options)
     yield from above_line(one, setting, own, options)
-
-
-def _against(
-    source: ResultsTable, other: ResultsTable, cells: pd.DataFrame, options: AnalysisOptions
-) -> Rows:
-    others = cells_of(main_results(other.frame), options.level)
-    return compare_sources(source, other, cells, others, options)
 
 
 def _judge(

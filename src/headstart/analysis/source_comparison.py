@@ -7,6 +7,7 @@ from headstart.analysis.cells import (
     AnalysisOptions,
     Matrix,
     Rows,
+    cells_of,
     matrix,
     missing,
     row,
@@ -14,6 +15,7 @@ from headstart.analysis.cells import (
 )
 from headstart.analysis.comparisons import paired_on_examples, shared
 from headstart.analysis.correlations import FEWEST_MODELS
+from headstart.analysis.sweeps import main_results
 from headstart.analysis.tables.joined_tables import EVERYTHING as ALL
 from headstart.analysis.tables.joined_tables import ResultsTable
 from headstart.errors import AnalysisError
@@ -31,11 +33,7 @@ CELL = ["setting", "model", "dataset"]
 
 
 def compare_sources(
-    source: ResultsTable,
-    other: ResultsTable,
-    cells: pd.DataFrame,
-    others: pd.DataFrame,
-    options: AnalysisOptions,
+    source: ResultsTable, other: ResultsTable, cells: pd.DataFrame, options: AnalysisOptions
 ) -> Rows:
     """Yield rows of the tables `model_sets`, `compared`, `compared_means` and `unshared`.
 
@@ -46,7 +44,7 @@ def compare_sources(
     accuracies (`headstart.stats.independent_difference`), which is too wide for one test set.
     The interval of a mean difference in log odds is for other datasets, and of all models together
     for other models and datasets (`headstart.stats.crossed_mean`); those of the single models hold
-    together if `options.corrected`. Names are as in `source`
+    together if `options.corrected`. Names are as in `source`, whose `cells` are given
     (`headstart.analysis.tables.joined_tables.align`).
 
     Raises
@@ -55,6 +53,7 @@ def compare_sources(
         They share no setting, model or dataset.
     """
     names = source.name, other.name
+    others = cells_of(main_results(other.frame), options.level)
     for kind in CELL:
         found = [list(pd.unique(one[kind])) for one in (cells, others)]
         if set(found[0]).isdisjoint(found[1]):

@@ -113,9 +113,9 @@ def store_of(source: SourceLike) -> Path | str | None:
     """
     if not isinstance(source, str | Path) or _is_published(source):
         return None
-    if is_store_url(source):
-        return _store_url(str(source))[0]
-    path, _ = _place(source)
+    path, _ = _parted(source)
+    if isinstance(path, str):
+        return path
     if path.is_dir() and (path / DATABASE_NAME).exists():
         path = path / DATABASE_NAME
     if path.is_dir() or not path.exists():
@@ -137,10 +137,10 @@ def _read(
         )
     if _is_published(source):
         return _read_published(str(source), options.predictor)
+    place, own = _parted(source)
     if store := store_of(source):
-        part = _store_url if is_store_url(source) else _place
-        return _read_store(store, _page(url_without_credentials(str(source)), part(str(source))[1]))
-    path, own = _place(source)
+        return _read_store(store, _page(url_without_credentials(str(source)), own))
+    path = Path(place)
     if path.is_dir() or not path.exists():
         raise _not_there(source, path)
     with storage_errors(path, reading=True):
@@ -177,27 +177,23 @@ def _check_caption(grid: Grid, name: str, measure: str | None) -> None:
         )  # fmt: skip
 
 
-def _place(source: str | Path) -> tuple[Path, dict[str, str]]:
-    """Part the path from what follows a question mark, unless a file has that name."""
+def _parted(source: str | Path) -> tuple[Path | str, dict[str, str]]:
+    """Part a path, or the URL of a store, from what follows a question mark."""
+    name, _, own = str(source).rpartition("?")
+    if is_store_url(source):
+        # Which results are meant; other options are the connection's.
+        ours = own.partition("=")[0] in STORE_OPTIONS
+        return (name, parse_mapping(own, FILE_OPTIONS)) if ours else (str(source), {})
     path = Path(source)
     with storage_errors(path, reading=True):
-        # A name that is too long for the file system says so here.
+        # A file may have that name; one that is too long for the file system says so here.
         if path.exists() or "?" not in str(source):
             return path, {}
-    name, _, own = str(source).rpartition("?")
     mapping = parse_mapping(own, FILE_OPTIONS)
     for key in FILE_OPTIONS:
         if key in mapping and not mapping[key].startswith(":"):
             mapping[key] = ":" + mapping[key]
     return Path(name), mapping
-
-
-def _store_url(source: str) -> tuple[str, dict[str, str]]:
-    """Part a database's URL from which results are meant; other options are the connection's."""
-    name, _, own = source.rpartition("?")
-    if own.partition("=")[0] not in STORE_OPTIONS:
-        return source, {}
-    return name, parse_mapping(own, FILE_OPTIONS)
 
 
 def _not_there(source: SourceLike, path: Path) -> TableError:
