@@ -10,6 +10,7 @@ import scipy
 from headstart.errors import StatisticsError
 from headstart.metrics import interpolated_precision
 from headstart.spec import Estimate
+from headstart.stats.regression import average_ranks
 
 __all__ = [
     "PairedTest",
@@ -321,14 +322,12 @@ def wilcoxon(scores: npt.ArrayLike, other_scores: npt.ArrayLike) -> PairedTest:
     scores, other_scores
         (D,) log odds of the two models on the same datasets.
     """
-    from scipy.stats import rankdata
-
     d = np.asarray(scores, dtype=np.float64) - np.asarray(other_scores, dtype=np.float64)
     if len(d) < 2:
         return PairedTest(float(d.mean()), np.nan, len(d))
     unequal = d[d != 0]
     # Twice the rank: a whole number also where ties share one.
-    doubled = np.rint(2 * rankdata(np.abs(unequal))).astype(int)
+    doubled = np.rint(2 * average_ranks(np.abs(unequal))).astype(int)
     plus = int(doubled[unequal > 0].sum())
     lower = min(plus, int(doubled.sum()) - plus)
     chance = _rank_sum_cdf(tuple(sorted(doubled.tolist())))[lower]

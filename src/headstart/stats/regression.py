@@ -199,7 +199,7 @@ def pearson(weights: Floats, x: Floats, Y: Floats) -> Floats:
 def _leave_out_spearman(x: Floats, Y: Floats, cluster: Codes) -> tuple[Floats, Floats]:
     """Pearson's correlation of the ranks within what is left, ties averaged."""
     values = np.column_stack([x, Y])
-    ranks = np.column_stack([_ranks(column) for column in values.T])
+    ranks = np.column_stack([average_ranks(column) for column in values.T])
     one = np.ones((1, len(x)))
     left_out = np.full((int(cluster.max()) + 1, Y.shape[1]), np.nan)
     for unit, out in enumerate(_members(cluster)):
@@ -262,7 +262,7 @@ def _members(cluster: Codes) -> list[Codes]:
     return np.split(order, np.flatnonzero(np.diff(cluster[order])) + 1)
 
 
-def _ranks(values: Floats) -> Floats:
+def average_ranks(values: Floats) -> Floats:
     """(n,) ranks from 1, ties averaged."""
     ordered = np.sort(values)
     below, to = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
