@@ -24,8 +24,7 @@ from headstart.analysis.correlations import FEWEST_FOR_INTERVAL
 from headstart.analysis.published import published_classes
 from headstart.analysis.tables.column_names import SWEEPS
 from headstart.metrics import beats_chance
-from headstart.spec.display_names import in_order
-from headstart.spec.formatting import first_few
+from headstart.spec.formatting import first_few, in_order
 from headstart.stats import crossed_mean, log_odds, steps_to_share, within_means
 
 __all__ = ["UPSTREAM", "main_results", "speed_rows", "still_rising", "sweep_rows"]

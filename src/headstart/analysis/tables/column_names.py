@@ -13,8 +13,7 @@ from headstart.analysis.tables.numerals import NumberKind, Numbers, parse_number
 from headstart.analysis.tables.text_tables import Grid
 from headstart.errors import TableError
 from headstart.spec import plain_name
-from headstart.spec.display_names import role
-from headstart.spec.formatting import first_few
+from headstart.spec.formatting import first_few, role
 
 __all__ = [
     "COUNTS",
