@@ -112,10 +112,8 @@ def test_labels_apart():
 
 def test_one_label_apart_is_allowed():
     X, Y = many_labels(k=1)
-    assert hs.LogisticRegressionPath(lambdas=[1.0], multilabel=True).fit(X, Y).predict(X).shape == (
-        60,
-        1,
-    )
+    probe = hs.LogisticRegressionPath(lambdas=[1.0], multilabel=True).fit(X, Y)
+    assert probe.predict(X).shape == (60, 1)
 
 
 def test_early_stop_leaves_out_what_validation_loses_by(digits):
@@ -243,3 +241,37 @@ def test_what_did_not_converge_is_told():
         probe.fit(wide, labels)
     assert not probe.converged_path_.any()
     assert (probe.gap_path_ > 1e-9).all()
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+@pytest.mark.parametrize(("n", "d"), [(80, 20), (30, 60)])
+def test_both_solvers_reach_the_same_solution(n, d, multilabel):
+    X, y = many_labels(n, d) if multilabel else problem(n, d, spread=0.5)
+    options = {"lambdas": [30.0, 1.0, 0.03], "tol": 1e-12, "multilabel": multilabel}
+    ours = hs.LogisticRegressionPath(**options).fit(X, y)
+    reference = hs.LogisticRegressionPath(**options, solver="lbfgs", max_passes=100_000).fit(X, y)
+    np.testing.assert_allclose(ours.coef_path_, reference.coef_path_, atol=1e-5)
+    difference = ours.intercept_path_ - reference.intercept_path_
+    if not multilabel:
+        difference -= difference.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(difference, 0, atol=1e-4)
+    np.testing.assert_allclose(ours.objective_path_, reference.objective_path_, rtol=1e-9)
+    assert (reference.gap_path_ <= 1e-12).all()
+
+
+def test_neither_solver_ends_at_weights_of_zero():
+    """These are within the tolerance of large lambdas, and tell no classes apart."""
+    X, y = problem(30, 64, 3, spread=0.5)
+    for solver in ("newton", "lbfgs"):
+        probe = hs.LogisticRegressionPath(lambdas=[1e5], solver=solver).fit(1e-4 * X, y)
+        assert probe.converged_path_.all()
+        assert probe.score(1e-4 * X, y) > 0.9
+
+
+def test_it_says_where_it_ran_out_of_passes():
+    X, y = problem(80, 200, 5)
+    reference = hs.LogisticRegressionPath(lambdas=[1e4, 1e-6], solver="lbfgs", max_passes=40)
+    with pytest.warns(ConvergenceWarning, match=r"\b1 of 2\b.* 1e-06\b.*\bmax_passes\b"):
+        reference.fit(X, y)
+    assert reference.converged_path_.tolist() == [True, False]
+    assert reference.gap_path_[1] > 1e-4

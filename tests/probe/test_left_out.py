@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from headstart.probe import Binary, certify
-from headstart.probe.lbfgs import lbfgs_path
+from headstart.probe.estimator import lbfgs_path
 from probes import fit, fit_loss, objective, some_left_out
 
 PAPERS = np.logspace(5, -6, 45)

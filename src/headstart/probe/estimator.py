@@ -1,4 +1,4 @@
-"""The probe as a scikit-learn estimator."""
+"""The probe as a scikit-learn estimator, and the simple solver that it has for reference."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -9,24 +9,25 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import minimize
 from scipy.special import expit, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from headstart.devices import resolve_device
 from headstart.errors import ProbeError
 from headstart.metrics import SCORERS, voc_map_11point
-from headstart.probe.axes import Source
-from headstart.probe.certificate import Fit, Weights, decision_values
+from headstart.probe.axes import Source, blocks, feature_mean
+from headstart.probe.certificate import Fit, Weights, certify, decision_values, sum_up
 from headstart.probe.inputs import array, classes, features, path_of, targets
-from headstart.probe.lbfgs import lbfgs_path
 from headstart.probe.losses import Binary, Softmax
 from headstart.probe.path import MAX_PASSES, fit_path
 
-__all__ = ["LogisticRegressionPath"]
+__all__ = ["LogisticRegressionPath", "lbfgs_path"]
 
 # Kornblith et al. 2019: 45 values, log-spaced from 1e5 down to 1e-6.
 LAMBDAS = tuple(float(f"{10 ** (5 - 11 * i / 44):.12g}") for i in range(45))
@@ -42,6 +43,13 @@ METRICS = ("top-1", "mean-per-class")
 # With `early_stop`, the number of successive rises of the validation loss that stops the path.
 PATIENCE = 3
 
+# Of L-BFGS, the tolerance on the largest gradient entry before the first check of the gap; divided
+# by TIGHTEN while the gap is too large.
+FIRST_GRADIENT = 1e-2
+TIGHTEN = 10.0
+MEMORY = 20
+
+Vector = npt.NDArray[np.float64]
 Metric = str | Callable[[Any, Any], float]
 
 
@@ -391,3 +399,97 @@ def _log_loss(logits: Tensor, labels: Tensor) -> float:
     if labels.ndim == 2:
         return float(binary_cross_entropy_with_logits(logits, labels.double(), reduction="sum"))
     return float(cross_entropy(logits, labels, reduction="sum"))
+
+
+@torch.no_grad()
+def lbfgs_path(
+    X: Source,
+    loss: Softmax | Binary,
+    lambdas: Sequence[float],
+    tolerance: float = 1e-4,
+    *,
+    max_passes: int,
+) -> Iterator[Fit]:
+    """Yield fits in order of decreasing lambda, each started from the previous solution.
+
+    The reference solver: SciPy's L-BFGS on the centred features in float64, as in the paper. It is
+    simple and slow on purpose, and shares only the loss and the certificate with the solver that it
+    checks. Parameters are as in `headstart.probe.path.fit_path`. A pass is one evaluation of the
+    objective and its gradient.
+    """
+    cpu = torch.device("cpu")
+    lambdas, X = path_of(lambdas), features(X)
+    mean = feature_mean(X, cpu)
+    centred = torch.empty(*X.shape, dtype=torch.float64)
+    for part, block in blocks(X, cpu, torch.float64):
+        torch.sub(block, mean, out=centred[part])
+    coef = torch.zeros(*loss.start.shape, X.shape[1], dtype=torch.float64)
+    bias = loss.start.clone()
+    for lam in lambdas:
+        passes, gradient = 0, FIRST_GRADIENT
+        lams = torch.full((len(coef),), lam, dtype=torch.float64)
+        while True:
+            spent, coef, bias = _descend(
+                centred, loss, lam, coef, bias, gradient, max_passes - passes
+            )
+            passes += spent
+            proof = certify(centred, torch.zeros_like(mean), loss, lams, coef, bias)
+            bias = proof.bias
+            fit = sum_up(lam, coef, bias - coef @ mean, proof, passes, tolerance)
+            # Weights of zero are within the tolerance for large lambdas, and tell no classes apart.
+            weighted = coef.flatten(1).any(1).all() or fit.relative_gap == 0
+            settled = fit.converged and bool(weighted)
+            # Below 1e-300 the precision of float64 is exhausted.
+            if settled or passes >= max_passes or gradient < 1e-300:
+                break
+            gradient /= TIGHTEN
+        yield fit
+
+
+def _descend(
+    Z: Tensor,
+    loss: Softmax | Binary,
+    lam: float,
+    coef: Tensor,
+    bias: Tensor,
+    gradient: float,
+    budget: int,
+) -> tuple[int, Tensor, Tensor]:
+    """Run L-BFGS until no gradient entry exceeds `gradient`; return passes, weights, bias."""
+
+    def unpack(vector: Vector) -> tuple[Tensor, Tensor]:
+        parts = torch.from_numpy(vector)
+        return parts[: coef.numel()].view_as(coef), parts[coef.numel() :].view_as(bias)
+
+    def evaluate(vector: Vector) -> tuple[float, Vector]:
+        W, b = unpack(vector)
+        values, residual, _ = loss.look(W @ Z.T + b[:, :, None])
+        by_W, by_bias = residual @ Z + lam * W, residual.sum(2)
+        value = float(values.sum() + lam / 2 * W.square().sum())
+        return value, torch.cat([by_W.flatten(), by_bias.flatten()]).numpy()
+
+    # SciPy's BLAS and torch's threads would compete for the cores. One thread suffices for the
+    # short vectors of L-BFGS.
+    with _SCIPY_BLAS.limit(limits=1):
+        result = minimize(
+            evaluate,
+            torch.cat([coef.flatten(), bias.flatten()]).numpy(),
+            jac=True,
+            method="L-BFGS-B",
+            options={
+                "maxcor": MEMORY,
+                "maxiter": budget,
+                "maxfun": budget,
+                "ftol": 0.0,
+                "gtol": gradient,
+            },
+        )
+    return int(result.nfev), *unpack(result.x.copy())
+
+
+_BLAS = ThreadpoolController()
+_SCIPY_BLAS = _BLAS.select(
+    filepath=[
+        library["filepath"] for library in _BLAS.info() if "scipy.libs" in library["filepath"]
+    ]
+)
