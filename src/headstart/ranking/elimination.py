@@ -118,8 +118,8 @@ def difference(first: Rights, second: Rights, level: Level) -> Difference:
     return Difference(float(d.mean()), float(np.sqrt(level.inflation * variance)))
 
 
-def interval(right: Rights, level: Level, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the confidence interval of a model's accuracy.
+def interval(right: Rights, level: Level) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a model's accuracy.
 
     It is Wilson's, of as many independent images as would give the same variance.
     """
@@ -128,7 +128,7 @@ def interval(right: Rights, level: Level, confidence: float = 0.95) -> tuple[flo
     variance = level.inflation * level.squares(values) / n**2
     # All right, or none: nothing says how far images of one cluster are alike.
     effective = min(p * (1 - p) / variance, float(n)) if variance > 0 else n / level.folds
-    z = float(ndtri((1 + confidence) / 2))
+    z = float(ndtri(0.975))
     centre = p + z**2 / (2 * effective)
     half = z * float(np.sqrt(max(p * (1 - p), 0) / effective + z**2 / (4 * effective**2)))
     scale = 1 + z**2 / effective

@@ -32,9 +32,9 @@ __all__ = ["BUDGET", "Budget", "Measure", "Race", "Racer", "StepOutcome"]
 # Time of a cross-validation grows by a power of the number of images: by the first one unless it
 # grew faster so far, by the second one at most.
 PROBE_POWER, MOST_POWER = 1.3, 1.8
-# Of the time of a cross-validation on all images: that of the final path and its refit, and of a
-# path of few lambdas (measured: docs/decisions/0033-a-race-of-backbones.md).
-FINAL_SHARE, SHORT_SHARE = 0.5, 0.25
+# Of the time of a cross-validation on all images, that of the final path and its refit (measured:
+# docs/decisions/0033-a-race-of-backbones.md).
+FINAL_SHARE = 0.5
 FINAL_SECONDS = 3.0
 # What is set aside for the test is more than is expected: the machine may become busier.
 SAFETY = 1.5
@@ -267,14 +267,10 @@ class Race:
             seconds.append(self.final(one, place))
         return max(seconds)
 
-    def final(self, racer: Racer, level: int, *, short: bool = False) -> float:
-        """Return the seconds to allow for the test of a model that was measured up to a level.
-
-        It is less where few lambdas are tried (`short`).
-        """
-        share = SHORT_SHARE if short else FINAL_SHARE
+    def final(self, racer: Racer, level: int) -> float:
+        """Return the seconds to allow for the test of a model that was measured up to a level."""
         images = self.n_remaining(level) * self._per_image(racer)
-        fits = share * self.probe(racer, len(self.levels) - 1)
+        fits = FINAL_SHARE * self.probe(racer, len(self.levels) - 1)
         # The network is loaded for its features, and to be kept.
         return FINAL_SECONDS + 2 * racer.load_seconds + SAFETY * (images + fits)
 
