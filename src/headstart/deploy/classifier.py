@@ -45,6 +45,7 @@ from headstart.errors import (
     DatasetError,
     DeviceError,
     ExportError,
+    HeadstartError,
     StorageError,
 )
 from headstart.files import path_of, storage_errors
@@ -241,20 +242,17 @@ class ImageFile:
         """Return the image in mode L or RGB; BrokenImageError if it does not decode."""
         if isinstance(self.content, str):
             raise BrokenImageError(self.name, self.content)
-        if isinstance(self.content, Path):
-            with storage_errors(self.content, reading=True):
-                content = self.content.read_bytes()
-            try:
-                return decode(io.BytesIO(content), self.name, decoding)
-            except BrokenImageError as error:
-                raise BrokenImageError(self.name, _without_options(error)) from error
         try:
+            if isinstance(self.content, Path):
+                with storage_errors(self.content, reading=True):
+                    content = io.BytesIO(self.content.read_bytes())
+                return decode(content, self.name, decoding)
             return from_pillow(self.content, self.name, decoding)
         except UnsupportedSamplesError as error:
             raise BrokenImageError(self.name, f"{error.what}: give it in 8 bits") from error
         except BrokenImageError as error:
             raise BrokenImageError(self.name, _without_options(error)) from error
-        except MemoryError:
+        except (HeadstartError, MemoryError):
             raise
         # Pillow reads the pixels of a file that it opened when they are asked for: of many types.
         except Exception as error:

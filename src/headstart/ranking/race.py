@@ -445,39 +445,33 @@ class Race:
 
     def _drop(self) -> None:
         """Drop the models that are significantly worse than another one."""
-        for one in self.racers:
-            if one.status != "racing":
-                continue
+        for one in [each for each in self.racers if each.status == "racing"]:
             for level in range(one.level + 1):
-                better = max(
+                best = max(
                     (other for other in self.racers if other.level >= level and other is not one),
                     key=lambda other: self.levels[level].accuracy(other.steps[level]),
                     default=None,
                 )
-                if better and self._is_worse(one, better, level):
-                    gap = -difference(
-                        one.steps[level], better.steps[level], self.levels[level]
-                    ).mean
+                if best and (gap := self._significant_gap(one, best, level)):
                     one.status = "dropped"
                     one.reason = (
-                        f"{100 * gap:.1f} points worse than {better.name} on "
+                        f"{100 * gap:.1f} points worse than {best.name} on "
                         f"{self.sizes[level]:,} images"
                     )
                     break
 
-    def _is_worse(self, one: Racer, other: Racer, level: int) -> bool:
-        """Whether a model is significantly worse, even if the gap goes on closing.
+    def _significant_gap(self, one: Racer, other: Racer, level: int) -> float:
+        """Return by how much a model is significantly worse, even if the gap goes on closing, or 0.
 
         With more images to come the gap may become smaller: by as much as from the level before (a
         learning curve flattens: each doubling gains at most half of the last one, in all no more
         than it), or on the first level by half.
         """
-        now = difference(one.steps[level], other.steps[level], self.levels[level])
+        now, before = (
+            difference(one.steps[place], other.steps[place], self.levels[place])
+            for place in (level, max(level - 1, 0))
+        )
         gap, closing = -now.mean, 0.0
         if level < len(self.levels) - 1:
-            closing = gap / 2
-            if level:
-                place = level - 1
-                before = difference(one.steps[place], other.steps[place], self.levels[place])
-                closing = max(0.0, -before.mean - gap)
-        return gap - closing > self.levels[level].critical * now.se
+            closing = max(0.0, -before.mean - gap) if level else gap / 2
+        return gap if gap - closing > self.levels[level].critical * now.se else 0.0
