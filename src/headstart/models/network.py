@@ -220,7 +220,9 @@ def set_dropout(network: Network, rate: float) -> None:
     modules = own_dropouts(network)
     for module in modules:
         module.p = rate
-    if not modules and _calls_dropout(network.backbone):
+    # Many heads of timm's call dropout as a function.
+    head = getattr(getattr(type(network.backbone), "forward_head", None), "__code__", None)
+    if not modules and hasattr(network.backbone, RATE) and head and RATE in head.co_names:
         setattr(network.backbone, RATE, rate)
     elif not modules:
         network.dropout = nn.Dropout(rate).train(network.training)
@@ -249,9 +251,3 @@ def _before(backbone: nn.Module, classifier: str) -> list[nn.Dropout]:
         elif not path and any(True for _ in module.parameters()):
             found.clear()
     return found
-
-
-def _calls_dropout(backbone: nn.Module) -> bool:
-    """Whether a network's head calls dropout as a function, as many of timm's do."""
-    code = getattr(getattr(type(backbone), "forward_head", None), "__code__", None)
-    return hasattr(backbone, RATE) and code is not None and RATE in code.co_names

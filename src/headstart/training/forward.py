@@ -4,15 +4,13 @@ Modes are context managers; each restores the previous state.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from inspect import signature
-from typing import Any, Literal
+from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from headstart.devices import out_of_memory
 from headstart.errors import TrainingError
@@ -26,16 +24,10 @@ __all__ = [
     "exact_float32",
     "in_mode",
     "multiplying",
-    "no_sync",
-    "on_ranks",
     "own_randomness",
-    "running_statistics",
     "seed_torch",
     "with_batch_norm_momentum",
 ]
-
-# Torch's switch to broadcast the first rank's buffers: its name from 2.14, and before.
-SYNCED = ("forward_sync_buffers", "broadcast_buffers")
 
 
 @contextmanager
@@ -139,50 +131,6 @@ class MultiHeadLogits(nn.Module):
                 )
             return every
         return (self.network(views),)
-
-
-def on_ranks(
-    multi_head: MultiHeadLogits, blank: Tensor, device: torch.device
-) -> DistributedDataParallel:
-    """Wrap in DistributedDataParallel; all ranks start from the first rank's parameters.
-
-    The network is on `device`; `blank` are (2, 3, side, side) images of any content.
-    """
-    named = signature(DistributedDataParallel).parameters
-    # No broadcast: the training loop averages running statistics over ranks.
-    own_buffers: dict[str, Any] = {next(name for name in SYNCED if name in named): False}
-    return DistributedDataParallel(
-        multi_head,
-        device_ids=[device] if device.type == "cuda" else None,
-        find_unused_parameters=_some_are_unused(multi_head, blank),
-        **own_buffers,
-    )
-
-
-def no_sync(multi_head: nn.Module, *, until_last: bool) -> AbstractContextManager[None]:
-    """Return a context without gradient all-reduce if `until_last`, for accumulation."""
-    if isinstance(multi_head, DistributedDataParallel) and until_last:
-        return multi_head.no_sync()
-    return nullcontext()
-
-
-def running_statistics(network: nn.Module) -> list[Tensor]:
-    """Return the running means and variances of all batch norms."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    both = [kept for norm in norms for kept in (norm.running_mean, norm.running_var)]
-    return [kept for kept in both if kept is not None]
-
-
-def _some_are_unused(multi_head: MultiHeadLogits, blank: Tensor) -> bool:
-    """Return whether no logit depends on some trainable parameter in training mode."""
-    trained = [p for p in multi_head.parameters() if p.requires_grad]
-    before = [(buffer, buffer.clone()) for buffer in multi_head.buffers()]
-    with in_mode(multi_head, training=True):
-        total = torch.stack([logits.sum() for logits in multi_head(blank)]).sum()
-        gradients = torch.autograd.grad(total, trained, allow_unused=True)
-    for buffer, was in before:
-        buffer.copy_(was)
-    return any(gradient is None for gradient in gradients)
 
 
 def decision_values(

@@ -25,15 +25,12 @@ from headstart.training.forward import (
     exact_float32,
     in_mode,
     multiplying,
-    no_sync,
-    on_ranks,
     own_randomness,
-    running_statistics,
     seed_torch,
     with_batch_norm_momentum,
 )
 from headstart.training.pixels import Batch, Pixels
-from headstart.training.ranks import Ranks
+from headstart.training.ranks import Ranks, no_sync, on_ranks, running_statistics
 
 __all__ = [
     "Progress",
