@@ -36,6 +36,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Pretrained, and for small images: a twelfth of the arithmetic of those of 224 pixels.
 MODEL = "efficientnet_lite0?size=64"
+# Small enough to be trained. Not named in its own file, whose content is in the keys of its trials,
+# and so decides their draws.
+NETWORK = (
+    f"{Path(__file__).with_name('small_network.py')}:build"
+    "?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
+)
 # Executors on other machines, and what has them here.
 FAR = {"ray": "ray_cluster", "slurm": "slurm_here"}
 

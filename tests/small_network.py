@@ -2,9 +2,6 @@
 
 from torch import nn
 
-# Its name as a model, of 16 pixels.
-NETWORK = f"{__file__}:build?size=16&mean=0.5,0.5,0.5&std=0.25,0.25,0.25"
-
 
 def build() -> nn.Module:
     return nn.Sequential(

@@ -11,9 +11,8 @@ from urllib.parse import unquote
 import pytest
 
 import engines
-from conftest import require
+from conftest import NETWORK, require
 from processes import headstart_process
-from small_network import NETWORK
 
 # Others of these tests may run beside this one, and one of them gives its secret as an argument,
 # which every process sees: each run has its own.

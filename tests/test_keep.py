@@ -9,6 +9,7 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import save_file
 
+from conftest import NETWORK
 from headstart import datasets, files, models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
@@ -19,7 +20,6 @@ from headstart.spec import Model
 from headstart.store import ResultStore
 from headstart.study import Study
 from refusals import refused
-from small_network import NETWORK
 from watched import Listener
 
 TUNED = {

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import write_folder
+from conftest import NETWORK, write_folder
 from headstart import datasets, models, pretraining
 from headstart.context import ProgressReporter, RunContext
 from headstart.pretraining import make_recipe, pretrain
@@ -17,7 +17,6 @@ from headstart.store import ResultStore
 from headstart.study import Study
 from processes import forked_command
 from refusals import refused
-from small_network import NETWORK
 
 OPTIONS = {"steps": 60, "batch_size": 50, "learning_rate": 0.3, "crop_area": (0.5, 1.0)}
 # Without batch norm, without auxiliary classifiers.

@@ -6,11 +6,11 @@ import signal
 import pytest
 
 import headstart as hs
+from conftest import NETWORK
 from headstart import models
 from headstart.models.pretrained import outputs_of
 from processes import forked_command, signalled
 from refusals import ended
-from small_network import NETWORK
 
 DATA = ("--dataset", "digits", "--device", "cpu", "--batch-size", 50, "--crop-area", 0.5)
 QUICK = ("--arch", NETWORK, *DATA, "--steps", 20, "--learning-rate", 0.3)

@@ -6,11 +6,11 @@ from itertools import product
 import pytest
 from rich.console import Console
 
+from conftest import NETWORK
 from headstart import datasets, methods, models
 from headstart.cli.progress import LiveReporter, Sweep, candidate_line, drawn
 from headstart.context import TrainingProgress
 from headstart.spec import Candidate, Measurement, Trial
-from small_network import NETWORK
 
 # A step is 10 images.
 GRID = {"learning_rates": [0.01, 0.1, 1.0], "decays": [0.0, 1e-5], "steps": 40, "batch_size": 10}

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 
 import engines
-from conftest import require
+from conftest import NETWORK, require
 from headstart.executors import ExpectedWork, slurm
 from headstart.executors.pool import STARTS
 from headstart.executors.slurm import job_minutes, minutes_of, read_private
 from headstart.study import Study
 from refusals import refused
-from small_network import NETWORK
 
 
 @pytest.mark.parametrize(("text", "minutes"), [

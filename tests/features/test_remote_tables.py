@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import NETWORK
 from headstart import features, models
 from headstart.artifacts import ArtifactFolder
 from headstart.context import RunContext
@@ -16,7 +17,6 @@ from headstart.datasets import ArrayImages, FileImages, JoinedImages
 from headstart.features import FeatureRequest
 from headstart.features.inference import Extractor
 from headstart.files import sha256_file
-from small_network import NETWORK
 from watched import Listener
 
 N = 40

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from conftest import MODEL, require
+from conftest import MODEL, NETWORK, require
 from headstart import datasets, methods, models
 from headstart.context import TrainingProgress
 from headstart.logs import NAMES, CurveReporter, open_log, trackers
 from headstart.logs.trackers import file_name
 from headstart.spec import Candidate, Measurement, Result, Selection, Trial
 from refusals import ended, refused
-from small_network import NETWORK
 
 # MLflow's own use of SQLAlchemy.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

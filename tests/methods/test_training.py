@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import write_folder
+from conftest import NETWORK, write_folder
 from headstart import datasets, methods, models
 from headstart.context import ProgressReporter, RunContext
 from headstart.executors import Processes
@@ -21,7 +21,6 @@ from headstart.store import ResultStore
 from headstart.training import cosine, pixels
 from headstart.trial import run_trial
 from refusals import refused
-from small_network import NETWORK
 
 QUICK = {"steps": 40, "batch_size": 50, "learning_rates": [0.03, 0.3], "decays": [0.0, 1e-4]}
 

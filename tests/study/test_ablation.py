@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from conftest import NETWORK
 from headstart import results
 from headstart.context import RunContext
 from headstart.pretraining import make_recipe, run_job
 from headstart.study import CONFIGURATIONS, Study, ablate, configurations
 from headstart.study.sweep_studies import different
 from refusals import refused
-from small_network import NETWORK
 from watched import Listener
 
 SWITCHES = ("bn_scale", "label_smoothing", "dropout", "aux_head")

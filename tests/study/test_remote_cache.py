@@ -2,13 +2,13 @@
 
 import pytest
 
+from conftest import NETWORK
 from headstart import artifacts
 from headstart.context import RunContext
 from headstart.datasets import image_cache
 from headstart.features.inference import Extractor
 from headstart.store import ResultStore
 from headstart.study import Study
-from small_network import NETWORK
 
 TUNED = {
     "name": "finetune",

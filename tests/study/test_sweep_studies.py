@@ -3,14 +3,13 @@
 import pytest
 
 import headstart as hs
-from conftest import MODEL, write_folder
+from conftest import MODEL, NETWORK, write_folder
 from headstart import datasets
 from headstart.context import default_cache
 from headstart.spec import Trial
 from headstart.store import ResultStore
 from headstart.study import Study, estimate_study, sweep_study
 from refusals import refused
-from small_network import NETWORK
 
 DIGITS = {"models": [NETWORK], "datasets": ["digits"]}
 BOTH = ["finetune:quick", "scratch:quick"]

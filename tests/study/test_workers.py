@@ -5,11 +5,11 @@ import pytest
 import torch
 
 import engines
+from conftest import NETWORK
 from headstart import datasets
 from headstart.context import ProgressReporter, RunContext
 from headstart.store import ResultStore
 from headstart.study import Study, run
-from small_network import NETWORK
 
 # As any process starts workers: tests/executors and tests/faults.
 pytestmark = pytest.mark.usefixtures("forked_workers")
