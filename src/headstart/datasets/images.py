@@ -106,12 +106,8 @@ class Images(NumberedImages, ABC):
     def info(self, file_index: FileIndex, advance: Advance | None = None) -> list[ImageInfo]:
         """Return what is known of each without decoding it; StorageError if it cannot be read.
 
-        Parameters
-        ----------
-        file_index
-            Remembers what was seen of files.
-        advance
-            Called with the number of further images checked.
+        `file_index` remembers what was seen of files; `advance` is called with the number of
+        further images checked.
         """
 
     @abstractmethod

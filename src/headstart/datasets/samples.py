@@ -300,13 +300,10 @@ def _values(tags: Any, tag: int) -> list[float]:
     """Return the values of a tag as numbers; none where it is not there or holds something else."""
     try:
         found = tags[tag]
+        several = found if isinstance(found, Sequence) and not isinstance(found, str) else (found,)
+        numbers = [float(value) for value in several]
     # Not there, or damaged in one of many ways.
     except Exception:
-        return []
-    several = found if isinstance(found, Sequence) and not isinstance(found, str) else (found,)
-    try:
-        numbers = [float(value) for value in several]
-    except (TypeError, ValueError, ZeroDivisionError):
         return []
     return [number for number in numbers if np.isfinite(number)]
 
