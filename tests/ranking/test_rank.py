@@ -23,6 +23,7 @@ from headstart.ranking import cross_validation, rank_backbones
 from headstart.ranking.answer import Cost, RankAnswer, choose, recommendation_sentence
 from headstart.ranking.cross_validation import LAMBDAS
 from headstart.ranking.race import Race
+from headstart.report.rank_page import rank_html
 from headstart.shown_text import CONTROLS
 from headstart.store import ResultStore
 from ranking.answers import ranked_model
@@ -106,6 +107,7 @@ def test_the_winner_is_an_ordinary_trial_whose_network_is_kept(folder, answer):
     wrong = sum(one.n for one in test.confusions)
     assert 0 < wrong <= test.n - right
     assert all(one.pictures for one in test.confusions)
+    assert "data:image" in rank_html(answer)
 
 
 def test_an_interrupted_race_goes_on_and_gives_the_same(tmp_path, own_cache, answer):
