@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -66,10 +64,6 @@ def test_studies_that_cannot_be(changed, kind, code, values):
 
 
 @pytest.mark.parametrize(("fields", "code", "values"), [
-    ({"models": ["efficientnet"]}, "name.unknown", {"kind": "model", "name": "efficientnet"}),
-    ({"datasets": ["digts"]}, "name.unknown", {"kind": "dataset", "near": ["digits"]}),
-    ({"settings": ["linera"]}, "name.unknown", {"kind": "setting", "near": ["linear"]}),
-    ({"settings": [{"resize": "whole"}]}, "study.setting_unnamed", {}),
     (
         {"settings": [{"name": "linear", "protocl": "simclr2020"}]},
         "name.unknown",
@@ -116,28 +110,6 @@ def test_two_networks_of_one_name(named, taken, own_cache, tmp_path, monkeypatch
     assert (error.value.code, error.value.values["name"]) == ("study.name_taken", taken)
     assert error.value.values["models"] == named
     assert "\n" not in str(error.value)
-
-
-def test_a_file_that_is_not_toml(tmp_path):
-    file = tmp_path / "study.toml"
-    for content, code in ((b"models = [", "toml.syntax"), (b"\xff\xfe\x00", "toml.encoding")):
-        file.write_bytes(content)
-        with refused(code) as caught:
-            Study.from_toml(file)
-        assert str(file) in str(caught.value)
-    file.write_text("model = ['a']")
-    with refused("name.unknown", kind="study key", name="model", near=["models"]):
-        Study.from_toml(file)
-    with refused("study.missing_file"):
-        Study.from_toml(tmp_path / "none.toml")
-    with refused("study.is_folder", path=str(tmp_path)):
-        Study.from_toml(tmp_path)
-
-
-def test_a_study_that_headstart_does_not_bring():
-    near = ["kornblith2019-linear", "kornblith2019"]
-    with refused("name.unknown", kind="study", name="kornblith2019-linaer", near=near):
-        Study.from_toml(Path("kornblith2019-linaer"))
 
 
 SMALL = {"models": [MODEL], "datasets": ["digits"], "limit": 100}
