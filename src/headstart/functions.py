@@ -70,7 +70,11 @@ def call_function(file: Path, function: str) -> Any:
         of the function that returns it.
     """
     with _in_one_line(file), _beside(file):
-        module = _imported(file)
+        # A module of its own, without bytecode; dataclasses and pickle look it up.
+        module = ModuleType(f"headstart_function_{file.stem}")
+        module.__file__ = str(file)
+        sys.modules[module.__name__] = module
+        exec(compile(file.read_bytes(), str(file), "exec"), vars(module))  # noqa: S102
         made = getattr(module, function, None)
         if callable(getattr(made, "forward", None)) and not isinstance(made, type):
             # A network: calling it would run it.
@@ -86,16 +90,6 @@ def call_function(file: Path, function: str) -> Any:
             return made()
     known = [name for name, value in vars(module).items() if callable(value)]
     raise UnknownNameError(f"function of {file}", function, known)
-
-
-def _imported(file: Path) -> ModuleType:
-    """Execute the file as a separate module, without writing bytecode."""
-    module = ModuleType(f"headstart_function_{file.stem}")
-    module.__file__ = str(file)
-    # Dataclasses and pickle look up their module.
-    sys.modules[module.__name__] = module
-    exec(compile(file.read_bytes(), str(file), "exec"), vars(module))  # noqa: S102
-    return module
 
 
 @contextmanager

@@ -352,10 +352,17 @@ def check_store(store: ResultStore) -> Iterator[StoreProblem]:
     superseded = {(row["trial"], row["generation"]) for row in store.rows(schema.superseded)}
     files = store.prediction_files()
     for row in store.rows(schema.results):
-        named.add(row["predictions_file"])
+        file = row["predictions_file"]
+        named.add(file)
         counts = (row["key"], row["generation"]) not in superseded
         yield from _on_record(store, row, first if counts else {})
-        yield from _on_predictions(store, row, files)
+        if file not in files:
+            yield StoreProblem("missing", file, f"no predictions of {row['key'][:12]}")
+            continue
+        try:
+            store.predictions_file(row["key"], row["generation"])
+        except StoreError as error:
+            yield StoreProblem("damaged", file, str(error))
     for table, kind in RECORDS.items():
         for row in store.rows(table):
             try:
@@ -384,16 +391,3 @@ def _on_record(
     if other != row["key"]:
         text = f"{result.trial.title} is stored under {other[:12]}, too"
         yield StoreProblem("duplicate", row["key"], text)
-
-
-def _on_predictions(
-    store: ResultStore, row: dict[str, Any], files: set[str]
-) -> Iterator[StoreProblem]:
-    file = row["predictions_file"]
-    if file not in files:
-        yield StoreProblem("missing", file, f"no predictions of {row['key'][:12]}")
-        return
-    try:
-        store.predictions_file(row["key"], row["generation"])
-    except StoreError as error:
-        yield StoreProblem("damaged", file, str(error))

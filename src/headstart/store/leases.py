@@ -250,24 +250,19 @@ def _statements(clock: sa.ColumnElement[float], seconds: float) -> Statements:
 
 
 def _is_live(row: Any) -> bool:
-    if row.expires_at <= row.now:
-        return False
-    return bool(row.machine != _machine() or _is_running(_where(row)[1]))
+    """Whether a lease has not expired, and its process, if it is on this machine, is there."""
+    if row.expires_at <= row.now or row.machine != _machine():
+        return bool(row.expires_at > row.now)
+    try:
+        os.kill(_where(row)[1], 0)
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
+    return True
 
 
 def _where(row: Any) -> tuple[str, int]:
     host, pid, _ = row.owner.rsplit(":", 2)
     return host, int(pid)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 @cache
