@@ -232,10 +232,10 @@ REPORTERS: Registry[Any] = Registry(
     {
         "html": "headstart.report.report_page:HtmlPage",
         "latex": "headstart.report.latex:LatexTables",
-        "csv": "headstart.report.data_files:CsvTable",
-        "json": "headstart.report.data_files:JsonTables",
+        "csv": "headstart.report.reporter:CsvTable",
+        "json": "headstart.report.reporter:JsonTables",
         "card": "headstart.report.results_card:ResultsCard",
-        "notebook": "headstart.report.notebook:NotebookSummary",
+        "notebook": "headstart.report.results_card:NotebookSummary",
     },
 )
 REGISTRIES: tuple[Registry[Any], ...] = (

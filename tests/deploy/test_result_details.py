@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, precision_recall_fscore_sup
 import small_network
 from headstart.deploy.result_details import details_of, tie_warning, validation_surfaces
 from headstart.errors import DatasetError
-from headstart.report.cell_page import cell_html
+from headstart.report.image_pages import cell_html
 from headstart.spec import Prediction
 from headstart.store import ResultStore
 from headstart.study import Study

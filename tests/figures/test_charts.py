@@ -11,9 +11,8 @@ from scipy.special import expit, logit
 from figures.drawings import axis_labels, groups, panel_svg, symbols, texts, titles
 from headstart.figures import draw
 from headstart.figures.figure_data import FigureData
-from headstart.figures.point_labels import overlaps
+from headstart.figures.figure_text import overlaps, text_width
 from headstart.figures.scatter_charts import labelled
-from headstart.figures.text_fitting import text_width
 from headstart.stats import steps_to_share
 from refusals import refused
 

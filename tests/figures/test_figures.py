@@ -14,7 +14,7 @@ from PIL import Image
 import headstart as hs
 from figures.drawings import whole
 from headstart.figures import FIGURES, available, draw, save
-from headstart.figures.printing import canonical_pdf
+from headstart.figures.figure import canonical_pdf
 from refusals import refused
 
 PAIR = ("finetune", "scratch")

@@ -11,9 +11,16 @@ from scipy.special import logit
 
 from headstart.figures.encodings import domain, percent_ticks
 from headstart.figures.figure_data import flags, log_odds
-from headstart.figures.point_labels import overlaps, place
+from headstart.figures.figure_text import (
+    elided,
+    fitted,
+    overlaps,
+    place,
+    telling_head,
+    text_width,
+    wrapped,
+)
 from headstart.figures.style import class_styles, marker_styles, residual_steps, setting_styles
-from headstart.figures.text_fitting import elided, fitted, telling_head, text_width, wrapped
 from headstart.spec.formatting import coefficient, r_of
 
 
@@ -69,32 +76,26 @@ class TestPlace:
         assert (kept[:, :2] >= 0).all()
         assert (kept[:, 2:] <= [200, 150]).all()
 
+    def one(self, *more, width=40.0, **options):
+        """The box of one label, its point in the middle."""
+        sizes, more = np.array([[width, 9.0]]), more or (self.nothing, 3.0)
+        (box,) = place(np.array([[100.0, 75.0]]), sizes, self.area, *more, **options)
+        return box
+
     def test_one_label_stands_beside_its_point(self):
-        (box,) = place(
-            np.array([[100.0, 75.0]]), np.array([[40.0, 9.0]]), self.area, self.nothing, radius=3.0
-        )
-        np.testing.assert_allclose(box, [104.5, 70.5, 144.5, 79.5])
+        np.testing.assert_allclose(self.one(), [104.5, 70.5, 144.5, 79.5])
 
     def test_obstacles_are_kept_clear_of(self):
         right = np.array([[101.0, 0.0, 200.0, 150.0]])
-        (box,) = place(
-            np.array([[100.0, 75.0]]), np.array([[40.0, 9.0]]), self.area, right, radius=3.0
-        )
-        assert box[2] <= 101
+        assert self.one(right, 3.0)[2] <= 101
 
     def test_strict_labels_keep_off_lines(self):
-        anchors, sizes = np.array([[100.0, 75.0]]), np.array([[40.0, 9.0]])
         bars = np.array([[x, 0.0, x, 150.0] for x in range(0, 200, 20)])
-        look = (self.area, self.nothing, 3.0, bars)
-        (box,) = place(anchors, sizes, *look)
-        assert box is not None
-        assert place(anchors, sizes, *look, strict=True) == [None]
+        assert self.one(self.nothing, 3.0, bars) is not None
+        assert self.one(self.nothing, 3.0, bars, strict=True) is None
 
     def test_no_room_no_label(self):
-        sizes = np.array([[300.0, 9.0]])
-        assert place(np.array([[100.0, 75.0]]), sizes, self.area, self.nothing, radius=3.0) == [
-            None
-        ]
+        assert self.one(width=300.0) is None
 
 
 class TestText:

@@ -1,6 +1,7 @@
 """How a page is opened in a browser and printed, and what is counted on it."""
 
 import base64
+import json
 import re
 import shutil
 import subprocess
@@ -46,6 +47,15 @@ def count(browser: webdriver.Chrome, selector: str) -> int:
     script = """return [...document.querySelectorAll(arguments[0])]
         .filter((e) => e.getClientRects().length).length"""
     return browser.execute_script(script, selector)
+
+
+def requested(browser: webdriver.Chrome, page: Path) -> set[str]:
+    """The addresses that a page asked for since the log was last read, but for those of data."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = {event["params"]["request"]["url"] for event in events
+            if event["method"] == "Network.requestWillBeSent"
+            and event["params"]["documentURL"] == page.as_uri()}  # fmt: skip
+    return {url for url in urls if not url.startswith(("data:", "blob:"))}
 
 
 def complaints(browser: webdriver.Chrome) -> list[tuple[str, str, str]]:

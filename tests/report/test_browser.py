@@ -3,7 +3,6 @@
 import base64
 import csv
 import io
-import json
 import urllib.parse
 from pathlib import Path
 
@@ -17,7 +16,17 @@ from selenium.webdriver.support.ui import WebDriverWait
 from headstart.figures.figure_data import OBJECT_PROPERTIES
 from headstart.report import page_html, write_report
 from headstart.report.page_templates import write_html
-from report.browser import colour, complaints, contrast, count, emulate, luminance, style, visit
+from report.browser import (
+    colour,
+    complaints,
+    contrast,
+    count,
+    emulate,
+    luminance,
+    requested,
+    style,
+    visit,
+)
 from report.results import SETTINGS, made, with_studies, with_trials
 
 HOSTILE = ("<script>window.ran=1</script>", 'a"b', "</script><img src=x onerror=window.ran=1>")
@@ -57,13 +66,7 @@ def test_the_page_asks_for_nothing_and_complains_of_nothing(browser, report):
     for kind, index in (("models", 0), ("datasets", 0), ("settings", 1)):
         toggle(browser, kind, index)
     browser.execute_script("document.querySelector('[data-none=models]').click()")
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = {
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-    }
-    assert {url for url in urls if not url.startswith(("data:", "blob:"))} == {report.as_uri()}
+    assert requested(browser, report) == {report.as_uri()}
     assert browser.get_log("browser") == []
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from headstart.deploy.result_details import Surface, details_of
 from headstart.metrics import CalibrationBin
-from headstart.report.cell_page import (
+from headstart.report.image_pages import (
     MistakePicture,
     calibration_figure,
     cell_html,

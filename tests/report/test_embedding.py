@@ -11,9 +11,9 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.support.ui import WebDriverWait
 
 from headstart.datasets.images import thumbnail
-from headstart.report.embedding_page import embedding_html
+from headstart.report.image_pages import embedding_html
 from headstart.report.page_templates import write_html
-from report.browser import complaints, count, emulate, visit
+from report.browser import complaints, count, emulate, requested, visit
 from report.results import unpacked
 
 NETWORKS, CLASSES, N = ("net a", "net b"), ("cat", "dog", "eel"), 12
@@ -105,14 +105,7 @@ def test_it_asks_for_nothing_and_complains_of_nothing(browser, page):
     visit(browser, page)
     point_at(browser, "figure-embedding-0", 3)
     WebDriverWait(browser, 5).until(lambda b: b.find_elements("css selector", f"{TIP} img"))
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = {
-        event["params"]["request"]["url"]
-        for event in events
-        if event["method"] == "Network.requestWillBeSent"
-        and event["params"]["documentURL"] == page.as_uri()
-    }
-    assert {url for url in urls if not url.startswith(("data:", "blob:"))} == {page.as_uri()}
+    assert requested(browser, page) == {page.as_uri()}
     assert browser.get_log("browser") == []
 
 

@@ -12,9 +12,10 @@ from headstart.figures.encodings import mean_points
 from headstart.figures.figure_data import FigureData
 from headstart.figures.style import PRINT_COLOURS, marker_styles
 from headstart.report import page_html, write_report
+from headstart.report.model_tables import accuracy_table
 from headstart.report.page_model import names_of
 from headstart.report.page_templates import breakable, bundle, sha256_text, write_html
-from headstart.report.result_tables import MOST_PAIRS, accuracy_table, mixed_table
+from headstart.report.result_tables import MOST_PAIRS, mixed_table
 from headstart.spec.formatting import SmallPicture
 from refusals import refused
 from report.browser import contrast
@@ -96,6 +97,8 @@ def test_small_results_have_a_page(n_models, upstream):
     keys = {key.rsplit("-", 1)[0] for key in payload_of(html)["charts"]}
     assert ("figure-correlation" in keys) == (upstream and n_models > 4)
     assert 'id="leaderboard-0"' in html
+    # One model is the best of none.
+    assert ("<b>Bold</b>: best" in html) == (n_models > 1)
 
 
 def test_nothing_has_a_page():

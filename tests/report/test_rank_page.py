@@ -109,6 +109,8 @@ def test_columns_of_which_nothing_is_known_are_left_out():
     assert [row.cells[0].text for row in table.rows] == ["best", "fast", "far"]
     markers = [row.cells[1].marker for row in table.rows]
     assert markers == ["best", "same", "same"]
+    alone = rank_table(replace(made_answer(), models=(FAST,)))
+    assert (alone.marker_legend, alone.rows[0].cells[1].marker) == ("", "")
     place = labels.index("Difference")
     assert [row.cells[place].text for row in table.rows] == [UNKNOWN, "0.0", "0.0"]
 

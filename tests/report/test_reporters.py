@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import headstart as hs
-from headstart.figures.printing import canonical_pdf
+from headstart.figures.figure import canonical_pdf
 from headstart.report import write_report
 from processes import forked_command, installed_in
 

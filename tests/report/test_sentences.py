@@ -5,7 +5,7 @@ import pytest
 import headstart as hs
 from headstart.report import answer_of
 from headstart.report.analysis_answer import own_models, source_name
-from headstart.report.leaderboard import leaderboard
+from headstart.report.model_tables import leaderboard
 from headstart.report.page_model import names_of
 from headstart.report.provenance import facts
 from report.results import SETTINGS, empty, made, results, with_studies, with_trials
@@ -17,6 +17,12 @@ def headline(subject):
 
 def supporting(subject):
     return answer_of(subject).supporting
+
+
+def whole(subject):
+    """All that is said of it, in one line."""
+    answer = answer_of(subject)
+    return " ".join([answer.headline, *answer.supporting])
 
 
 CAUSAL = ("because of", "causes", "leads to", "improves", "due to", "thanks to", "makes")
@@ -46,10 +52,11 @@ def test_one_pair_is_not_counted(wins, ties, verb):
 
 
 def test_three_models_get_no_correlation_without_an_interval():
-    answer = answer_of(made(n_models=3, settings=("linear",)))
+    subject = made(n_models=3, settings=("linear",))
+    answer = answer_of(subject)
     assert answer.case == "best"
     assert answer.headline.startswith("By logistic regression on 5 datasets, net_02 performs best")
-    assert "transfer better" not in " ".join([answer.headline, *answer.supporting])
+    assert "transfer better" not in whole(subject)
     assert answer.supporting[0].startswith("Difference from the best in mean log odds (95 %")
 
 
@@ -129,7 +136,7 @@ def test_settings_of_any_name_have_whole_sentences_and_are_all_compared():
     names = ("as trained", "zero_shot", "adapter (v2)", "my own")
     frame = results(("a", "b", "c", "d", "e", "f"), ("x", "y", "z"), names, True, 0)
     subject = hs.analyze(frame, resamples=200)
-    text = " ".join([headline(subject), *supporting(subject)])
+    text = whole(subject)
     assert "better in the setting \N{LEFT DOUBLE QUOTATION MARK}as trained" in text
     assert "by zero-shot classification" in text.lower()
     assert "by as trained" not in text
@@ -177,7 +184,7 @@ def test_supporting_sentences_say_the_other_settings_families_and_slope():
 @pytest.mark.parametrize("upstream", [True, False])
 def test_no_sentence_claims_a_cause(models, upstream):
     subject = made(n_models=models, upstream=upstream)
-    text = " ".join([headline(subject), *supporting(subject)]).lower()
+    text = whole(subject).lower()
     assert not [word for word in CAUSAL if word in text]
     assert "nan" not in text
 

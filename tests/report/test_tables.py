@@ -6,10 +6,9 @@ import pytest
 
 import headstart as hs
 from headstart.report import csv_table, csv_text, latex_tables
-from headstart.report.comparison_tables import comparison_tables
-from headstart.report.leaderboard import leaderboard
+from headstart.report.model_tables import leaderboard, means_table
 from headstart.report.page_model import names_of
-from headstart.report.result_tables import means_table, result_tables
+from headstart.report.result_tables import comparison_tables, result_tables
 from report.results import empty, made
 
 FORMULAS = ("=cmd()", "+1", "-1+1", "@SUM(A1)")

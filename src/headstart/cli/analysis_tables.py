@@ -10,14 +10,15 @@ from rich.text import Text
 from headstart.analysis import Analysis, prediction_summary, seeds_said, source_notes
 from headstart.cli.terminal_tables import table_parts
 from headstart.report.analysis_answer import answer_of
-from headstart.report.comparison_tables import comparison_tables, predictors_table
+from headstart.report.model_tables import means_table
 from headstart.report.page_model import DATASET, SETTING, Column, Names, filled, named, names_of
 from headstart.report.provenance import with_labels
 from headstart.report.result_tables import (
+    comparison_tables,
     correlation_table,
     effects_table,
-    means_table,
     mixed_table,
+    predictors_table,
     settings_table,
     study_tables,
 )

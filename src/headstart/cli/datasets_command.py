@@ -141,7 +141,7 @@ def splits(
         echo(f"  {split:<11}{drawn.size:>8,} images, {of_a_class}")
     if export is None:
         return
-    from headstart.report.data_files import safe_cell
+    from headstart.report.reporter import safe_cell
 
     with replaced(export) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

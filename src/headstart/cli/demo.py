@@ -17,7 +17,7 @@ from headstart.cli.run_command import run_and_show
 from headstart.devices import Device
 from headstart.files import replaced, storage_errors, writable_folder
 from headstart.registry import REPORTERS
-from headstart.report.data_files import to_csv
+from headstart.report.reporter import to_csv
 from headstart.store import DATABASE_NAME, ResultStore, results_table
 from headstart.study import Study, StudyRun
 

@@ -212,7 +212,7 @@ def predict(
     from headstart.cli.progress import watched
     from headstart.context import RunContext
     from headstart.deploy.classifier import find_images, load
-    from headstart.report.data_files import to_csv
+    from headstart.report.reporter import to_csv
 
     one_form(csv=csv, json=json)
     if not images:

@@ -110,7 +110,7 @@ def embed(
         print_json(_record(found), ascii_only=False)
         return
     from headstart.cli.terminal_tables import table_parts
-    from headstart.report.embedding_page import separation_table, similarity_table
+    from headstart.report.image_pages import separation_table, similarity_table
 
     console.print(found.source)
     for table in (separation_table(found.separation), similarity_table(found.similarity)):
@@ -124,9 +124,9 @@ def write_files(found: "Embedding", folder: Path) -> Path:
     """Write the figure, the tables and the page; return the path of the page."""
     from headstart.figures import draw, save
     from headstart.files import replaced
-    from headstart.report.data_files import to_csv
-    from headstart.report.embedding_page import embedding_html
+    from headstart.report.image_pages import embedding_html
     from headstart.report.page_templates import write_html
+    from headstart.report.reporter import to_csv
 
     tables = found.tables()
     save(draw("embedding", tables, source=found.source), folder / "embedding")

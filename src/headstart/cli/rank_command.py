@@ -185,7 +185,7 @@ def rank(
     if csv:
         import pandas as pd
 
-        from headstart.report.data_files import to_csv
+        from headstart.report.reporter import to_csv
 
         # Whole numbers stay whole where only one model has them.
         echo(to_csv(pd.DataFrame(answer.rows()).convert_dtypes()), nl=False)

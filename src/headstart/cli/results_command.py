@@ -22,7 +22,7 @@ from headstart.errors import CommandError, HeadstartError, StorageError
 
 if TYPE_CHECKING:
     from headstart.deploy.result_details import ResultDetails
-    from headstart.report.cell_page import MistakePicture
+    from headstart.report.image_pages import MistakePicture
     from headstart.spec import Prediction
     from headstart.store import Page, ResultStore, Tried
     from headstart.store.exchange import MergeReport
@@ -135,7 +135,7 @@ def results(
     )
     found, old = [one for one, _ in marked], [is_old for _, is_old in marked]
     if csv:
-        from headstart.report.data_files import to_csv
+        from headstart.report.reporter import to_csv
 
         table = results_table(found)
         echo(to_csv(table.assign(superseded=old) if superseded else table), nl=False)
@@ -217,7 +217,7 @@ def _show_trials(
     if csv:
         import pandas as pd
 
-        from headstart.report.data_files import to_csv
+        from headstart.report.reporter import to_csv
 
         rows = [row for one in found for row in results_tables.grid(one)]
         echo(to_csv(pd.DataFrame(rows)), nl=False)
@@ -241,7 +241,7 @@ def _show_details(
     """Print where one trial errs, or write its page."""
     from headstart.cli.terminal_tables import table_parts
     from headstart.deploy.result_details import details_of
-    from headstart.report import cell_page
+    from headstart.report import image_pages
 
     if found.result is None:
         if out is not None:
@@ -263,16 +263,16 @@ def _show_details(
     mistakes = _mistakes(details, predictions, images=images)
     if not silent:
         for table in (
-            cell_page.class_table(details),
-            cell_page.confusion_table(details),
-            cell_page.mistake_table(details, mistakes),
+            image_pages.class_table(details),
+            image_pages.confusion_table(details),
+            image_pages.mistake_table(details, mistakes),
         ):
             for line in table_parts(table, most=MOST):
                 console.print(line)
     if out is not None:
         from headstart.report.page_templates import write_html
 
-        page = write_html(cell_page.cell_html(details, mistakes), out)
+        page = write_html(image_pages.cell_html(details, mistakes), out)
         echo(f"Page: {page.resolve()}", err=silent)
 
 
@@ -287,7 +287,7 @@ def _mistakes(
     from headstart.context import RunContext
     from headstart.datasets.images import small_picture
     from headstart.deploy.runners import tested_images
-    from headstart.report.cell_page import MistakePicture
+    from headstart.report.image_pages import MistakePicture
     from headstart.spec.formatting import SmallPicture
 
     plain = [

@@ -21,16 +21,18 @@ Examples
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from headstart.errors import AnalysisError, UnknownNameError
 from headstart.figures import row_charts, scatter_charts, sweep_charts
 from headstart.figures.figure import FORMATS, Figure
-from headstart.figures.figure_data import PREDICTOR, FigureData, Needs, flags, optional, rows
+from headstart.figures.figure_data import FigureData, flags, optional
 from headstart.files import writable_folder
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.stats import FEWEST_UNITS
@@ -38,15 +40,25 @@ from headstart.stats import FEWEST_UNITS
 __all__ = ["FIGURES", "Figure", "available", "draw", "page_figures", "save"]
 
 
-class FigureKind(NamedTuple):
-    """A figure: what it `needs`, and how it is drawn.
+WHY_MISSING = "the table 'missing' of the same analysis says why"
 
-    It is offered where it `says_something` about the rows that it needs, and the tables.
+
+class FigureKind(NamedTuple):
+    """A figure: how it is drawn, of which columns of a table, some of which must be finite.
+
+    `PREDICTOR` among them stands for the column of the predictor; `hint` says what to do if no row
+    is left. A figure is offered where it `says_something` about its rows, and the tables.
     """
 
-    needs: Needs
     draw: Callable[..., Figure]
+    table: str
+    columns: Sequence[str]
+    finite: Sequence[str]
     says_something: Callable[[pd.DataFrame, Mapping[str, pd.DataFrame]], bool] = lambda *_: True
+    hint: str = ""
+
+
+PREDICTOR = "predictor"
 
 
 def at_least(models: int, datasets: int = 1) -> Callable[[pd.DataFrame, Any], bool]:
@@ -79,59 +91,88 @@ MODEL = ("setting", "model", "family")
 CELL = ("setting", "model", "dataset")
 FIGURES: Mapping[str, FigureKind] = {
     "correlation": FigureKind(
-        Needs("model_means", (*MODEL, PREDICTOR, "mean", "se", "low", "high"), (PREDICTOR, "mean")),
-        scatter_charts.draw_correlation, at_least(FEWEST_UNITS),
+        scatter_charts.draw_correlation, "model_means",
+        (*MODEL, PREDICTOR, "mean", "se", "low", "high"), (PREDICTOR, "mean"),
+        at_least(FEWEST_UNITS),
     ),
     "datasets": FigureKind(
-        Needs("cells", (*CELL, "family", PREDICTOR, "log_odds"), (PREDICTOR, "log_odds")),
-        scatter_charts.draw_datasets, at_least(FEWEST_UNITS, datasets=2),
+        scatter_charts.draw_datasets, "cells", (*CELL, "family", PREDICTOR, "log_odds"),
+        (PREDICTOR, "log_odds"), at_least(FEWEST_UNITS, datasets=2),
     ),
     "models": FigureKind(
-        Needs("model_means", (*MODEL, "mean", "se", "low", "high"), ("mean",)),
-        row_charts.draw_models, at_least(2),
+        row_charts.draw_models, "model_means", (*MODEL, "mean", "se", "low", "high"), ("mean",),
+        at_least(2),
     ),
     "settings": FigureKind(
-        Needs("cells", (*CELL, "log_odds"), ("log_odds",)),
-        row_charts.draw_settings, several_rows,
+        row_charts.draw_settings, "cells", (*CELL, "log_odds"), ("log_odds",), several_rows,
     ),
     "finetune-vs-scratch": FigureKind(
-        Needs("cells", (*CELL, "log_odds"), ("log_odds",)),
-        scatter_charts.draw_scratch, lambda cells, _: (
+        scatter_charts.draw_scratch, "cells", (*CELL, "log_odds"), ("log_odds",), lambda cells, _: (
             len(cells.drop_duplicates(["model", "dataset"])) > 1
             and len(scatter_charts.scratch_pairs(cells)) > 0
         ),
     ),
     "ranks": FigureKind(
-        Needs("ranks", (*MODEL, "rank", "low", "high"), ("rank",)),
-        row_charts.draw_ranks, tested_ranks,
+        row_charts.draw_ranks, "ranks", (*MODEL, "rank", "low", "high"), ("rank",), tested_ranks,
     ),
     "heatmap": FigureKind(
-        Needs("cells", (*CELL, PREDICTOR, "residual"), ("residual",)),
-        row_charts.draw_heatmap, at_least(2, datasets=2),
+        row_charts.draw_heatmap, "cells", (*CELL, PREDICTOR, "residual"), ("residual",),
+        at_least(2, datasets=2),
     ),
     "ablation": FigureKind(
-        Needs("ablation",
-              ("setting", "model", "configuration", "position", "mean", "se", PREDICTOR),
-              ("position", "mean"), "add a column configuration: how each model was trained"),
-        sweep_charts.draw_ablation,
+        sweep_charts.draw_ablation, "ablation",
+        ("setting", "model", "configuration", "position", "mean", "se", PREDICTOR),
+        ("position", "mean"), hint="add a column configuration: how each model was trained",
     ),
     "convergence": FigureKind(
-        Needs("convergence", ("setting", "model", "steps", "mean", "low", "high"),
-              ("steps", "mean"), "add results of one model trained for several numbers of steps"),
-        sweep_charts.draw_convergence,
+        sweep_charts.draw_convergence, "convergence",
+        ("setting", "model", "steps", "mean", "low", "high"), ("steps", "mean"),
+        hint="add results of one model trained for several numbers of steps",
     ),
     "dataset-size": FigureKind(
-        Needs("dataset_size", (*CELL, "examples_per_class", "mean", "se"),
-              ("examples_per_class", "mean"),
-              "add results with several numbers of training examples per class"),
-        sweep_charts.draw_sizes,
+        sweep_charts.draw_sizes, "dataset_size", (*CELL, "examples_per_class", "mean", "se"),
+        ("examples_per_class", "mean"),
+        hint="add results with several numbers of training examples per class",
     ),
     "embedding": FigureKind(
-        Needs("embedding", ("model", "position", "image", "class", "x", "y"), ("x", "y"),
-              "compute it with headstart embed"),
-        scatter_charts.draw_embedding,
+        scatter_charts.draw_embedding, "embedding",
+        ("model", "position", "image", "class", "x", "y"), ("x", "y"),
+        hint="compute it with headstart embed",
     ),
 }  # fmt: skip
+
+
+def rows_of(tables: Mapping[str, pd.DataFrame], name: str, predictor: Predictor) -> pd.DataFrame:
+    """Return the rows that a figure can draw; raise `AnalysisError` if there are none."""
+    kind = FIGURES[name]
+    columns, finite = (
+        [predictor.column if column == PREDICTOR else column for column in some]
+        for some in (kind.columns, kind.finite)
+    )
+    hint = kind.hint or (predictor.hint if PREDICTOR in kind.columns else WHY_MISSING)
+    needed = f"figure '{name}' needs the table '{kind.table}'"
+    about: dict[str, Any] = {"figure": name, "table": kind.table}
+    found = tables.get(kind.table)
+    if found is None:
+        raise AnalysisError(
+            f"{needed}, found only: {', '.join(sorted(tables)) or 'no table'}; pass all tables of "
+            "an analysis", code="figure.table_missing", found=sorted(tables), **about,
+        )  # fmt: skip
+    if missing := [column for column in columns if column not in found.columns]:
+        raise AnalysisError(
+            f"{needed} with the columns {', '.join(missing)}, found only: "
+            f"{', '.join(map(str, found.columns)) or 'none'}",
+            code="figure.column_missing", missing=missing, **about,
+        )  # fmt: skip
+    if found.empty:
+        raise AnalysisError(f"{needed}, which is empty: {hint}", code="figure.table_empty", **about)
+    kept = found[np.isfinite(found[finite].to_numpy(float, na_value=np.nan)).all(axis=1)]
+    if kept.empty:
+        raise AnalysisError(
+            f"{needed} with values of {' and '.join(finite)}, found in none of its {len(found)} "
+            f"rows: {hint}", code="figure.values_missing", columns=finite, **about,
+        )  # fmt: skip
+    return kept
 
 
 def draw(
@@ -156,7 +197,7 @@ def draw(
     """
     if name not in FIGURES:
         raise UnknownNameError("figure", name, FIGURES)
-    rows(tables, name, FIGURES[name].needs, predictor)
+    rows_of(tables, name, predictor)
 
     def redraw(data: FigureData) -> Figure:
         return replace(FIGURES[name].draw(data, **options), source=source, redraw=redraw)
@@ -173,16 +214,14 @@ def available(
     of r needs, or through models that are all alike to the predictor; ranks of models that were not
     tested against each other.
     """
-
-    def possible(name: str, kind: FigureKind) -> bool:
-        try:
-            found = rows(tables, name, kind.needs, predictor)
-            alike = PREDICTOR in kind.needs.finite and found[predictor.column].nunique() < 2
-            return not alike and kind.says_something(found, tables)
-        except AnalysisError:
-            return False
-
-    return [name for name, kind in FIGURES.items() if possible(name, kind)]
+    names = []
+    for name, kind in FIGURES.items():
+        with suppress(AnalysisError):
+            found = rows_of(tables, name, predictor)
+            alike = PREDICTOR in kind.finite and found[predictor.column].nunique() < 2
+            if not alike and kind.says_something(found, tables):
+                names.append(name)
+    return names
 
 
 def page_figures(data: FigureData) -> list[Figure]:
@@ -208,6 +247,6 @@ def save(figure: Figure, stem: Path, formats: Sequence[str] = FORMATS) -> list[P
             raise UnknownNameError("figure format", kind, FORMATS)
     writable_folder(stem.parent)
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in formats]
-    for kind, path in zip(formats, paths, strict=True):
-        figure.savefig(path, kind)
+    for path in paths:
+        figure.savefig(path)
     return paths

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
 from headstart.figures.figure_data import FigureData, as_key
+from headstart.figures.figure_text import LONGEST_NAME, fitted, text_width
 from headstart.figures.panel import PlotArea
-from headstart.figures.text_fitting import LONGEST_NAME, fitted, text_width
 from headstart.spec.formatting import NO_AFFIXES, Affixes, capitalized
 
 __all__ = [

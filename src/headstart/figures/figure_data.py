@@ -13,16 +13,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, logit
 
-from headstart.errors import AnalysisError
+from headstart.figures.figure_text import telling_head
 from headstart.figures.style import Style, class_styles, marker_styles, setting_styles
-from headstart.figures.text_fitting import telling_head
 from headstart.predictors import UPSTREAM_ACCURACY, Predictor
 from headstart.spec.formatting import (
     CELL_TESTS,
@@ -36,15 +35,12 @@ from headstart.spec.formatting import (
 )
 
 __all__ = [
-    "PREDICTOR",
     "FigureData",
-    "Needs",
     "Tables",
     "as_key",
     "flags",
     "log_odds",
     "optional",
-    "rows",
 ]
 
 Tables = Mapping[str, pd.DataFrame]
@@ -52,70 +48,13 @@ Floats = NDArray[np.float64]
 NO_FAMILY = "unknown family"
 UNKNOWN = "unknown"
 SIGNIFICANT = 6  # digits of the numbers in a page
-PREDICTOR = "predictor"
 VERDICTS = ("best", "not_different")
-WHY_MISSING = "the table 'missing' of the same analysis says why"
 # Properties that every object of JavaScript has.
 OBJECT_PROPERTIES = frozenset((
     "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__", "__proto__",
     "constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString",
     "toString", "valueOf",
 ))  # fmt: skip
-
-
-class Needs(NamedTuple):
-    """What a figure needs: columns of a table, some of which must be finite.
-
-    `PREDICTOR` among them stands for the column of the predictor; `hint` says what to do if no row
-    is left.
-    """
-
-    table: str
-    columns: Sequence[str]
-    finite: Sequence[str] = ()
-    hint: str = ""
-
-
-def rows(tables: Tables, figure: str, needs: Needs, predictor: Predictor) -> pd.DataFrame:
-    """Return the rows of a table that a figure can draw.
-
-    Raises
-    ------
-    AnalysisError
-        There is no such table, a column is missing, or no row is left.
-    """
-    of_predictor = PREDICTOR in needs.columns
-    columns, finite = (
-        [predictor.column if name == PREDICTOR else name for name in names]
-        for names in (needs.columns, needs.finite)
-    )
-    hint = needs.hint or (predictor.hint if of_predictor else WHY_MISSING)
-    table, found = needs.table, tables.get(needs.table)
-    needed, about = (
-        f"figure '{figure}' needs the table '{table}'",
-        {"figure": figure, "table": table},
-    )
-    if found is None:
-        raise AnalysisError(
-            f"{needed}, found only: {', '.join(sorted(tables)) or 'no table'}; pass all tables of "
-            "an analysis", code="figure.table_missing", found=sorted(tables), **about,
-        )  # fmt: skip
-    if missing := [column for column in columns if column not in found.columns]:
-        raise AnalysisError(
-            f"{needed} with the columns {', '.join(missing)}, found only: "
-            f"{', '.join(map(str, found.columns)) or 'none'}",
-            code="figure.column_missing", missing=missing, **about,
-        )  # fmt: skip
-    if found.empty:
-        raise AnalysisError(f"{needed}, which is empty: {hint}", code="figure.table_empty", **about)
-    numbers = found[finite].to_numpy(dtype=float, na_value=np.nan)
-    kept = found[np.isfinite(numbers).all(axis=1)]
-    if kept.empty:
-        raise AnalysisError(
-            f"{needed} with values of {' and '.join(finite)}, found in none of its {len(found)} "
-            f"rows: {hint}", code="figure.values_missing", columns=finite, **about,
-        )  # fmt: skip
-    return kept.reset_index(drop=True)
 
 
 def optional(tables: Tables, table: str, columns: Sequence[str]) -> pd.DataFrame:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from headstart.figures.figure_data import FigureData, as_key, plain
+from headstart.figures.figure_text import elided, text_width
 from headstart.figures.style import Style, in_print_colours
-from headstart.figures.text_fitting import elided, text_width
 
 __all__ = [
     "CROWD",
-    "HIDDEN",
     "MOST_ROWS",
     "ROW",
     "LegendEntry",
@@ -20,10 +19,8 @@ __all__ = [
     "PlotArea",
     "abreast",
     "changed_texts",
-    "chart_spec",
+    "filter_params",
     "legend_of",
-    "page_params",
-    "rows_shown",
     "self_contained",
     "setting_legend",
 ]
@@ -31,7 +28,6 @@ __all__ = [
 ROW = 18  # pixels of a row of models
 CROWD = 30  # models; error bars and names of more would hide the points
 MOST_ROWS = 40  # of models; the page shows the others on demand
-HIDDEN = ("hidden_settings", "hidden_datasets", "hidden_models")
 
 
 class PlotArea(NamedTuple):
@@ -79,6 +75,15 @@ class Panel:
         names = [name if "\n" in name else elided(name) for name in self.y_labels]
         return max(map(text_width, names), default=0.0)
 
+    def spec(self, place: PlotArea) -> dict[str, Any]:
+        """Return its chart as Vega-Lite without configuration and schema, which figures bring.
+
+        Names are keys, as in the tables of charts (`as_key`).
+        """
+        spec: dict[str, Any] = changed_texts(self.draw(place).to_dict(validate=False), as_key)
+        bare = {key: value for key, value in spec.items() if key not in ("config", "$schema")}
+        return {**bare, "width": place.width, "height": place.height}
+
 
 class LegendEntry(NamedTuple):
     """A style in a legend, its mark a ``"symbol"``, ``"line"``, ``"box"`` or ``"ring"``.
@@ -115,6 +120,33 @@ class LegendEntry(NamedTuple):
         )
 
 
+def filter_params(*, show_all: bool = False) -> list[dict[str, Any]]:
+    """Return the parameters that filters read: what is hidden, whether all rows are drawn."""
+    hidden = ("hidden_settings", "hidden_datasets", "hidden_models")
+    return [*({"name": name, "value": []} for name in hidden),
+            {"name": "show_all", "value": show_all}]  # fmt: skip
+
+
+def self_contained(spec: Mapping[str, Any], data: FigureData) -> dict[str, Any]:
+    """Return a chart in the colours of print with the rows of the tables that it names."""
+    datasets = dict(spec.get("datasets", {}))
+    for name, table in data.frames(spec).items():
+        datasets[name] = [dict(zip(table, map(plain, row), strict=True))
+                          for row in table.itertuples(index=False, name=None)]  # fmt: skip
+    found: dict[str, Any] = json.loads(in_print_colours(json.dumps({**spec, "datasets": datasets})))
+    return found
+
+
+def changed_texts(spec: Any, change: Callable[[str], str]) -> Any:
+    """Return a specification with every text in it changed, but for the keys of mappings."""
+    if isinstance(spec, str):
+        return change(spec)
+    if isinstance(spec, Mapping):
+        return {key: changed_texts(value, change) for key, value in spec.items()}
+    parts = isinstance(spec, list | tuple)
+    return [changed_texts(value, change) for value in spec] if parts else spec
+
+
 def abreast(panels: int) -> int:
     """Return how many of so many small panels stand beside each other in print."""
     return 2 if panels in (1, 2, 4) else 3 if panels in (3, 5, 6, 9) else 4
@@ -132,43 +164,3 @@ def setting_legend(
     """Return the legend of settings, if there are several."""
     entries = [LegendEntry(data.setting_styles[name], mark, name) for name in settings]
     return entries if len(entries) > 1 else []
-
-
-def rows_shown(models: int) -> tuple[int, int] | None:
-    """Return how many of so many models a figure draws, if it leaves any out."""
-    return (MOST_ROWS, models) if models > MOST_ROWS else None
-
-
-def chart_spec(chart: Any) -> dict[str, Any]:
-    """Return a chart as Vega-Lite without configuration and schema, which figures bring.
-
-    Names are keys, as in the tables of charts (`as_key`).
-    """
-    spec: dict[str, Any] = changed_texts(chart.to_dict(validate=False), as_key)
-    return {key: value for key, value in spec.items() if key not in ("config", "$schema")}
-
-
-def changed_texts(spec: Any, change: Callable[[str], str]) -> Any:
-    """Return a specification with every text in it changed, but for the keys of mappings."""
-    if isinstance(spec, str):
-        return change(spec)
-    if isinstance(spec, Mapping):
-        return {key: changed_texts(value, change) for key, value in spec.items()}
-    parts = isinstance(spec, list | tuple)
-    return [changed_texts(value, change) for value in spec] if parts else spec
-
-
-def page_params(*, show_all: bool) -> list[dict[str, Any]]:
-    """Return the parameters that filters read: what is hidden, whether all rows are drawn."""
-    hidden: list[dict[str, Any]] = [{"name": name, "value": []} for name in HIDDEN]
-    return [*hidden, {"name": "show_all", "value": show_all}]
-
-
-def self_contained(spec: dict[str, Any], data: FigureData) -> dict[str, Any]:
-    """Return a chart in the colours of print with the rows of the tables that it names."""
-    datasets = dict(spec.get("datasets", {}))
-    for name, table in data.frames(spec).items():
-        datasets[name] = [dict(zip(table, map(plain, row), strict=True))
-                          for row in table.itertuples(index=False, name=None)]  # fmt: skip
-    found: dict[str, Any] = json.loads(in_print_colours(json.dumps({**spec, "datasets": datasets})))
-    return found

@@ -1,6 +1,6 @@
 """Charts with one row per model or dataset: means, settings, ranks, residuals."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -14,6 +14,7 @@ from headstart.figures import encodings as enc
 from headstart.figures.encodings import WHOLE, equal, from_row
 from headstart.figures.figure import Figure
 from headstart.figures.figure_data import FigureData, log_odds
+from headstart.figures.figure_text import text_width
 from headstart.figures.panel import (
     CROWD,
     MOST_ROWS,
@@ -22,11 +23,9 @@ from headstart.figures.panel import (
     Panel,
     PlotArea,
     legend_of,
-    rows_shown,
     setting_legend,
 )
 from headstart.figures.style import DASHES, Style, residual_steps
-from headstart.figures.text_fitting import text_width
 from headstart.spec.formatting import in_order, number, setting_label
 
 __all__ = ["draw_heatmap", "draw_models", "draw_ranks", "draw_settings"]
@@ -40,7 +39,6 @@ def model_axis(data: FigureData, field: str = "model_place", **more: Any) -> Any
 
 
 def short_names(data: FigureData, models: Iterable[str]) -> list[str]:
-    """Return the labels of the first models."""
     return list(map(data.affixes.short, models))[:MOST_ROWS]
 
 
@@ -84,12 +82,11 @@ def draw_models(data: FigureData) -> Figure:
         ],
         data,
         setting_legend(data, settings),
-        rows=rows_shown(len(models)),
+        models=len(models),
     )
 
 
 def models_chart(data: FigureData, place: PlotArea) -> Any:
-    """Draw one row per model: its mean in each setting, with error bars."""
     points = first_rows(enc.mean_points(data))
     shown = data.means[data.means["model_place"] < MOST_ROWS]
     ends = enc.domain(shown[["mean", "mean_low", "mean_high"]])
@@ -121,10 +118,8 @@ def draw_settings(data: FigureData, references: pd.DataFrame | None = None) -> F
     settings = in_order(cells["setting"])
     datasets = data.names_in(cells, "dataset")
     lines = reference_lines(references, datasets)
-    styles = {
-        label: Style(str(label), "var(--ink)", "", "", DASHES[i % len(DASHES)])
-        for i, label in enumerate(dict.fromkeys(lines["label"]))
-    }
+    styles = [Style(str(label), "var(--ink)", "", "", DASHES[i % len(DASHES)])
+              for i, label in enumerate(dict.fromkeys(lines["label"]))]  # fmt: skip
     crowded = cells["model"].nunique() > CROWD
     points = "thin lines: all models; thick lines: the middle half" if crowded else (
         "points: individual models")  # fmt: skip
@@ -143,18 +138,14 @@ def draw_settings(data: FigureData, references: pd.DataFrame | None = None) -> F
             )
         ],
         data,
-        [
-            *setting_legend(data, settings),
-            *[LegendEntry(style, "line") for style in styles.values()],
-        ],
+        [*setting_legend(data, settings), *[LegendEntry(style, "line") for style in styles]],
     )
 
 
 def settings_chart(
-    data: FigureData, settings: list[str], lines: pd.DataFrame, styles: dict[str, Style],
+    data: FigureData, settings: list[str], lines: pd.DataFrame, styles: Sequence[Style],
     crowded: bool, place: PlotArea,
 ) -> Any:  # fmt: skip
-    """Draw one row per dataset, within it one per setting."""
     ends = enc.domain(np.append(data.cells["log_odds"], lines["log_odds"]))
     places = enc.scale(data, ends)
     percents = accuracies_across(data, ends, place)
@@ -192,22 +183,15 @@ def settings_chart(
     about = enc.tooltips(dataset="dataset", setting_label="setting", mean_text="mean over models")
     label = enc.aria_label("dataset", "setting_label", "mean_text")
     layers.append(ticks.encode(x("mean"), y, colour, label, yOffset=row, tooltip=about))
-    return alt.layer(*layers, *reference_layers(data, lines, styles, x("log_odds")))
-
-
-def reference_layers(
-    data: FigureData, lines: pd.DataFrame, styles: dict[str, Style], x: Any
-) -> list[Any]:
-    """Draw a line across the row of its dataset for each reference."""
-    layers = []
-    for label, style in styles.items():
-        own = lines.loc[lines["label"] == label, ["dataset", "log_odds"]]
+    top = alt.Y("dataset:N", sort=data.names.datasets, bandPosition=0)
+    for style in styles:
+        own = lines.loc[lines["label"].astype(str) == style.label, ["dataset", "log_odds"]]
         rules = alt.Chart(alt.InlineData(values=own.to_dict("records"))).mark_rule(
             color=style.colour, strokeWidth=1.5, strokeDash=list(style.dashes) or [1, 0]
         )
-        top = alt.Y("dataset:N", sort=data.names.datasets, bandPosition=0)
-        layers.append(rules.encode(x, top, y2=alt.Y2("dataset:N", bandPosition=1)))
-    return layers
+        bottom = alt.Y2("dataset:N", bandPosition=1)
+        layers.append(rules.encode(x("log_odds"), top, y2=bottom))
+    return alt.layer(*layers)
 
 
 def reference_lines(references: pd.DataFrame | None, datasets: list[str]) -> pd.DataFrame:
@@ -264,12 +248,11 @@ def draw_ranks(data: FigureData) -> Figure:
         data,
         legend_of(data.styles_in(ranks)),
         columns=min(len(settings), 3),
-        rows=rows_shown(most),
+        models=most,
     )  # fmt: skip
 
 
 def ranks_chart(data: FigureData, setting: str, place: PlotArea) -> Any:
-    """Draw one row per model: its interval and its rank."""
     ranks = data.ranks[data.ranks["setting"] == setting]
     first = ranks[ranks["place"] < MOST_ROWS]
     last, every = (int(np.nanmax(some[["rank", "high"]].to_numpy(dtype=float)))
@@ -358,7 +341,7 @@ def draw_heatmap(data: FigureData) -> Figure:
         columns=1 if stacked else len(settings),
         wide=cells["dataset"].nunique() > 5,
         shared_names=True,
-        rows=rows_shown(len(models)),
+        models=len(models),
     )
 
 

@@ -13,10 +13,9 @@ from headstart.figures import encodings as enc
 from headstart.figures.encodings import WHOLE, equal, quoted
 from headstart.figures.figure import Figure
 from headstart.figures.figure_data import FigureData, optional
+from headstart.figures.figure_text import elided, place, text_width
 from headstart.figures.panel import CROWD, LegendEntry, Note, Panel, PlotArea, abreast, legend_of
-from headstart.figures.point_labels import label_layers
-from headstart.figures.style import Style, class_styles, marker_styles
-from headstart.figures.text_fitting import elided
+from headstart.figures.style import FONT_SIZE, Style, class_styles, marker_styles
 from headstart.spec.formatting import in_order, number, r_of, role, setting_label
 
 __all__ = [
@@ -132,20 +131,53 @@ def own_names(data: FigureData, points: Any, x: Any, y: Any) -> list[Any]:
 
 
 def name_layers(
-    means: pd.DataFrame, head: int, x: Any, ends: tuple[float, float], place: PlotArea
+    means: pd.DataFrame, head: int, x: Any, ends: tuple[float, float], area: PlotArea
 ) -> list[Any]:
-    """Write the names of the models near their points, each clear of everything else."""
+    """Write the names of the models near their points, each clear of everything else.
+
+    A thin line leads to a name that had to move away. A name without a free place near its point is
+    left out.
+    """
     points = means[["x", "mean"]].to_numpy(dtype=float)
-    low, high = (np.nan_to_num(means[side].to_numpy(float), nan=0.0) for side in BARS)
-    bars = np.column_stack([points[:, 0], low, points[:, 0], high])
-    named_ones = labelled(points[:, 0], points[:, 1])
-    names = [elided(name, head=head) for name in means["model"].iloc[named_ones]]
+    sides = means[list(BARS)].to_numpy(dtype=float)
+    bars = np.column_stack([points[:, 0], sides[:, 0], points[:, 0], sides[:, 1]])
+    bars = bars[np.isfinite(sides).all(axis=1)]
+    which = labelled(points[:, 0], points[:, 1])
+    names = [elided(name, head=head) for name in means["model"].iloc[which]]
     radius = RINGED if means["mean_near"].any() else RADIUS
-    across = tuple(x.to_dict()["scale"]["domain"])
-    return label_layers(
-        points, named_ones, names, bars[means[list(BARS)].notna().all(axis=1)],
-        (across, ends), (place.width, place.height), radius, strict=len(points) > MOST_LABELS,
-    )  # fmt: skip
+    size = np.array([area.width, area.height])
+    # Places are found in pixels.
+    low, high = np.array([x.to_dict()["scale"]["domain"], ends]).T
+    pixels = size / (high - low)
+    places = (points - low) * pixels
+    unnamed = np.delete(places, which, axis=0)
+    boxes = place(
+        places[which],
+        np.array([(text_width(name) + 3, FONT_SIZE + 2) for name in names]).reshape(-1, 2),
+        np.array([2.0, 2.0, *(size - 2)]),
+        np.column_stack([unnamed - radius, unnamed + radius]),
+        radius,
+        ((bars.reshape(-1, 2) - low) * pixels).reshape(-1, 4),
+        strict=len(points) > MOST_LABELS,
+    )
+    labels, leaders = [], []
+    for name, anchor, box in zip(names, places[which], boxes, strict=True):
+        if box is None:
+            continue
+        middle = (box[:2] + box[2:]) / 2 / pixels + low
+        labels.append({"label": name, "x": float(middle[0]), "y": float(middle[1])})
+        nearest = np.clip(anchor, box[:2], box[2:])
+        length = float(np.hypot(*(nearest - anchor)))
+        if length > radius + 5:
+            start = anchor + (nearest - anchor) * radius / length
+            leader = np.concatenate([start, nearest]) / np.tile(pixels, 2) + np.tile(low, 2)
+            leaders.append(dict(zip(("x", "y", "x2", "y2"), map(float, leader), strict=True)))
+    rules = alt.Chart(alt.InlineData(values=leaders)).mark_rule(strokeWidth=0.6, opacity=0.8)
+    texts = alt.Chart(alt.InlineData(values=labels)).mark_text(baseline="middle", align="center")
+    return [
+        *[rules.encode(x="x:Q", y="y:Q", x2="x2:Q", y2="y2:Q")] * bool(leaders),
+        *[texts.encode(x="x:Q", y="y:Q", text="label:N")] * bool(labels),
+    ]
 
 
 BARS = ("mean_low", "mean_high")
@@ -161,7 +193,6 @@ def labelled(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.intp]
 
 
 def correlation_caption(data: FigureData, means: pd.DataFrame) -> str:
-    """Return how to read the figure; name only what is drawn in it."""
     one, bars = data.one_dataset, "No intervals."
     if means["low"].notna().any():
         kinds = sorted(set(means["error_bars"].dropna()))
@@ -186,7 +217,6 @@ def correlation_caption(data: FigureData, means: pd.DataFrame) -> str:
 
 
 def sentences(*parts: str) -> str:
-    """Join those sentences that are not empty."""
     return " ".join(filter(None, parts))
 
 
@@ -290,7 +320,6 @@ def draw_datasets(data: FigureData) -> Figure:
 
 
 def dataset_chart(data: FigureData, dataset: str, several: bool, place: PlotArea) -> Any:
-    """Draw one dataset: lines, error bars, points, rings."""
     cells = data.cells[np.isfinite(data.cells["x"])]
     x = enc.predictor_axis(data, cells["x"], place)
     own = cells[cells["dataset"] == dataset]
@@ -321,7 +350,6 @@ def dataset_chart(data: FigureData, dataset: str, several: bool, place: PlotArea
 
 
 def datasets_caption(data: FigureData, cells: pd.DataFrame, several: bool) -> str:
-    """Return how to read the figure."""
     bands = not several and bool(data.bands["group"].isin(cells["dataset"]).any())
     few = (cells.groupby("dataset")["model"].nunique() <= CROWD).any()
     drawn = "Error bars:" if few or not data.interactive else "Hover to see"
@@ -393,7 +421,6 @@ def draw_scratch(data: FigureData) -> Figure:
 
 
 def scratch_chart(data: FigureData, tuned: str, scratch: str, place: PlotArea) -> Any:
-    """Draw the points of a pair of settings, and the diagonal."""
     ends = enc.domain(data.pairs[["log_odds", "log_odds_scratch"]], 0.05)
     both = alt.Scale(domain=list(ends), nice=False, zero=False)
     diagonal = alt.Chart(alt.InlineData(values=[{"at": end} for end in ends])).mark_line(
@@ -457,7 +484,11 @@ def draw_embedding(data: FigureData) -> Figure:
 
 def embedding_chart(data: FigureData, position: int, own: pd.DataFrame, _: PlotArea) -> Any:
     """Draw the points of one network; on the page an image hovered in any is ringed in all."""
-    across, up = (alt.Scale(domain=list(ends), nice=False) for ends in square(own))
+    # Both axes are equally long.
+    ends = own[["x", "y"]].agg(["min", "max"])
+    reach = max(0.54 * float((ends.loc["max"] - ends.loc["min"]).max()), 0.5)
+    across, up = (alt.Scale(domain=[float(middle) - reach, float(middle) + reach], nice=False)
+                  for middle in ends.mean())  # fmt: skip
     x = alt.X(f"x{position}:Q", axis=None, scale=across)
     y = alt.Y(f"y{position}:Q", axis=None, scale=up)
     points = alt.Chart(alt.NamedData(name="points"))
@@ -477,12 +508,3 @@ def embedding_chart(data: FigureData, position: int, own: pd.DataFrame, _: PlotA
     ring = enc.ring(points.transform_filter("datum.image === picked"), x, y, 190)
     params = [alt.param(name="lit", value=""), alt.param(name="picked", value=-1)]
     return alt.layer(ring, marks).add_params(*params)
-
-
-def square(points: pd.DataFrame) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return the limits of both axes around all points, equally long."""
-    ends = points[["x", "y"]].agg(["min", "max"])
-    reach = max(0.54 * float((ends.loc["max"] - ends.loc["min"]).max()), 0.5)
-    middles = [float(middle) for middle in ends.mean()]
-    across, up = ((middle - reach, middle + reach) for middle in middles)
-    return across, up

@@ -208,7 +208,6 @@ def reached_notes(data: FigureData, model: str) -> list[Note]:
 
 
 def convergence_chart(data: FigureData, model: str, place: PlotArea) -> Any:
-    """Draw the curves of a model and its steps to 90 % of the largest odds."""
     table = data.convergence
     own = table[table["model"] == model]
     steps = alt.Scale(type="log", nice=False, padding=10)
@@ -269,7 +268,6 @@ def size_caption(table: pd.DataFrame) -> str:
 
 
 def size_chart(data: FigureData, dataset: str, place: PlotArea) -> Any:
-    """Draw one dataset, one line per setting and model."""
     table = data.dataset_size
     own = table[table["dataset"] == dataset]
     ends = enc.domain(own[["mean", "low", "high"]], 0.08)

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headstart.report.analysis_answer import Answer, answer_of
-    from headstart.report.data_files import csv_table, csv_text, write_folder
     from headstart.report.latex import latex_tables
     from headstart.report.report_page import page_html
-    from headstart.report.reporter import Reporter, find_reporter, write_report
+    from headstart.report.reporter import (
+        Reporter,
+        csv_table,
+        csv_text,
+        find_reporter,
+        write_folder,
+        write_report,
+    )
 
 __all__ = [
     "Answer",
@@ -26,17 +32,16 @@ __all__ = [
     "write_report",
 ]
 
-HOMES = {
-    "analysis_answer": ("Answer", "answer_of"),
-    "data_files": ("csv_table", "csv_text", "write_folder"),
-    "latex": ("latex_tables",),
-    "report_page": ("page_html",),
-    "reporter": ("Reporter", "find_reporter", "write_report"),
+ELSEWHERE = {
+    "Answer": "analysis_answer",
+    "answer_of": "analysis_answer",
+    "latex_tables": "latex",
+    "page_html": "report_page",
 }
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in HOMES.items():
-        if name in names:
-            return getattr(import_module(f"headstart.report.{module}"), name)
-    raise AttributeError(f"module 'headstart.report' has no attribute '{name}'")
+    if name not in __all__:
+        raise AttributeError(f"module 'headstart.report' has no attribute '{name}'")
+    home = ELSEWHERE.get(name, "reporter")
+    return getattr(import_module(f"headstart.report.{home}"), name)

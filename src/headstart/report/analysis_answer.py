@@ -15,7 +15,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from headstart.analysis import Analysis
-from headstart.report.comparison_tables import compared_names
+from headstart.report.result_tables import compared_names
 from headstart.report.sentences import (
     BestTable,
     ablation_sentences,
@@ -54,16 +54,8 @@ __all__ = ["Answer", "answer_of", "comes_first", "study_name"]
 MANY_MODELS = 8
 # Models, or settings, that a sentence names one by one.
 MOST_NAMED = 3
-Case = Literal[
-    "nothing",
-    "compared",
-    "own models",
-    "correlation",
-    "settings",
-    "configurations",
-    "sweep",
-    "best",
-]
+Case = Literal["nothing", "compared", "own models", "correlation", "settings", "configurations",
+               "sweep", "best"]  # fmt: skip
 # A file of results is named by its folder if it has a name that says nothing.
 PLAIN_NAMES = {"headstart", "results", "result", "store", "table", "data"}
 
@@ -88,10 +80,8 @@ class Answer:
 
 def answer_of(analysis: Analysis) -> Answer:
     """Return the answer to the question that these results were measured for."""
-    case = case_of(analysis)
-    nothing = "no results", ["There are no results in this table."]
-    question, lines = CASES[case](analysis) if case in CASES else nothing
-    name = study_name(analysis)
+    case, name = case_of(analysis), study_name(analysis)
+    question, lines = CASES[case](analysis)
     title = f"{name}: {question}" if name else capitalized(question)
     headline, *supporting = [line for line in dict.fromkeys(lines) if line]
     return Answer(case, title, headline, supporting)
@@ -103,17 +93,13 @@ def comes_first(figure: str, answer: Answer) -> bool:
 
 
 def case_of(subject: Analysis) -> Case:
-    """Return which question the results answer."""
-    cells = subject.cells
     if len(subject.compared_means):
         return "compared"
     if len(subject.ablation):
         return "configurations"
     if len(subject.convergence) or len(subject.dataset_size):
         return "sweep"
-    if not len(cells):
-        return "nothing"
-    return case_of_cells(subject)
+    return case_of_cells(subject) if len(subject.cells) else "nothing"
 
 
 def case_of_cells(subject: Analysis) -> Case:
@@ -158,7 +144,6 @@ def source_name(source: Any) -> str:
 
 
 def scope(subject: Analysis) -> str:
-    """Return how many models and datasets there are; a single dataset by its name."""
     cells = subject.cells
     datasets = list(dict.fromkeys(map(str, cells.dataset)))
     models = count(cells.model.nunique(), "model")
@@ -188,12 +173,10 @@ def wins(subject: Analysis) -> list[str]:
 
 def differences_sentence(found: BestTable) -> str:
     """State the differences of the nearest models from the best, each with its interval."""
-    rest = found.rest
-    rest = rest[rest.difference_low.notna()].sort_values(
-        "difference", ascending=False, kind="stable"
-    )
+    rest = found.rest[found.rest.difference_low.notna()]
     if not len(rest):
         return ""
+    rest = rest.sort_values("difference", ascending=False, kind="stable")
     scale, unit, digits = (100, " pp", 1) if found.one_dataset else (1, "", 2)
     clauses = [
         f"{row.model} {number(scale * row.difference, digits, plus=True)}{unit} "
@@ -253,15 +236,15 @@ def settings(subject: Analysis) -> Lines:
 
 def added_sentence(row: Any) -> str:
     """State in how many cells a setting is better than another, and by how much on average."""
-    text = capitalized(wins_clause(row))
+    text = f"{capitalized(wins_clause(row))}; mean difference {number(row.difference, plus=True)}"
     between = interval(row.low, row.high)
     if not between:
-        return f"{text}; mean difference {number(row.difference, plus=True)} in log odds."
+        return f"{text} in log odds."
     ratio = number(math.exp(row.difference))
     ratios = interval(math.exp(row.low), math.exp(row.high))
     return (
-        f"{text}; mean difference {number(row.difference, plus=True)} in log odds (95 % interval "
-        f"{between}{uncertain(row.low, row.high)}), an odds ratio of {ratio} ({ratios})."
+        f"{text} in log odds (95 % interval {between}{uncertain(row.low, row.high)}), an odds "
+        f"ratio of {ratio} ({ratios})."
     )
 
 
@@ -377,22 +360,22 @@ def set_sentences(subject: Analysis, first: str, other: str) -> list[str]:
     """State how well the predictor's values of each source go with transfer, where they differ."""
     table = subject.model_sets
     table = table[table.difference_r.notna() & (table.difference_r != 0)]
-    return [
-        f"{capitalized(by_setting(row.setting))}, transfer correlates with the "
-        f"{subject.predictor.label} of {first} by {r_of(row.r)}, with that of {other} by "
-        f"{r_of(row.other_r)}: a difference of {number(row.difference_r, 3, plus=True)}"
-        + (
-            f" (95 % interval {ends}{uncertain(row.difference_low, row.difference_high)})."
-            if ends
-            else "."
-        )
-        for setting in in_order(table.setting)
-        for row in table[table.setting == setting].itertuples()
-        for ends in [interval(row.difference_low, row.difference_high, 3)]
-    ]
+    lines = []
+    for setting in in_order(table.setting):
+        for row in table[table.setting == setting].itertuples():
+            ends = interval(row.difference_low, row.difference_high, 3)
+            held = uncertain(row.difference_low, row.difference_high)
+            lines.append(
+                f"{capitalized(by_setting(setting))}, transfer correlates with the "
+                f"{subject.predictor.label} of {first} by {r_of(row.r)}, with that of {other} by "
+                f"{r_of(row.other_r)}: a difference of {number(row.difference_r, 3, plus=True)}"
+                f"{f' (95 % interval {ends}{held})' if ends else ''}."
+            )
+    return lines
 
 
 CASES: dict[Case, Callable[[Analysis], Lines]] = {
+    "nothing": lambda _: ("no results", ["There are no results in this table."]),
     "compared": compared,
     "own models": own_models,
     "correlation": correlation,

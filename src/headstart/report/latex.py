@@ -7,17 +7,18 @@ from dataclasses import dataclass, replace
 from itertools import count
 
 from headstart.analysis import Analysis
-from headstart.report.comparison_tables import comparison_tables
+from headstart.report.model_tables import accuracy_table
 from headstart.report.page_model import (
     Column,
     Names,
     PageCell,
     PageTable,
+    correction_sentence,
     digits_wide,
     names_of,
 )
 from headstart.report.reporter import TextReporter
-from headstart.report.result_tables import accuracy_table, correction_sentence, correlation_table
+from headstart.report.result_tables import comparison_tables, correlation_table
 
 __all__ = ["LatexTables", "labels", "latex_tables"]
 
@@ -85,16 +86,18 @@ def latex_tables(analysis: Analysis, digits: int = 1, *, intervals: bool = False
         ),
     ]
     body = "\n\n".join(floats(table, analysis, intervals) for table in tables if table.rows)
-    first = ["% \\usepackage{booktabs}", *([] if printable(body) else [UNICODE])]
+    # What pdflatex can print: Latin letters, with or without accents.
+    letters = {one for one in unicodedata.normalize("NFD", body) if not one.isascii()}
+    first = ["% \\usepackage{booktabs}", *[UNICODE] * (not letters <= {*ACCENTS, *TYPOGRAPHY})]
     return "\n".join(first) + "\n\n" + body + "\n"
 
 
 def overall_correlations(analysis: Analysis, names: Names) -> PageTable:
     """Return the correlations over all datasets that are known."""
-    single = set(analysis.correlations["group"]) - {"all"}
-    table = correlation_table(analysis, names, single)
+    correlations = analysis.correlations
+    table = correlation_table(analysis, names, set(correlations["group"]) - {"all"})
     table = table.without(lambda column: column.label == "Dataset group")
-    known = analysis.correlations[analysis.correlations["group"] == "all"].dropna(subset="estimate")
+    known = correlations[correlations["group"] == "all"].dropna(subset="estimate")
     ends = ", with 95 % confidence intervals" if known["low"].notna().any() else ""
     return replace(
         table,
@@ -103,12 +106,6 @@ def overall_correlations(analysis: Analysis, names: Names) -> PageTable:
         rows=table.rows if len(known) else [],
         note="",
     )
-
-
-def printable(text: str) -> bool:
-    """Return whether pdflatex can print every letter: Latin, with or without accents."""
-    parts = unicodedata.normalize("NFD", text)
-    return all(part.isascii() or part in ACCENTS or part in TYPOGRAPHY for part in parts)
 
 
 def escaped(text: str) -> str:
@@ -139,22 +136,19 @@ def floats(table: PageTable, analysis: Analysis, intervals: bool) -> str:
     size = max(1, int((room - RULES * len(panels)) / height))
     n = -(-len(table.rows) // size)
     size = -(-len(table.rows) // n)
-    parts = []
+    lines = []
     for i in range(n):
         part = replace(table, rows=table.rows[i * size : (i + 1) * size])
-        numbered = ("", "") if n == 1 else (f" Part {i + 1} of {n}.", f"-part{i + 1}")
-        tabulars = "\n\n\\medskip\n".join(tabular(part, panel, intervals) for panel in panels)
-        parts.append(
-            "\n".join([
-                r"\begin{table}[t]",
-                r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-                rf"\caption{{{text}{numbered[0]}}}",
-                rf"\label{{tab:{table.key}{numbered[1]}}}",
-                tabulars,
-                r"\end{table}",
-            ])
-        )  # fmt: skip
-    return "\n\n".join(parts)
+        of, label = ("", "") if n == 1 else (f" Part {i + 1} of {n}.", f"-part{i + 1}")
+        lines += [
+            r"\begin{table}[t]",
+            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\caption{{{text}{of}}}",
+            rf"\label{{tab:{table.key}{label}}}",
+            "\n\n\\medskip\n".join(tabular(part, panel, intervals) for panel in panels),
+            r"\end{table}" + "\n" * (i + 1 < n),
+        ]
+    return "\n".join(lines)
 
 
 def caption(table: PageTable, analysis: Analysis) -> str:
@@ -214,7 +208,6 @@ def asides(cell: PageCell, intervals: bool) -> tuple[str, str]:
 
 
 def tabular(table: PageTable, columns: list[int], intervals: bool) -> str:
-    """Return one panel."""
     lines = []
     for row in table.rows:
         cells = [(row.cells[i], table.columns[i].numeric) for i in columns]
@@ -232,7 +225,6 @@ def tabular(table: PageTable, columns: list[int], intervals: bool) -> str:
 
 
 def heading(column: Column, most: float) -> str:
-    """Return a heading, in several lines if it is wider than its column."""
     lines = column.lines(most, digits_wide)
     text = [R.sub("$r$", escaped(line)) for line in lines]
     align = "r" if column.numeric else "l"
@@ -241,7 +233,6 @@ def heading(column: Column, most: float) -> str:
 
 
 def entry(cell: PageCell, numeric: bool) -> str:
-    """Return a cell with its mark and its standard error."""
     text = plain(cell.text) if numeric else escaped(cell.text)
     marked = {"best": r"\textbf{%s}", "same": r"\underline{%s}"}.get(cell.marker, "%s") % text
     beside = escaped(asides(cell, intervals=False)[0])

@@ -2,7 +2,7 @@
 
 A table is specified once, as columns of a tidy table (`Column`). `filled` makes text of its rows;
 the page's template, `latex` and the terminal (`headstart.cli.terminal_tables`) lay that
-text out. Files of data (`data_files`) hold the tidy tables themselves, under their own names.
+text out. Files of data (`reporter`) hold the tidy tables themselves, under their own names.
 """
 
 import re
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATASET",
+    "INTERVAL",
     "MEANS_TEST",
     "MODEL",
     "NEVER",
@@ -42,6 +43,7 @@ __all__ = [
     "Record",
     "Row",
     "cell_test",
+    "correction_sentence",
     "digits_wide",
     "filled",
     "filter_keys",
@@ -74,7 +76,6 @@ class PageCell:
     # "best", "same" (not significantly different from it), "own" (a model among published ones).
     marker: str = ""
     note: str = ""  # a second, smaller line: an interval
-    keys: dict[str, Any] = field(default_factory=dict)  # attributes for the filter: {"data-d": 3}
 
 
 Record = Mapping[str, Any]
@@ -129,11 +130,11 @@ class Column:
             lines[-1] += word
         return [line.strip() for line in lines]
 
-    def cell(self, row: Record) -> PageCell:
-        """Return the cell of a row; a dash where its value is unknown."""
+    def cell(self, row: Record, marks: bool = True) -> PageCell:
+        """Return the cell of a row, marked if the table has `marks`; a dash where it is unknown."""
         entry = row if self.at is None else row["at"].get(self.at)
         if entry is None:
-            return PageCell(UNKNOWN, keys=self.keys)
+            return PageCell(UNKNOWN)
         value: Any
         if isinstance(self.of, tuple):
             value, end = (entry.get(name) for name in self.of)
@@ -141,14 +142,13 @@ class Column:
         else:
             value = self.of(entry) if callable(self.of) else entry.get(self.of)
             if isinstance(value, PageCell):
-                return replace(value, keys=self.keys)
+                return value
             text = (self.format(value) if known(value) else "") or UNKNOWN
         return PageCell(
             text,
             float(value) if self.numeric and isinstance(value, Real) and known(value) else None,
-            marker_of(entry) if self.marked else "",
+            marker_of(entry) if self.marked and marks else "",
             self.aside(entry) if self.aside else "",
-            self.keys,
         )
 
 
@@ -219,7 +219,8 @@ def filled(
     kinds = {"setting": "setting", "dataset": "dataset", "model": "model"}
     kinds["versus" if other == "setting" else "other"] = "other"
     rows = list(rows)
-    cells = [[column.cell(row) for row in rows] for column in columns]
+    marks = "Bold" in marker_legend
+    cells = [[column.cell(row, marks) for row in rows] for column in columns]
     there = [i for i, column in enumerate(cells) if any(cell.text != UNKNOWN for cell in column)]
     made = [
         Row(
@@ -256,7 +257,7 @@ def digits_wide(text: str) -> float:
 def records(table: Any, names: Names, by: str = "") -> list[dict[str, Any]]:
     """Return a table's rows by setting in the order of the page, the highest `by` first."""
     place = names.places["setting"]
-    rows: list[dict[str, Any]] = table.to_dict("records") if len(table) else []
+    rows: list[dict[str, Any]] = table.to_dict("records")
     if by:
         rows.sort(key=lambda row: -row[by] if known(row[by]) else 0)
     return sorted(rows, key=lambda row: place.get(row.get("setting", ""), len(place)))
@@ -299,6 +300,7 @@ def filter_keys(names: Names, **what: Any) -> dict[str, Any]:
     return {f"data-{short}": place for short, place in found.items() if place is not None}
 
 
+INTERVAL = "95 % interval"
 MEANS_TEST = "95 % intervals of the difference over datasets"
 
 
@@ -332,8 +334,6 @@ def tested(table: Any) -> tuple[int, int]:
 
 def cell_test(cells: Any) -> str:
     """Return the names of the tests by which cells were held against the best of their dataset."""
-    if not len(cells):
-        return ""
     used = set(cells["test"][cells["not_different"].notna() & ~cells["best"].astype(bool)])
     return "; ".join(name for test, name in CELL_TESTS.items() if test in used)
 
@@ -343,6 +343,8 @@ def marker_legend(cells: Any, means: Any) -> str:
 
     `cells` and `means` are the rows of single datasets and of means that the table shows, if any.
     """
+    if not any(table.groupby("setting").model.nunique().gt(1).any() for table in (cells, means)):
+        return ""  # One model is the best of none.
     (on_cells, cells_left), (on_means, means_left) = tested(cells), tested(means)
     tests = [*filter(None, [cell_test(cells)]), *([MEANS_TEST] if on_means else [])]
     if not tests:
@@ -358,3 +360,15 @@ def marker_legend(cells: Any, means: Any) -> str:
         else "",
     ]
     return " ".join(filter(None, legend))
+
+
+def correction_sentence(subject: "Analysis") -> str:
+    """State whether intervals and p-values are corrected for multiple comparisons."""
+    tables = [one for one in (subject.model_means, subject.pairwise) if len(one)]
+    used = {name for table in tables for name in table.correction.dropna()}
+    if (used or {subject.options.get("correction")}) == {"simultaneous"}:
+        return (
+            "Intervals of differences and adjusted p-values are corrected for multiple comparisons "
+            "(Bonferroni): all intervals of one family hold simultaneously."
+        )
+    return "No correction for multiple comparisons is applied."

@@ -39,7 +39,8 @@ LEADING_NUMBER = re.compile(r"[+\-\N{MINUS SIGN}]?\d[\d,]*(\.\d+)?(e[+\-]?\d+)?"
 WORD_MINUS = re.compile(r"(?<!\S)-(?=\w)|(?<=\de)-(?=\d)")
 BREAKS = re.compile(r"([^\W_]{14}|[^\W_][_/:?=&]+|[^\W_]\.(?=[^\W\d_]))(?=[^\W_])")
 LONG_WORD = re.compile(r"\S{31,}")
-
+# In the data of a table.
+MARKS = {"best": "1", "same": "2", "own": "3"}
 # Marks of writing direction and other characters that control what is behind them.
 UNPRINTED = dict.fromkeys(code for code in range(0x2070) if CONTROLS.match(chr(code)))
 
@@ -102,30 +103,25 @@ def table_data(table: PageTable) -> dict[str, Any]:
     columns = []
     for i, column in enumerate(table.columns):
         cells = [row.cells[i] for row in table.rows]
-        data: dict[str, Any] = {
-            "label": column.heading,
-            "texts": packed_texts([cell.text for cell in cells]),
-        }
-        if column.numeric:
-            data["numeric"] = True
-            # Where not every text begins with its number.
-            if any((c.value is None) == bool(LEADING_NUMBER.match(c.text)) for c in cells):
-                data["values"] = [
-                    float(f"{c.value:.8g}") if c.value is not None and isfinite(c.value) else None
-                    for c in cells
-                ]
+        more = {"numeric": column.numeric, "keys": column.keys, "code": column.code,
+                "second": column.second, "room": column.room}  # fmt: skip
+        # Where not every text begins with its number.
+        if column.numeric and any(
+            (cell.value is None) == bool(LEADING_NUMBER.match(cell.text)) for cell in cells
+        ):
+            more["values"] = [
+                float(f"{cell.value:.8g}") if cell.value is not None and isfinite(cell.value)
+                else None for cell in cells
+            ]  # fmt: skip
         if any(cell.marker for cell in cells):
-            data["marks"] = "".join(
-                {"best": "1", "same": "2", "own": "3"}.get(c.marker, "0") for c in cells
-            )
+            more["marks"] = "".join(MARKS.get(cell.marker, "0") for cell in cells)
         if any(cell.note for cell in cells):
-            data["seconds"] = packed_texts([cell.note for cell in cells])
-        more = {"keys": column.keys, "code": column.code, "second": column.second,
-                "room": column.room}  # fmt: skip
-        data |= {name: value for name, value in more.items() if value}
+            more["seconds"] = packed_texts([cell.note for cell in cells])
         if any(column.affixes):
-            data["affixes"] = list(map(len, column.affixes))
-        columns.append(data)
+            more["affixes"] = list(map(len, column.affixes))
+        texts = packed_texts([cell.text for cell in cells])
+        given = {name: value for name, value in more.items() if value}
+        columns.append({"label": column.heading, "texts": texts, **given})
     kinds = dict.fromkeys(kind for row in table.rows for kind in row.keys)
     keys = {kind[len("data-") :]: [row.keys.get(kind) for row in table.rows] for kind in kinds}
     return {"columns": columns, "keys": keys}
@@ -201,22 +197,18 @@ def bundle() -> str:
 
     Making it takes seconds: it is kept in the cache, with its SHA-256 in its first line.
     """
-    kept = None
-    with suppress(HeadstartError):
-        kept = default_cache() / "page" / f"vega-{version('vl-convert-python')}.js"
-    with suppress(OSError, UnicodeDecodeError):
-        digest, _, script = (kept.read_text(encoding="utf-8") if kept else "").partition("\n")
+    name = f"vega-{version('vl-convert-python')}.js"
+    with suppress(HeadstartError, OSError, UnicodeDecodeError):
+        kept = (default_cache() / "page" / name).read_text(encoding="utf-8")
+        digest, _, script = kept.partition("\n")
         if digest == f"// {sha256_text(script)}":
             return script
-    script = (
-        f"(function () {{\n{vl_convert.javascript_bundle('window.vegaEmbed = vegaEmbed;')}\n}})();"
-    )
-    script = script.replace("</script", "<\\/script")
+    made = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    script = f"(function () {{\n{made}\n}})();".replace("</script", "<\\/script")
     with suppress(HeadstartError, OSError):
-        if kept:
-            writable_folder(kept.parent)
-            with replaced(kept) as temporary:
-                temporary.write_text(f"// {sha256_text(script)}\n{script}", encoding="utf-8")
+        place = writable_folder(default_cache() / "page") / name
+        with replaced(place) as temporary:
+            temporary.write_text(f"// {sha256_text(script)}\n{script}", encoding="utf-8")
     return script
 
 
@@ -234,6 +226,4 @@ def policy(scripts: Iterable[str]) -> str:
 def script_data(content: Any) -> str:
     """Return JSON that cannot end its script element."""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return text
+    return re.sub("[<>&\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -13,10 +13,10 @@ from headstart.report.page_model import (
     Names,
     PageTable,
     Record,
+    correction_sentence,
     filled,
     named,
 )
-from headstart.report.result_tables import correction_sentence
 from headstart.spec.formatting import (
     ERROR_BARS,
     UNKNOWN,
@@ -91,6 +91,10 @@ def measured(subject: Analysis) -> int:
 def facts(subject: Analysis) -> list[tuple[str, str]]:
     """List the options of the analysis, and what the trials have in common."""
     options = subject.options
+    guessed = [source for source in subject.sources if source.get("families") == "guessed"]
+    families = "inferred from model names" if guessed else ""
+    if 0 < len(guessed) < len(subject.sources):
+        families += f" in {listed([str(source.get('name')) for source in guessed], 100)}"
     given = [
         ("Error bars", ERROR_BARS.get(str(options.get("error_bars")), options.get("error_bars"))),
         ("Multiple comparisons", correction_sentence(subject)),
@@ -98,16 +102,16 @@ def facts(subject: Analysis) -> list[tuple[str, str]]:
         ("Random seed of the analysis", options.get("seed")),
         ("Confidence level", options.get("level")),
         ("Dataset groups", groups_text(options.get("groups") or {})),
-        ("Model families", families_text(subject)),
+        ("Model families", families),
     ]
     trials = subject.trials
-    if len(trials) and "metric" in trials:
+    if "metric" in trials:
         metric = {d: m for d, m in zip(trials.dataset, trials.metric, strict=True) if known(m)}
         several = len(set(metric.values())) > 1
         given.append(("Metric", groups_text(metric) if several else values_text(trials.metric)))
-    for column, label in SHARED.items():
-        if len(trials) and column in trials:
-            given.append((label, values_text(trials[column])))
+    given += [
+        (label, values_text(trials[name])) for name, label in SHARED.items() if name in trials
+    ]
     return [(label, text(value)) for label, value in given if text(value)]
 
 
@@ -115,17 +119,6 @@ def text(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return str(value) if known(value) else ""
-
-
-def families_text(subject: Analysis) -> str:
-    """Return which families were inferred; empty if all were given."""
-    guessed = [source for source in subject.sources if source.get("families") == "guessed"]
-    if not guessed:
-        return ""
-    if len(guessed) == len(subject.sources):
-        return "inferred from model names"
-    names = listed([str(source.get("name")) for source in guessed], 100)
-    return f"inferred from model names in {names}"
 
 
 def groups_text(groups: dict[str, str]) -> str:
@@ -147,7 +140,7 @@ def values_text(column: Iterable[Any]) -> str:
 def alarms(subject: Analysis) -> list[str]:
     """Return warnings: fits that did not converge, images that could not be decoded."""
     found, trials = [], subject.trials
-    counts = [int(n) for n in trials.get("unconverged", ()) if known(n) and n > 0]
+    counts = [int(n) for n in trials["unconverged"] if known(n) and n > 0]
     if counts:
         fits = count(sum(counts), "fit")
         found.append(f"{fits} did not converge (in {count(len(counts), 'trial')}).")
@@ -176,9 +169,8 @@ def skipped(subject: Analysis) -> dict[str, list[str]]:
 
 def datasets_table(subject: Analysis, names: Names) -> PageTable:
     """Return one row per dataset: its sizes, metric and splits; columns where known."""
-    trials, cells = subject.trials, subject.cells
-    source = trials if len(trials) else cells
-    known_of = source.groupby("dataset", sort=False).first() if len(source) else source
+    source = subject.trials if len(subject.trials) else subject.cells
+    known_of = source.groupby("dataset", sort=False).first()
     warned = by_dataset(subject, "data_warnings")
     rows = [
         {"dataset": name, **known_of.loc[name], "warnings": len(warned.get(name, ()))}
@@ -195,7 +187,7 @@ def datasets_table(subject: Analysis, names: Names) -> PageTable:
     ]
     if not any(column.cell(row).text != UNKNOWN for row in rows for column in columns[1:]):
         rows = []
-    columns += [Column("Data warnings", "warnings", WHOLE)] if len(trials) else []
+    columns += [Column("Data warnings", "warnings", WHOLE)] if len(subject.trials) else []
     return filled("datasets-table", "Datasets", columns, rows, names)
 
 
@@ -230,7 +222,7 @@ def missing_tables(subject: Analysis, names: Names) -> list[PageTable]:
         SETTING,
         named("Kind", "kind"),
         named("Name", "name"),
-        named("Excluded from", "table", table_label),
+        named("Excluded from", "table", excluded_from),
         Column("Missing cells", "missing", WHOLE),
     ]
 
@@ -256,8 +248,7 @@ def with_labels(text: str, names: Names) -> str:
     return text
 
 
-def table_label(table: str) -> str:
-    """Return the label of a table of the analysis."""
+def excluded_from(table: str) -> str:
     name, colon, of = table.partition(": ")
     if name == "settings":
         of = setting_label(of)

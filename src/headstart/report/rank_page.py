@@ -1,7 +1,6 @@
 """The page of `headstart rank`: the model to take first, then the table, the front, the test."""
 
 import math
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -9,8 +8,8 @@ import altair as alt
 from headstart.figures import encodings as enc
 from headstart.figures.figure import Figure
 from headstart.figures.figure_data import FigureData
+from headstart.figures.figure_text import elided, telling_head
 from headstart.figures.panel import Panel
-from headstart.figures.text_fitting import elided, telling_head
 from headstart.ranking.answer import HeldOut, NotTried, RankAnswer
 from headstart.report.page_model import NEVER, Column, PageTable, filled, named
 from headstart.report.page_templates import render_page
@@ -83,16 +82,18 @@ def headline_numbers(answer: RankAnswer) -> list[tuple[str, str]]:
 
 def supporting(answer: RankAnswer) -> list[str]:
     """Return what a reader should know before using the recommendation."""
+
+    def are(n: int) -> str:
+        return "is" if n == 1 else "are"
+
     leaders = {answer.recommended, answer.models[0].name}
     tied = [model.name for model in answer.tied if model.name not in leaders]
-    found = []
+    worse, found = sum(not model.tied for model in answer.models), []
     if tied:
-        verb = "is" if len(tied) == 1 else "are"
-        found.append(f"{listed(tied, 3)} {verb} not significantly different from the best.")
-    dropped = [model for model in answer.models if not model.tied]
-    if dropped:
-        verb = "is" if len(dropped) == 1 else "are"
-        found.append(f"{len(dropped)} of {len(answer.models)} measured models {verb} "
+        found.append(f"{listed(tied, 3)} {are(len(tied))} not significantly different from the "
+                     "best.")  # fmt: skip
+    if worse:
+        found.append(f"{worse} of {len(answer.models)} measured models {are(worse)} "
                      "significantly worse than another one.")  # fmt: skip
     if answer.held_out:
         found.append(test_sentence(answer.held_out))
@@ -106,21 +107,18 @@ def supporting(answer: RankAnswer) -> list[str]:
     if answer.not_tried:
         n = count(len(answer.not_tried), "candidate")
         found.append(f"{n} not tried: the reasons are below.")
-    licence = answer.winner.licence
-    if licence:
+    if answer.winner.licence:
+        licence = answer.winner.licence
         found.append(f"Licence of the weights of {answer.recommended}: {licence}.")
     return found
 
 
 def test_sentence(found: HeldOut) -> str:
     """Return what the images say that played no part in the choice."""
-    known = found.low is not None and found.high is not None
-    interval = f" (95 % interval {ranged(found.low, found.high, IN_PERCENT)})" if known else ""
-    left_out = (
-        f" Left out: {count(found.left_out, 'test image')} that cannot be decoded."
-        if found.left_out
-        else ""
-    )
+    ends = ranged(found.low, found.high, IN_PERCENT)
+    interval = f" (95 % interval {ends})" if ends else ""
+    left_out = f" Left out: {count(found.left_out, 'test image')} that cannot be decoded."
+    left_out *= found.left_out > 0
     return (
         f"On {found.n:,} test images that played no part in the choice: {found.metric} accuracy "
         f"{percent(found.accuracy)} %{interval}, expected calibration error "
@@ -153,16 +151,12 @@ def rank_table(answer: RankAnswer) -> PageTable:
         named("Licence", "licence", detail=NEVER),
         named("Why a candidate", "why", detail=NEVER),
     ]  # fmt: skip
-    rows = [
-        {
-            **row,
-            "best": row["name"] == answer.models[0].name,
-            "not_different": row["tied"],
-            # It is what the others are compared with.
-            **(UNCOMPARED if row["name"] == answer.models[0].name else {}),
-        }
-        for row in answer.rows()
-    ]
+    rows = []
+    for row in answer.rows():
+        best = row["name"] == answer.models[0].name
+        # It is what the others are compared with.
+        alone = UNCOMPARED if best else {}
+        rows.append({**row, "best": best, "not_different": row["tied"], **alone})
     note = (
         f"Accuracy by {answer.repeats} times {answer.folds}-fold cross-validation. The difference "
         "is from the best model on the images that both were measured on; its interval is of the "
@@ -178,12 +172,12 @@ def rank_table(answer: RankAnswer) -> PageTable:
         columns,
         rows,
         note=note,
-        marker_legend="Bold: best. Underlined: not significantly different from the best.",
+        marker_legend="Bold: best. Underlined: not significantly different from the best."
+        * (len(rows) > 1),
     )
 
 
 def class_table(found: HeldOut) -> PageTable:
-    """Return the accuracy of each class on the test images, the worst first."""
     columns = [
         named("Class", "name"),
         Column("Accuracy", of="accuracy", format=IN_PERCENT, unit="%"),
@@ -195,7 +189,6 @@ def class_table(found: HeldOut) -> PageTable:
 
 
 def finetuned_table(answer: RankAnswer) -> PageTable:
-    """Return the leaders that were fine-tuned."""
     columns = [
         named("Model", "name", folded=True),
         Column("Linear", of="linear", format=IN_PERCENT, unit="%"),
@@ -267,22 +260,7 @@ def front_rows(answer: RankAnswer) -> list[dict[str, Any]]:
 def front_figure(answer: RankAnswer) -> Figure:
     """Draw accuracy against latency, and the models that no other one beats in both."""
     rows = front_rows(answer)
-    description = f"Accuracy against latency of {len(rows)} models"
-    panel = Panel(lambda _: front_chart(rows), "", description, HEIGHT)
-    caption = (
-        "Each point is a measured model, with the 95 % interval of its accuracy. Blue: not "
-        "significantly different from the best; grey: significantly worse; hollow: measured on "
-        "fewer images, which lowers its accuracy. The line joins the models on as many images as "
-        "the best that no other one beats in both; the ring marks the recommended one. Latency is "
-        f"of one image at a time on {answer.device}, on a logarithmic scale."
-    )
-    data = FigureData({}, interactive=True)
-    return Figure("front", "Accuracy against latency", caption, [panel], data)
-
-
-def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
-    """Return the chart of the front."""
-    points = alt.Chart(alt.InlineData(values=list(rows)))
+    points = alt.Chart(alt.InlineData(values=rows))
     x = alt.X(
         "latency:Q",
         title="Latency of one image (ms)",
@@ -314,17 +292,27 @@ def front_chart(rows: Sequence[Mapping[str, Any]]) -> Any:
         for which, field in (("partial", "images_text"), ("named", "label"))
         if sum(row[which] for row in rows) <= MOST_LABELS
     ]
-    return alt.layer(
+    chart = alt.layer(
         line.encode(x, y),
         enc.error_bars(points, ("low", "high"), x=x, width=1.2, opacity=0.5),
         marks.encode(enc.from_row(alt.Fill, "fill")),
         enc.ring(points.transform_filter("datum.taken"), x, y, 240),
         *texts,
     )
+    caption = (
+        "Each point is a measured model, with the 95 % interval of its accuracy. Blue: not "
+        "significantly different from the best; grey: significantly worse; hollow: measured on "
+        "fewer images, which lowers its accuracy. The line joins the models on as many images as "
+        "the best that no other one beats in both; the ring marks the recommended one. Latency is "
+        f"of one image at a time on {answer.device}, on a logarithmic scale."
+    )
+    description = f"Accuracy against latency of {len(rows)} models"
+    panel = Panel(lambda _: chart, "", description, HEIGHT)
+    data = FigureData({}, interactive=True)
+    return Figure("front", "Accuracy against latency", caption, [panel], data)
 
 
 def facts(answer: RankAnswer) -> list[tuple[str, str]]:
-    """Return how the answer was found."""
     ended = "all candidates measured on all images, or dropped" if answer.complete else (
         "ended by the budget: some models were not measured on all images"
     )  # fmt: skip

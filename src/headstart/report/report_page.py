@@ -10,13 +10,12 @@ from headstart.figures import page_figures
 from headstart.figures.figure_data import FigureData, as_key
 from headstart.report import provenance
 from headstart.report.analysis_answer import answer_of, comes_first
-from headstart.report.comparison_tables import compared_names
-from headstart.report.leaderboard import leaderboard
-from headstart.report.page_model import Names, names_of
+from headstart.report.model_tables import leaderboard
+from headstart.report.page_model import Names, correction_sentence, names_of
 from headstart.report.page_templates import render_page, without_direction
 from headstart.report.reporter import TextReporter
 from headstart.report.result_tables import (
-    correction_sentence,
+    compared_names,
     effects_table,
     pairs_table,
     result_tables,
@@ -67,7 +66,7 @@ def page_html(
         "effects": effects_table(analysis, names),
         "trials": provenance.trials_table(analysis, names),
     }
-    many = [*boards, *comparison, *tests.values(), *missing, *studies.values()]
+    tables = [*boards, *comparison, *tests.values(), *missing, *studies.values(), *single.values()]
     # Comparisons of models that a correction is about.
     corrected = len(analysis.pairwise) > 0 or any(
         table.difference_low.notna().any() for table in (analysis.cells, analysis.model_means)
@@ -78,7 +77,7 @@ def page_html(
         payload(names),
         figures=figures,
         names=names,
-        tables=[*many, *single.values()],
+        tables=tables,
         description=answer.headline,
         answer=answer,
         n_datasets=datasets_meant(names),

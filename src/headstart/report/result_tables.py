@@ -1,13 +1,14 @@
-"""The tables of results and tests: accuracies, means, correlations, settings, pairs."""
+"""The tables of statistics: correlations, settings, sweeps, pairs, predictors, two sources."""
 
 from collections.abc import Callable, Container
+from pathlib import PurePath
 from typing import Any
 
 from headstart.analysis import UPSTREAM, Analysis, prediction_summary
-from headstart.predictors import Predictor
-from headstart.report.comparison_tables import comparison_tables, predictors_table
+from headstart.report.model_tables import ON_LEADERBOARD, means_table, predictor_column
 from headstart.report.page_model import (
     DATASET,
+    INTERVAL,
     MODEL,
     NEVER,
     OTHER,
@@ -19,18 +20,14 @@ from headstart.report.page_model import (
     Record,
     filled,
     filter_keys,
-    marker_legend,
     mean_and_error,
     named,
     pivoted,
     records,
 )
 from headstart.report.sentences import over_all
-from headstart.spec import plain_name
 from headstart.spec.formatting import (
-    STANDARD_ERRORS,
     UNKNOWN,
-    capitalized,
     coefficient,
     coefficient_interval,
     decimals,
@@ -44,17 +41,13 @@ from headstart.spec.formatting import (
 
 __all__ = [
     "MOST_PAIRS",
-    "accuracy_table",
-    "correction_sentence",
+    "compared_names",
+    "comparison_tables",
     "correlation_table",
-    "dataset_columns",
     "effects_table",
-    "means_note",
-    "means_table",
-    "metrics_note",
     "mixed_table",
     "pairs_table",
-    "predictor_column",
+    "predictors_table",
     "result_tables",
     "settings_table",
     "study_tables",
@@ -66,14 +59,6 @@ STATISTICS = {
     "spearman": "Spearman ρ",  # noqa: RUF001
     "kendall": "Kendall τ",
 }
-# By their plain names.
-METRICS = {
-    "top1": "top-1 accuracy",
-    "meanperclass": "mean per-class accuracy",
-    "11pointmap": "11-point mAP",
-    "vocmap11point": "11-point mAP",
-}
-INTERVAL = "95 % interval"
 WHOLE, SIGNED, PROPORTION = decimals(0), decimals(3, plus=True), decimals(2, scale=100)
 
 
@@ -92,146 +77,6 @@ def result_tables(subject: Analysis, names: Names) -> list[PageTable]:
         prediction_table(subject, names),
     ]
     return [table for table in tables if table.rows]
-
-
-def accuracy_table(subject: Analysis, names: Names, setting: str, digits: int = 1) -> PageTable:
-    """Return models by datasets in percent, with the mean accuracy and the mean log odds."""
-    cells, means = subject.cells, subject.model_means
-    cells = cells[cells.setting == setting] if len(cells) else cells
-    means = means[means.setting == setting] if len(means) else means
-    by_model = {row["model"]: row["at"] for row in pivoted(records(cells, names), ["model"],
-                                                           "dataset")}  # fmt: skip
-    mean_of = {row["model"]: row for row in records(means, names)}
-    rows = [
-        {"model": model, **mean_of.get(model, {}), "at": by_model[model]}
-        for model in names.models
-        if model in by_model
-    ]
-    columns = [
-        MODEL,
-        Column("Mean", "accuracy", decimals(digits, scale=100), unit="%"),
-        mean_and_error("Mean log odds", digits=2, marked=True, note=means_note(subject, means)),
-        *dataset_columns(names, digits),
-    ]
-    return filled(
-        f"accuracy-{names.settings.index(setting)}",
-        f"{setting_label(setting)}: accuracy in percent",
-        columns,
-        rows,
-        names,
-        keys=filter_keys(names, setting=setting),
-        note=metrics_note(cells),
-        marker_legend=marker_legend(cells, means),
-    )
-
-
-def dataset_columns(names: Names, digits: int = 1) -> list[Column]:
-    """Return the columns of accuracies on each dataset, of rows that are pivoted by dataset."""
-
-    def aside(row: Record) -> str:
-        several = known(row["n_seeds"]) and row["n_seeds"] > 1
-        seeds = f"{int(row['n_seeds'])} seeds, SD {number(row['seed_sd'])}" if several else ""
-        return "; ".join(filter(None, [interval(row["low"], row["high"], digits, 100), seeds]))
-
-    return [
-        Column(name, "accuracy", decimals(digits, scale=100), at=name, marked=True,
-               aside=aside, keys=filter_keys(names, dataset=name))
-        for name in names.datasets
-    ]  # fmt: skip
-
-
-def metrics_note(cells: Any) -> str:
-    """Return the metric of every dataset.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> metrics_note(pd.DataFrame({"dataset": ["a", "b"], "metric": ["top-1", "mean-per-class"]}))
-    'Top-1 accuracy for a; mean per-class accuracy for b.'
-    """
-    of: dict[str, dict[str, None]] = {}
-    for dataset, metric in zip(cells["dataset"], cells["metric"], strict=True):
-        name = (
-            METRICS.get(plain_name(str(metric)), str(metric))
-            if known(metric)
-            else "metric not given"
-        )
-        of.setdefault(name, {})[str(dataset)] = None
-    parts = [f"{m} for {', '.join(names)}" for m, names in of.items()] if len(of) > 1 else list(of)
-    text = "; ".join(parts)
-    return f"{capitalized(text)}." if text else ""
-
-
-def means_note(subject: Analysis, means: Any) -> str:
-    """Return what the columns of means hold, and which standard error they have."""
-    if not len(means):
-        return ""
-    holed = (means.n_datasets < means.of_datasets).any()
-    adjusted = ", adjusted for missing cells by an additive model" if holed else ""
-    error = STANDARD_ERRORS.get(str(subject.options.get("error_bars")), "one standard error")
-    spread = f"; ± {error}" if means.se.notna().any() else ""
-    return f"Means over datasets{adjusted}{spread}."
-
-
-def predictor_column(predictor: Predictor, **more: Any) -> Column:
-    """Return the column of the predictor, in its unit."""
-    proportion = predictor.scale.name == "proportion"
-    text = PROPORTION if proportion else predictor.scale.text
-    return Column(predictor.heading, of=predictor.column, format=text, **more)
-
-
-def means_table(subject: Analysis, names: Names) -> PageTable:
-    """Return the mean log odds of every model and setting, with differences and ranks."""
-    means = subject.model_means
-    rank = {(row["setting"], row["model"]): row for row in records(subject.ranks, names)}
-    rows = records(means, names, "mean")
-    one = not (means.of_datasets > 1).any()
-    cell_of = {(row["setting"], row["model"]): row for row in records(subject.cells, names)}
-    for row in rows:
-        if one:
-            # A mean over one dataset is its cell, which is tested on the test images.
-            cell = cell_of[row["setting"], row["model"]]
-            row |= {"best": cell["best"], "not_different": cell["not_different"]}
-        of = rank.get((row["setting"], row["model"]), {})
-        ends = () if one else ("low", "high")
-        row |= {f"rank_{name}": of.get(name) for name in ("rank", *ends)}
-        # The best has no difference from itself.
-        row |= {"difference": None, "odds_ratio": None} if row["best"] else {}
-
-    def datasets(row: Record) -> PageCell:
-        few = row["n_datasets"] < row["of_datasets"]
-        of = f" of {row['of_datasets']}" if few else ""
-        return PageCell(f"{row['n_datasets']}{of}", float(row["n_datasets"]))
-
-    columns = [
-        SETTING,
-        MODEL,
-        named("Family", "family", detail=NEVER),
-        predictor_column(subject.predictor, detail=1),
-        Column("Mean", "accuracy", PROPORTION, unit="%"),
-        mean_and_error(
-            "Log odds" if one else "Mean log odds", marked=True,
-            note="" if one else means_note(subject, means),
-        ),
-        Column(INTERVAL, ("low", "high"), decimals(3), detail=NEVER),
-        Column("Difference from best", "difference", SIGNED),
-        Column(INTERVAL, ("difference_low", "difference_high"), decimals(3)),
-        Column("Odds ratio to best", "odds_ratio", number, detail=2),
-        Column(INTERVAL, ("odds_ratio_low", "odds_ratio_high"), number, detail=2),
-        Column("Rank", "rank_rank", WHOLE),
-        Column(f"Rank, {INTERVAL}", ("rank_low", "rank_high"), WHOLE, detail=1),
-        *([] if one else [Column("Datasets", datasets, detail=2)]),
-    ]  # fmt: skip
-    over = "Log odds" if one else "Mean log odds over datasets"
-    cells = subject.cells if one else subject.cells.iloc[:0]
-    legend = marker_legend(cells, means.iloc[:0] if one else means)
-    note = "" if one or means.difference_low.isna().all() else correction_sentence(subject)
-    return filled("means", over, columns, rows, names, note=note, marker_legend=legend)
-
-
-# Columns of the table of means that a leaderboard has, too.
-ON_LEADERBOARD = ("accuracy", "difference", ("difference_low", "difference_high"), "rank_rank",
-                  ("rank_low", "rank_high"))  # fmt: skip
 
 
 def correlation_table(subject: Analysis, names: Names, without: Container[str] = ()) -> PageTable:
@@ -337,17 +182,16 @@ def study_tables(subject: Analysis, names: Names) -> dict[str, PageTable]:
 
 def residual_table(subject: Analysis, names: Names) -> PageTable:
     """Return models and settings by datasets: residuals from the line of each dataset."""
-    cells = subject.cells
-    cells = cells[cells.residual.notna()] if len(cells) else cells
+    cells = subject.cells[subject.cells.residual.notna()]
     place, models = names.places["setting"], names.places["model"]
     rows = pivoted(records(cells, names), ["setting", "model"], "dataset")
     rows.sort(key=lambda row: (place[row["setting"]], models[row["model"]]))
-    text = decimals(2, plus=True)
     columns = [SETTING, MODEL]
     columns += [
-        Column(name, "residual", text, at=name, keys=filter_keys(names, dataset=name))
+        Column(name, "residual", decimals(2, plus=True), at=name,
+               keys=filter_keys(names, dataset=name))
         for name in names.datasets
-    ]
+    ]  # fmt: skip
     caption = "Residual from the dataset's least-squares line (log odds)"
     return filled("residual-table", caption, columns, rows, names)
 
@@ -382,18 +226,6 @@ TEST_NAMES = {
     "paired_t": "moderated paired t",
     "wilcoxon": "Wilcoxon signed-rank",
 }
-
-
-def correction_sentence(subject: Analysis) -> str:
-    """State whether intervals and p-values are corrected for multiple comparisons."""
-    tables = [one for one in (subject.model_means, subject.pairwise) if len(one)]
-    used = {name for table in tables for name in table.correction.dropna()}
-    if (used or {subject.options.get("correction")}) == {"simultaneous"}:
-        return (
-            "Intervals of differences and adjusted p-values are corrected for multiple comparisons "
-            "(Bonferroni): all intervals of one family hold simultaneously."
-        )
-    return "No correction for multiple comparisons is applied."
 
 
 def pairs_table(subject: Analysis, names: Names) -> tuple[PageTable, int]:
@@ -521,3 +353,119 @@ def prediction_table(subject: Analysis, names: Names) -> PageTable:
     caption = "Leave-one-model-out prediction"
     rows = records(subject.prediction, names)
     return filled("prediction", caption, columns, rows, names, note=note.strip())
+
+
+def comparison_tables(subject: Analysis, names: Names) -> list[PageTable]:
+    """Return the tables of one source against another, those that have rows."""
+    first, other = compared_names(subject)
+    counts = [Column("Models", "n_models", WHOLE, detail=1),
+              Column("Datasets", "n_datasets", WHOLE, detail=1)]  # fmt: skip
+    sets = [SETTING]
+    for label, of in (("r", ""), ("r, other weights", "other_"), ("Difference", "difference_")):
+        text = coefficient if of != "difference_" else SIGNED
+        sets += [Column(label, f"{of}r", text),
+                 Column(INTERVAL, (f"{of}low", f"{of}high"), text)]  # fmt: skip
+    in_percent, points = decimals(1, scale=100), decimals(1, plus=True, scale=100)
+    means = [
+        SETTING,
+        named("Model", lambda row: "all models" if row["model"] == "all" else row["model"]),
+        Column("Mean difference", "mean", SIGNED),
+        Column(INTERVAL, ("low", "high"), decimals(3)),
+        Column("Mean difference in accuracy", "accuracy", points, unit="pp"),
+        Column("Wins", "wins", WHOLE),
+        Column("Ties", "ties", WHOLE, detail=1),
+        *counts,
+    ]  # fmt: skip
+    cells = [
+        SETTING,
+        MODEL,
+        DATASET,
+        Column("First", "accuracy", in_percent, unit="%"),
+        Column("Other", "other_accuracy", in_percent, unit="%"),
+        Column("Difference", "difference", points, unit="pp"),
+        Column(INTERVAL, ("low", "high"), in_percent),
+        named("Interval", "interval", detail=1),
+    ]
+    labels = {"source": "Only in", "kind": "What", "name": "Name"}
+    alone = [Column(label, numeric=False, of=of) for of, label in labels.items()]
+    less = f"{first} less {other}"
+    together = subject.options.get("correction") == "simultaneous"
+    single = "hold together" if together else "are not corrected"
+    tables = [
+        ("model-sets", "model_sets", sets,
+         f"Correlation of mean log odds with {subject.predictor.label}, models in both: "
+         f"{first} against {other}", ""),
+        ("compared-means", "compared_means", means, f"Mean difference in log odds: {less}",
+         "Intervals are for other datasets, that of all models for other models and datasets; "
+         f"those of single models {single}. A win is a cell where {first} is higher."),
+        ("compared", "compared", cells, f"Difference in accuracy: {less}",
+         f"First: {first}; other: {other}. Intervals are for other test images, not corrected: "
+         "paired, from predictions on the same images, or independent, which is too wide if the "
+         "test images are the same."),
+        ("unshared", "unshared", alone, "In one of the two only", ""),
+    ]  # fmt: skip
+    if len(subject.compared) and (subject.compared["difference"] == 0).all():
+        # The answer says that all are equal.
+        tables = [table for table in tables if not table[0].startswith("compared")]
+    made = []
+    for key, table, columns, caption, note in tables:
+        rows = getattr(subject, table)
+        # Here `other` is a source, which no filter knows.
+        rows = records(rows.drop(columns="other", errors="ignore"), names)
+        made.append(filled(key, caption, columns, rows, names, note=note))
+    return [table for table in made if table.rows]
+
+
+def compared_names(subject: Analysis) -> tuple[str, str]:
+    """Return what the two sources of a comparison are called: files without their folders."""
+    parts: tuple[list[str], list[str]] = [], []
+    for fact in subject.sources:
+        parts["against" in fact].append(str(fact.get("name")))
+    short = [" and ".join(PurePath(name).name for name in names) for names in parts]
+    long = [" and ".join(names) for names in parts]
+    first, other = short if short[0] != short[1] else long
+    return (first, other) if first != other else ("the first table", "the other table")
+
+
+REGRET = "regret"
+LABELS = {
+    "weighted_kendall": "Weighted τ",
+    "kendall": "Kendall τ",
+    "pearson": "Pearson r",
+    REGRET: "Regret",
+}
+NOTE = (
+    "Means over datasets, on each of which a predictor orders the models, with t intervals over "
+    "datasets. Weighted τ: Kendall's, by which exchanges among the best models count more. Regret: "
+    "accuracy lost by taking the model that the predictor ranks first. Difference: of weighted τ, "
+    "from the baseline of mean standing on the other datasets, paired by dataset."
+)
+
+
+def predictors_table(subject: Analysis, names: Names) -> PageTable:
+    """Return one row per setting and predictor, the best first; empty where none was judged."""
+    table = subject.predictors
+    means = records(table[table["dataset"] == "all"], names)
+    rows = pivoted(means, ["setting", "score"], "statistic")
+    first = "weighted_kendall"
+    rows.sort(
+        key=lambda row: (names.places["setting"][row["setting"]], -row["at"][first]["estimate"])
+    )
+
+    def label(row: Record) -> str:
+        return f"{row['label']} (baseline)" if row["baseline"] else str(row["label"])
+
+    columns = [SETTING, named("Predictor", label)]
+    for name, heading in LABELS.items():
+        text, unit = (decimals(2, scale=100), "points") if name == REGRET else (coefficient, "")
+        columns.append(Column(heading, "estimate", text, unit, at=name))
+        if name in (first, REGRET):
+            columns.append(Column(INTERVAL, ("low", "high"), text, at=name))
+    ends = "difference_low", "difference_high"
+    columns += [
+        Column("Difference from standing", "difference", coefficient, at=first, detail=1),
+        Column(INTERVAL, ends, coefficient, at=first, detail=1),
+        Column("Models", "n_models", WHOLE, detail=2),
+        Column("Datasets", "n_datasets", WHOLE, detail=2),
+    ]
+    return filled("predictors", "Predictors of transfer, judged", columns, rows, names, note=NOTE)

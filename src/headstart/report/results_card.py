@@ -1,4 +1,4 @@
-"""A results card for a README: one table and one figure, each as PDF, PNG and SVG."""
+"""An analysis in short: a results card for a README, and what a notebook shows."""
 
 from functools import partial
 from html import escape
@@ -10,21 +10,22 @@ import vl_convert
 from headstart.analysis import Analysis
 from headstart.errors import AnalysisError
 from headstart.figures import available, save
-from headstart.figures.printing import canonical_pdf
-from headstart.figures.text_fitting import text_width
+from headstart.figures.figure import canonical_pdf
+from headstart.figures.figure_text import text_width
 from headstart.files import replaced, storage_errors, writable_folder
 from headstart.report.analysis_answer import answer_of, comes_first, study_name
 from headstart.report.latex import labels
-from headstart.report.leaderboard import leaderboard
-from headstart.report.page_model import Column, PageCell, PageTable, names_of
+from headstart.report.model_tables import leaderboard, means_table
+from headstart.report.page_model import PageCell, PageTable, names_of
+from headstart.report.reporter import TextReporter
 from headstart.shown_text import harmless
-from headstart.spec.formatting import count
+from headstart.spec.formatting import count, html_table
 
-__all__ = ["ResultsCard"]
+__all__ = ["NotebookSummary", "ResultsCard"]
 
-# Rows of a table. In pixels: the card, a letter, a line, a line of headings, between columns, the
-# width to which a heading may fill its column.
-MOST_ROWS = 10
+MOST_ROWS = 10  # models of each setting
+# In pixels: the card, a letter, a line, a line of headings, between columns, the width to which a
+# heading may fill its column.
 WIDTH, SIZE, LINE, HEAD, GAP, LEAST = 880.0, 13, 22, 16, 18, 88.0
 SUFFIXES = ("pdf", "png", "svg")
 STYLES = {"best": ' font-weight="bold"', "same": ' text-decoration="underline"'}
@@ -95,9 +96,10 @@ def table_svg(table: PageTable, source: str) -> str:
     """Return the first rows of a table as a picture, with as many columns as it has room for."""
     rows = table.rows[:MOST_ROWS]
     measure = partial(text_width, size=SIZE, bold=True)
+    texts = [[label(row.cells[i]) for row in rows] for i in range(len(table.columns))]
     widths = [
-        max(map(measure, [*column.lines(LEAST, measure), *(label(row.cells[i]) for row in rows)]))
-        for i, column in enumerate(table.columns)
+        max(map(measure, [*column.lines(LEAST, measure), *own]))
+        for column, own in zip(table.columns, texts, strict=True)
     ]
     # Datasets only where there is room for all.
     every = list(range(len(widths)))
@@ -110,15 +112,17 @@ def table_svg(table: PageTable, source: str) -> str:
     top = LINE * 2 + HEAD * (height - 1) + 8
     parts, x = [], 0.0
     for i in shown:
-        column, left = table.columns[i], x
+        at, anchor = (x + widths[i], "end") if table.columns[i].numeric else (x, "start")
+        first = LINE * 2 + HEAD * (height - len(heads[i]))
+        lines = [(first + HEAD * k, "best", line) for k, line in enumerate(heads[i])]
+        lines += [(top + LINE * (j + 1), row.cells[i].marker, texts[i][j])
+                  for j, row in enumerate(rows)]  # fmt: skip
+        parts += [
+            f'<text x="{at:.1f}" y="{y}" text-anchor="{anchor}"{STYLES.get(marker, "")}>'
+            f"{escape(line)}</text>"
+            for y, marker, line in lines
+        ]
         x += widths[i] + GAP
-        for k, line in enumerate(heads[i]):
-            y = LINE * 2 + HEAD * (k + height - len(heads[i]))
-            parts.append(text(line, left, widths[i], y, column, STYLES["best"]))
-        for j, row in enumerate(rows):
-            cell = row.cells[i]
-            y = top + LINE * (j + 1)
-            parts.append(text(label(cell), left, widths[i], y, column, STYLES.get(cell.marker, "")))
     total = x - GAP
     more = f"Best {len(rows)} of {count(len(table.rows), 'model')}. "
     notes = [more * (len(rows) < len(table.rows)) + table.marker_legend, f"Source: {source}."]
@@ -141,12 +145,31 @@ def table_svg(table: PageTable, source: str) -> str:
 
 
 def label(cell: PageCell) -> str:
-    """Return a cell with its standard error or its interval."""
     beside = cell.note if cell.note.startswith(("±", "(")) else ""
     return f"{cell.text} {beside}".rstrip()
 
 
-def text(content: str, left: float, width: float, y: float, column: Column, style: str) -> str:
-    """Return one text, numbers to the right."""
-    x, anchor = (left + width, "end") if column.numeric else (left, "start")
-    return f'<text x="{x:.1f}" y="{y}" text-anchor="{anchor}"{style}>{escape(content)}</text>'
+class NotebookSummary(TextReporter):
+    """The reporter of what a notebook shows of an `Analysis`; only by its name."""
+
+    label = "Summary"
+    suffixes = ()
+
+    def text(self, analysis: Analysis) -> str:
+        """Return the answer and the table of means as HTML without scripts."""
+        answer = answer_of(analysis)
+        text = "".join(f"<p>{escape(line)}</p>" for line in (answer.headline, *answer.supporting))
+        names = names_of(analysis)
+        table = means_table(analysis, names)
+        shown = [i for i, column in enumerate(table.columns) if not column.detail]
+        rows, counts = [], dict.fromkeys((row.cells[0].text for row in table.rows), 0)
+        for row in table.rows:
+            counts[row.cells[0].text] += 1
+            if counts[row.cells[0].text] <= MOST_ROWS:
+                cells = [row.cells[i] for i in shown]
+                rows.append([f"{cell.text} {cell.note}".rstrip() for cell in cells])
+        headings = [table.columns[i].heading for i in shown]
+        more = max(counts.values(), default=0) > MOST_ROWS
+        caption = f"{table.caption}{f', best {MOST_ROWS} of each setting' if more else ''}"
+        grid = html_table(caption, headings, rows, names=2) if rows else ""
+        return f"<div><h4>{escape(answer.title)}</h4>{text}{grid}</div>"

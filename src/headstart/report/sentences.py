@@ -87,8 +87,7 @@ def setting_pairs(subject: Analysis) -> list[Any]:
     of two different protocols are left to the table, unless there are no others. Then all pairs of
     settings of other names, the one that wins more often first in each.
     """
-    table = subject.settings
-    rows = [row for row in table.itertuples(index=False) if row.cells] if len(table) else []
+    rows = [row for row in subject.settings.itertuples(index=False) if row.cells]
     first = finetune_pairs(subject, rows)
     named = {
         frozenset((row.setting, row.other)) for row in rows if role(row.setting) and role(row.other)
@@ -155,10 +154,12 @@ def best_table(subject: Analysis, setting: str | None = None) -> BestTable | Non
     if not len(cells):
         return None
     setting = setting or in_order(cells.setting)[0]
-    cells = cells[cells.setting == setting]
-    means = means[means.setting == setting] if len(means) else means
+    cells, means = cells[cells.setting == setting], means[means.setting == setting]
     if len(means) and means.of_datasets.max() > 1:
-        return BestTable(setting, scope_of(means), False, means)
+        n = int(means.of_datasets.max())
+        measured, possible = int(means.n_datasets.sum()), n * len(means)
+        holes = f" ({measured:,} of {possible:,} cells measured)" if measured < possible else ""
+        return BestTable(setting, f"{count(n, 'dataset')}{holes}", False, means)
     if not len(means) and cells.dataset.nunique() > 1:
         # No dataset connects the models: none is best overall.
         return BestTable(setting, "", False, cells.iloc[:0])
@@ -221,14 +222,6 @@ def best_sentence(found: BestTable) -> str:
     return f"{text}, significantly better than {others} ({test})."
 
 
-def scope_of(means: Any) -> str:
-    """State over how many datasets the means are, and how many cells are missing."""
-    n = int(means.of_datasets.max())
-    cells, possible = int(means.n_datasets.sum()), n * len(means)
-    holes = f" ({cells:,} of {possible:,} cells measured)" if cells < possible else ""
-    return f"{count(n, 'dataset')}{holes}"
-
-
 def pearson_rows(subject: Analysis) -> list[Any]:
     """Return the defined correlations over all datasets, one row per setting, in order."""
     table = over_all(subject)
@@ -261,8 +254,8 @@ def other_settings(subject: Analysis, rows: list[Any]) -> str:
         f"{correlation(row, scope_text(subject, rows[0], row))} {by_setting(row.setting)}"
         for row in rows[1:]
     ]
-    ending = "" if len(clauses) == 1 else "s"
-    return f"Correlation in the other setting{ending}: {'; '.join(clauses)}." if clauses else ""
+    settings = "setting" if len(clauses) == 1 else "settings"
+    return f"Correlation in the other {settings}: {'; '.join(clauses)}." if clauses else ""
 
 
 def scope_text(subject: Analysis, first: Any, row: Any) -> str:
@@ -306,14 +299,14 @@ def family_sentence(rows: list[Any]) -> str:
 def slope_sentence(subject: Analysis) -> str:
     """State the slope of the mixed model in the first setting where it converged."""
     table = subject.mixed
-    table = table[table.slope.notna() & (table.converged == True)] if len(table) else table  # noqa: E712
+    table = table[table.slope.notna() & (table.converged == True)]  # noqa: E712
     if not len(table):
         return ""
     first = in_order(table.setting)[0]
     row = next(table[table.setting == first].itertuples(index=False))
     between = interval(row.low, row.high, 3)
     spread = f" (95 % interval {between}{uncertain(row.low, row.high)})" if between else ""
-    effects = "the interval generalises to other models " + (
+    over = (
         "and datasets (random intercepts for both, random slopes per dataset)"
         if row.random_slopes
         else "on these datasets (random intercepts for both)"
@@ -321,7 +314,7 @@ def slope_sentence(subject: Analysis) -> str:
     return (
         f"A 1-unit increase in {subject.predictor.scale.label(subject.predictor.label)} is "
         f"associated with a change of {number(row.slope, 3, plus=True)} in the log odds of "
-        f"transfer {by_setting(first)}{spread}; {effects}."
+        f"transfer {by_setting(first)}{spread}; the interval generalises to other models {over}."
     )
 
 
@@ -330,9 +323,9 @@ def no_correlation_sentence(subject: Analysis) -> str:
     if pearson_rows(subject):
         return ""
     cells, label = subject.cells, subject.predictor.label
-    n = cells[cells[subject.predictor.column].notna()].model.nunique() if len(cells) else 0
-    noted = subject.missing
-    noted = noted[noted.what.astype(str).str.startswith("correlations")].why
+    n = cells[cells[subject.predictor.column].notna()].model.nunique()
+    missing = subject.missing
+    noted = missing[missing.what.astype(str).str.startswith("correlations")].why
     if not n:
         why = f"the table has no {label}"
     elif n < FEWEST_MODELS:
@@ -462,23 +455,18 @@ def ablation_sentences(table: Any) -> list[str]:
 
 def effects_sentence(subject: Analysis) -> str:
     """Count the changes of the training with higher, lower and uncertain log odds."""
-    table = subject.effects
-    table = table[table.low.notna()] if len(table) else table
-    clauses = [
-        f"{subject.predictor.label if setting == UPSTREAM else by_setting(setting)} "
-        f"{signs(table[table.setting == setting])}"
-        for setting in in_order(table.setting)
-    ]
+    table = subject.effects[subject.effects.low.notna()]
+    clauses = []
+    for setting in in_order(table.setting):
+        own = table[table.setting == setting]
+        up, down = int((own.low > 0).sum()), int((own.high < 0).sum())
+        counts = {"higher": up, "lower": down, "uncertain": len(own) - up - down}
+        signs = joined([f"{what} in {n}" for what, n in counts.items() if n])
+        where = subject.predictor.label if setting == UPSTREAM else by_setting(setting)
+        clauses.append(f"{where} {signs} of {len(own)}")
     if not clauses:
         return ""
     return (
         "Each training configuration compared with the previous one (log odds, 95 % intervals): "
         f"{'; '.join(clauses)}."
     )
-
-
-def signs(table: Any) -> str:
-    """Count intervals above and below 0, and those that include it."""
-    up, down = int((table.low > 0).sum()), int((table.high < 0).sum())
-    counts = {"higher": up, "lower": down, "uncertain": len(table) - up - down}
-    return joined([f"{what} in {n}" for what, n in counts.items() if n]) + f" of {len(table)}"

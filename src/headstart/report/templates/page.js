@@ -137,7 +137,7 @@
     csv() {
       const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
       const plain = (text) => text.replaceAll("\u2212", "-").replace(/^\u2013$/, "");
-      // No name is a formula: as `safe_cell` in data_files.py.
+      // No name is a formula: as `safe_cell` in reporter.py.
       const name = (text) => text.replace(/(^|[;\t\r\n])(?=[\s"]*[=+@\uff1d\uff0b\uff0d\uff20-])/g, "$1'");
       const lines = [[], ...this.order.map(() => [])];
       for (const column of this.columns) {

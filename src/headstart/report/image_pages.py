@@ -1,13 +1,15 @@
-"""The page of a single result: validation, confusions, calibration, classes, worst mistakes.
+"""The pages of test images: that of a single result, and that of embeddings.
 
-Heat maps are tables, which screen readers read; curves are charts as on every page.
+The page of a result has its validation, confusions, calibration, classes and worst mistakes. Heat
+maps are tables, which screen readers read; curves are charts as on every page.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import altair as alt
+import pandas as pd
 
 from headstart.deploy.result_details import (
     Mistake,
@@ -17,8 +19,10 @@ from headstart.deploy.result_details import (
 )
 from headstart.figures import encodings as enc
 from headstart.figures.figure import Figure
-from headstart.figures.figure_data import FigureData
+from headstart.figures.figure_data import FigureData, as_key
 from headstart.figures.panel import Panel
+from headstart.figures.scatter_charts import draw_embedding
+from headstart.figures.style import class_styles
 from headstart.metrics import CalibrationBin
 from headstart.report.page_model import Column, PageTable, filled, named
 from headstart.report.page_templates import render_page
@@ -26,7 +30,16 @@ from headstart.spec import Result, Value
 from headstart.spec.formatting import SmallPicture, decimals, number, number_label, percent, ranged
 from headstart.stats import wilson_interval
 
-__all__ = ["MistakePicture", "cell_html", "class_table", "confusion_table", "mistake_table"]
+__all__ = [
+    "MistakePicture",
+    "cell_html",
+    "class_table",
+    "confusion_table",
+    "embedding_html",
+    "mistake_table",
+    "separation_table",
+    "similarity_table",
+]
 
 IN_PERCENT = decimals(1, scale=100)
 # More classes would make cells of a few pixels; their confusions are listed.
@@ -83,17 +96,16 @@ def headline_numbers(result: Result) -> list[tuple[str, str]]:
     metric, measures = result.trial.dataset.metric, result.metrics
     found = []
     if result.accuracy is not None:
-        interval = ""
+        label = f"{metric} on {result.n_test:,} test images"
         if metric == "top-1":
             one = wilson_interval(result.accuracy, result.n_test)
-            interval = f", 95 % interval {ranged(one.low, one.high, IN_PERCENT)}"
-        label = f"{metric} on {result.n_test:,} test images{interval}"
+            label += f", 95 % interval {ranged(one.low, one.high, IN_PERCENT)}"
         found.append((label, f"{percent(result.accuracy)} %"))
     if "log-loss" in measures:
         found.append(("log loss, nats", number(measures["log-loss"], 3)))
     if "calibration-error" in measures:
-        error = percent(measures["calibration-error"])
-        found.append(("expected calibration error", f"{error} %"))
+        error = f"{percent(measures['calibration-error'])} %"
+        found.append(("expected calibration error", error))
     return found
 
 
@@ -189,7 +201,6 @@ def only_candidate(surface: Surface) -> str:
 
 
 def label_of(value: Value) -> str:
-    """Return a hyperparameter's value as text."""
     return value if isinstance(value, str) else number_label(value)
 
 
@@ -199,7 +210,6 @@ def points_of(rows: list[dict[str, Any]]) -> Any:
 
 
 def one_chart(name: str, title: str, caption: str, *layers: Any) -> Figure:
-    """Return a figure of one chart."""
     panel = Panel(lambda _: alt.layer(*layers), "", title, height=260, widest=620)
     return Figure(name, title, caption, [panel], FigureData({}, interactive=True))
 
@@ -269,7 +279,6 @@ def calibration_figure(bins: Sequence[CalibrationBin]) -> Figure:
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
-    """Return what the result is, and what made it."""
     trial = result.trial
     chosen = result.selection.chosen if result.selection else {}
     made_by = result.provenance.get("versions", {})
@@ -286,3 +295,51 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("To deploy it", f"headstart export {trial.key[:12]} --to onnx"),
     ]  # fmt: skip
     return [(name, text) for name, text in found if text]
+
+
+def embedding_html(tables: Mapping[str, pd.DataFrame], title: str, source: str) -> str:
+    """Return the page of the tables that `headstart.embedding` makes as HTML."""
+    data = FigureData(tables, interactive=True)
+    images = tables["images"]
+    shown = [separation_table(tables["separation"]), similarity_table(tables["similarity"])]
+    return render_page(
+        "embedding.html",
+        title,
+        {},
+        figures=[draw_embedding(data)],
+        tables=shown,
+        description=source,
+        source=source,
+        styles={as_key(name): look for name, look in class_styles(images["class"]).items()},
+        # Show single pixels only where all images are tiny.
+        tiny=bool(images["tiny"].all()),
+        separation=shown[0],
+        neighbours=tables["separation"]["neighbours"].iloc[0],
+        similarity=shown[1],
+    )
+
+
+def separation_table(separation: pd.DataFrame) -> PageTable:
+    """Return one row per network: how far the classes are apart for it."""
+    rows = separation.sort_values("position").to_dict("records")
+    columns = [
+        named("Network", "model"),
+        Column("Features", "features", "{:,}".format),
+        Column("Silhouette", "silhouette", decimals(3)),
+        Column(f"{rows[0]['neighbours']} neighbours", "neighbour_accuracy",
+               decimals(1, scale=100), "%"),
+        Column("Within / between", "variance_ratio", number),
+    ]  # fmt: skip
+    return filled("separation", "Separation of classes", columns, rows)
+
+
+def similarity_table(similarity: pd.DataFrame) -> PageTable:
+    """Return one row per pair of networks: how alike their features are."""
+    columns = [
+        named("Network", "model"),
+        named("Other", "other"),
+        Column("CKA", "cka", decimals(3)),
+        Column("Unbiased", "unbiased_cka", decimals(3)),
+    ]
+    rows = similarity.to_dict("records")
+    return filled("similarity", "Similarity of representations", columns, rows)
