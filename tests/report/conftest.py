@@ -21,6 +21,7 @@ def browser(tmp_path_factory) -> Iterator[webdriver.Chrome]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = webdriver.ChromeService(driver)
     chrome = webdriver.Chrome(options=options, service=service)
+    chrome.set_script_timeout(300)  # axe takes half a minute where other programs run
     yield chrome
     chrome.quit()
     service.stop()
