@@ -22,8 +22,6 @@ __all__ = ["ReadOptions", "Unit", "tidy"]
 
 ERROR = re.compile(r"\b(?:error[ _-]?rate|error|err)\b", re.IGNORECASE)
 PROPORTION, PERCENT = 1.0, 100.0
-
-
 Unit = Literal["percent", "proportion"]
 Measure = Literal["accuracy", "error"]
 Duplicates = Literal["refuse", "average"]
