@@ -45,6 +45,29 @@ def test_with_and_without_each_unit_it_is_scipys(name, seed, n, ties, families):
             assert left_out[unit, s] == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
+@pytest.mark.parametrize("exponent", [-1000, -540, 510, 530, 1000])
+def test_correlations_and_lines_of_huge_and_tiny_values_are_those_of_their_digits(exponent):
+    random = np.random.default_rng(0)
+    x = random.normal(size=9)
+    Y, one, units = x[:, None] + random.normal(size=(9, 2)), np.ones((1, 9)), np.arange(9)
+    huge, huge_y = np.ldexp(x, exponent), np.ldexp(Y, exponent)
+    for name in CORRELATIONS:
+        found = correlation_interval(name, huge, huge_y, units)
+        assert np.array_equal(found, correlation_interval(name, x, Y, units))
+    slope, intercept = least_squares(one, x, Y)
+    found = least_squares(one, huge, Y)
+    assert np.array_equal(found, [np.ldexp(slope, -exponent), intercept])
+
+
+@pytest.mark.parametrize("name", CORRELATIONS)
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_of_few_units_there_is_no_interval(name, n):
+    x = np.arange(float(n))
+    found = correlation_interval(name, x, x[:, None], np.arange(n))
+    assert found.estimate == pytest.approx(1 if n > 1 else np.nan, nan_ok=True)
+    assert np.isnan([found.low, found.high]).all()
+
+
 @pytest.mark.parametrize("name", CORRELATIONS)
 @pytest.mark.parametrize("rho", [0.0, 0.7, 0.95])
 @pytest.mark.parametrize("n", [8, 40])

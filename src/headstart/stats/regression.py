@@ -181,6 +181,9 @@ def correlation_difference(
 
 def _half_step(name: CorrelationName, n: int) -> float:
     """Return the change of a perfect rank correlation by half a discordant pair."""
+    # A single unit makes no pair.
+    if n < 2:
+        return EXACT
     if name == "kendall":
         return 2 / (n * (n - 1))
     return 6 / (n * (n * n - 1)) if name == "spearman" else EXACT
@@ -283,6 +286,7 @@ def resample_weights(n: int, resamples: int, random: np.random.Generator) -> Flo
 
 def least_squares(weights: Floats, x: Floats, Y: Floats) -> tuple[Floats, Floats]:
     """Slope and intercept of the least-squares line of each column of Y on x, (B, S) each."""
+    x, exponent = _unit_scale(x)
     centre, spread = x.mean(), x.std() or 1.0
     z = (x - centre) / spread
     covariance, variance, _ = _moments(weights, z, Y - Y.mean(axis=0))
@@ -291,13 +295,23 @@ def least_squares(weights: Floats, x: Floats, Y: Floats) -> tuple[Floats, Floats
     total = weights.sum(axis=1, keepdims=True)
     mean_z, mean_y = (weights @ z)[:, None] / total, weights @ Y / total
     intercept = mean_y - slope * mean_z
-    return slope / spread, intercept - slope * centre / spread
+    return np.ldexp(slope / spread, -exponent), intercept - slope * centre / spread
 
 
 def _scaled(values: Floats) -> Floats:
     """Centre and scale each column; exact for the correlation, and safe against cancellation."""
+    values, _ = _unit_scale(values)
     spread = values.std(axis=0)
     return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0))
+
+
+def _unit_scale(values: Floats) -> tuple[Floats, npt.NDArray[np.intc]]:
+    """Divide each column by the power of two above its largest value; return that exponent, too.
+
+    Exact, and no square of a large value overflows or of a small one vanishes.
+    """
+    exponent = np.frexp(np.abs(values).max(axis=0, initial=0))[1]
+    return np.ldexp(values, -exponent), exponent
 
 
 def _moments(weights: Floats, x: Floats, Y: Floats) -> tuple[Floats, Floats, Floats]:
