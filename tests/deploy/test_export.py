@@ -23,6 +23,7 @@ from headstart.datasets.dataset_name import DatasetName
 from headstart.deploy import export, runners
 from headstart.deploy.export import ExportTarget, export_result
 from headstart.deploy.final_network import best_result, final_network, find_result, kept_models_of
+from headstart.deploy.runners import Comparison, score_losses
 from headstart.files import sha256_file
 from headstart.registry import METHODS
 from headstart.spec import Result
@@ -264,6 +265,15 @@ def test_the_card_has_the_numbers(run, exported):
         "README.md", "classes.json", "example.py", "headstart.json", "model.onnx",
         "model.safetensors",
     ]  # fmt: skip
+
+
+def test_a_file_that_loses_a_point_is_warned_of():
+    def row(name, score):
+        return Comparison(name, 500, 0, 0.0, "top-1", score, None, None)
+
+    rows = [row("torch", 0.85), row("float16", 0.8402), row("int8", 0.84), row("timm", 0.86)]
+    (warning,) = score_losses(rows)
+    assert warning.startswith("int8 loses 1.00 points: top-1 84.00 % on 500 test images")
 
 
 @pytest.mark.slow

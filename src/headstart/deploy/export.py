@@ -39,6 +39,7 @@ from headstart.deploy.runners import (
     lacking_operators,
     latency,
     require_packages,
+    score_losses,
     tested_images,
 )
 from headstart.errors import BrokenImageError, CommandError, ExportError, HeadstartError
@@ -165,6 +166,7 @@ def export_result(
         write_weights(job.final.network.state_as_built(), place / WEIGHTS)
         {"onnx": _write_onnx, "torch": _write_program, "timm": _write_timm}[target.form](job)
         measured = _verified(job, images, predictions)
+        job.notes += score_losses(measured)
         if warning := tie_warning(result):
             job.notes.append(warning)
         _write_rest(job, measured)

@@ -25,6 +25,7 @@ from headstart.features.preprocess import NetworkInput
 from headstart.files import storage_errors
 from headstart.shown_text import first_line
 from headstart.spec import Prediction, Result
+from headstart.spec.formatting import count
 from headstart.stats import wilson_interval
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "lacking_operators",
     "latency",
     "require_packages",
+    "score_losses",
     "stored_probabilities",
     "tested_images",
 ]
@@ -49,6 +51,8 @@ __all__ = [
 BATCH = 16
 # Latency: passes before the first that counts, at most so many that count, in so many seconds.
 WARM_UP, PASSES, SECONDS = 3, 50, 5.0
+# Loss of the metric, a proportion, that the user is warned of.
+LOSS = 0.01
 # Of what timm builds, relative to the largest logit.
 LOGITS_TOLERANCE = 1e-4
 
@@ -413,6 +417,18 @@ def latency(run: Runner, image: Image.Image) -> tuple[float, float]:
         run([image])
         times.append(1000 * (time.perf_counter() - before))
     return float(np.median(times)), float(np.percentile(times, 95))
+
+
+def score_losses(found: Sequence[Comparison]) -> list[str]:
+    """Return a warning for each file or runtime that scores a point or more below the first."""
+    measured = found[0].score
+    return [
+        f"{one.name} loses {100 * (measured - one.score):.2f} points: {one.metric} "
+        f"{100 * one.score:.2f} % on {count(one.n, 'test image')}, measured "
+        f"{100 * measured:.2f} %"
+        for one in found
+        if measured - one.score >= LOSS
+    ]
 
 
 def check_same(found: Sequence[Comparison], tolerance: float) -> None:
