@@ -97,6 +97,14 @@ def test_the_help_of_every_command_imports_nothing_slow():
         assert f"looked at{name}\n" in done.stdout
 
 
+def test_python_without_docstrings_is_refused_in_a_line():
+    command = [sys.executable, "-OO", "-m", "headstart", "-v", "explain", "storage.full"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    command[1] = "-O"
+    assert subprocess.run(command, capture_output=True, text=True).returncode == 0
+
+
 def test_a_run_shows_its_table_and_a_second_run_finds_it(cli, measured):
     outcome = cli(*RUN, "--store", measured)
     assert outcome.code == 0

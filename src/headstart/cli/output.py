@@ -169,6 +169,7 @@ def run_command(app: typer.Typer) -> None:
     """Run a command of an app in `errors_in_words`; wrong usage is bad input like any other."""
     reset_verbosity()
     with errors_in_words():
+        _refuse_missing_docstrings(sys.flags.optimize)
         _refuse_empty(sys.argv[1:])
         try:
             code = app(prog_name=PROGRAM, standalone_mode=False)
@@ -199,6 +200,16 @@ def run_command(app: typer.Typer) -> None:
             raise KeyboardInterrupt
         if code:
             raise SystemExit(code)
+
+
+def _refuse_missing_docstrings(level: int) -> None:
+    if level > 1:
+        raise CommandError(
+            "Python runs without docstrings (-OO or PYTHONOPTIMIZE=2), which help and figures "
+            "need: use -O or PYTHONOPTIMIZE=1",
+            code="command.docstrings",
+            level=level,
+        )
 
 
 @contextmanager
