@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import headstart as hs
@@ -12,6 +13,7 @@ from headstart.analysis.tables.column_names import parse_mapping
 from headstart.analysis.tables.results_sources import read_sources
 from headstart.analysis.tables.tidy_table import ReadOptions
 from refusals import refused
+from tables import quick
 
 PUBLISHED = Path(__file__).parent / "published"
 
@@ -101,7 +103,11 @@ REFUSED = [
     *((filled(upstream_accuracy=value), "table.range", {"count": 48}) for value in (0.0, 1.0)),
     *((filled(**{column: value}), "table.range", {"count": 48}) for column, value in (
         ("n_test", -5), ("n_test", 0.5), ("n_test", 1e300), ("seed", 1.5), ("se", -0.01),
-        ("steps", 0))),
+        ("steps", 0), ("steps", 10**400))),
+    # pandas reads the real part of one, and nanoseconds of the other.
+    *((filled(accuracy=value), "table.cells", {"count": 48})
+      for value in (0.5 + 1j, pd.Series([0.5 + 1j] * 48, dtype=object),
+                    pd.Timestamp("2020-01-01"), pd.Timedelta(1, "s"))),
     (also(7, accuracy=0.123), "table.rows_disagree",
      {"column": "accuracy", "rows": [7, 48],
       "cell": {"model": "net1", "dataset": "set3", "setting": "linear"}}),
@@ -290,6 +296,20 @@ def test_an_index_of_any_kind(table):
     with refused("table.range") as error:
         read_sources([repeated.assign(accuracy=-0.5)])
     assert error.value.values["cells"][1] == (1, "accuracy", -0.5)
+
+
+@pytest.mark.parametrize("value", [1e200, -1e300, pytest.param(10**400, id="1e400")])
+def test_a_predictor_whose_square_is_too_large_is_refused(table, value):
+    with refused("table.range", count=48):
+        quick(table.assign(p=value), predictor="p:number")
+
+
+def test_a_table_of_another_library_is_read_as_pandas_has_it(table):
+    expected = read_sources([table]).frame
+    found = read_sources([pa.Table.from_pandas(table)]).frame
+    pd.testing.assert_frame_equal(found, expected)
+    with refused("table.source"):
+        read_sources([pa.array([0.5])])
 
 
 def test_nan_is_a_missing_cell(spoiled):

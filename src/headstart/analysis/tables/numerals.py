@@ -163,12 +163,14 @@ def without_markup(text: str) -> str:
 def _quick(cells: Sequence[Any], kind: NumberKind) -> npt.NDArray[np.float64] | None:
     """Take a column of plain numbers at once; None where a cell needs a look."""
     column = pd.Series(cells)
-    if pd.api.types.is_bool_dtype(column):
+    types = pd.api.types
+    # pandas takes dates for nanoseconds, and numpy the real part of a complex number.
+    if column.dtype.kind in "bcmM" or types.is_bool_dtype(column):
         return None
-    if pd.api.types.is_numeric_dtype(column):
+    if types.is_numeric_dtype(column):
         return np.asarray(column.to_numpy(dtype=np.float64, na_value=np.nan))
     if any(
-        isinstance(cell, bool)
+        isinstance(cell, bool | complex)
         or (kind == "count" and "." in str(cell))
         or (kind == "accuracy" and SIGNED.match(str(cell)))
         for cell in cells
@@ -176,7 +178,8 @@ def _quick(cells: Sequence[Any], kind: NumberKind) -> npt.NDArray[np.float64] | 
         return None
     try:
         return np.asarray(pd.to_numeric(column, errors="raise"), dtype=np.float64)
-    except (ValueError, TypeError):
+    # Of an integer above 1e308 the last.
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

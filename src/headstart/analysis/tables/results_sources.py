@@ -6,7 +6,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,16 @@ from headstart.store import (
 
 __all__ = ["SourceLike", "read_references", "read_sources", "store_of"]
 
-SourceLike: TypeAlias = str | Path | pd.DataFrame
+
+class ToPandas(Protocol):
+    """A table of polars, Arrow and others."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return it as a DataFrame of pandas."""
+        ...
+
+
+SourceLike: TypeAlias = str | Path | pd.DataFrame | ToPandas
 SQLITE = b"SQLite format 3\x00"
 # What may stand after the question mark of a file, beside columns.
 FILE_OPTIONS = ("unit", "measure", "spread", "sheet", "table")
@@ -127,12 +136,15 @@ def store_of(source: SourceLike) -> Path | str | None:
 def _read(
     source: SourceLike, columns: dict[str, str], options: ReadOptions, *, of_examples: bool = False
 ) -> ResultsTable:
+    if not isinstance(source, str | Path | pd.DataFrame) and hasattr(source, "to_pandas"):
+        source = source.to_pandas()
     if isinstance(source, pd.DataFrame):
         grid, facts = grid_of_frame(source), {"kind": "frame"}
         return _of_grid(grid, "the table", facts, columns, options, of_examples)
     if not isinstance(source, str | Path):
         raise TableError(
-            f"expected a path, a name or a DataFrame as source, found {type(source).__name__}",
+            "expected a path, a name, or a DataFrame of pandas or polars as source, found "
+            f"{type(source).__name__}",
             code="table.source",
         )
     if _is_published(source):

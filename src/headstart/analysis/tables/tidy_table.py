@@ -22,6 +22,8 @@ __all__ = ["ReadOptions", "Unit", "tidy"]
 
 ERROR = re.compile(r"\b(?:error[ _-]?rate|error|err)\b", re.IGNORECASE)
 PROPORTION, PERCENT = 1.0, 100.0
+# Of what is no accuracy: its square can still be added up.
+LARGEST = 1e100
 Unit = Literal["percent", "proportion"]
 Measure = Literal["accuracy", "error"]
 Duplicates = Literal["refuse", "average"]
@@ -169,7 +171,7 @@ def _check_numbers(frame: pd.DataFrame, where: str) -> None:
         elif name == "se":
             what, holds = "standard error of at least 0", (known >= 0) & (known < np.inf)
         else:
-            what, holds = "finite number", known.abs() < np.inf
+            what, holds = "number between -1e100 and 1e100", known.abs() <= LARGEST
         faults += [(row, name, float(value), what) for row, value in known[~holds].items()]
     _refuse(faults, frame, where)
 
