@@ -4,7 +4,7 @@ import pytest
 
 from headstart import methods, models
 from headstart.deploy.card import _licence, weights_licence
-from headstart.models.saved_networks import _card, card_front_matter
+from headstart.models.saved_networks import _text, card_front_matter
 from stores import make_result
 
 HUB = "timm:resnet18.a1_in1k"
@@ -27,5 +27,5 @@ def test_licence_and_base_are_those_of_weights_that_it_began_with(model, setting
     assert ("base_model: timm/resnet18.a1_in1k" in front) == (began is not None)
     assert ("license: apache-2.0" in front) == (began is not None)
     assert ("random weights" in _licence(trial)[0]) == (began is None)
-    assert ("(weights random)" in _card(result)) == (began is None)
-    assert ("licence of the images holds" in _card(result)) == (began is None)
+    assert ("(weights random)" in _text(result)) == (began is None)
+    assert ("licence of the images holds" in _text(result)) == (began is None)
