@@ -126,7 +126,7 @@ from torch import nn
 
 from headstart.datasets.splits import RawDataset
 from headstart.datasets.images import ArrayImages
-from headstart.datasets.sources.base import Description, Presence, Source as DatasetSource
+from headstart.datasets.sources.dataset_source import Description, Presence, Source as DatasetSource
 from headstart.datasets.splits import Split
 from headstart.models.model_source import ModelSource, counted, last_layer
 from headstart.spec import Model, Weights

@@ -181,9 +181,9 @@ MODEL_SOURCES: Registry[Any] = Registry(
         "function": "headstart.models.sources.function_networks:Function",
     },
 )
-# Where datasets come from: `headstart.datasets.sources.base.Source`. A name of a source's catalogue
-# is that source's; else they are asked in this order whether it is theirs, those of other packages
-# last.
+# Where datasets come from: `headstart.datasets.sources.dataset_source.Source`. A name of a source's
+# catalogue is that source's; else they are asked in this order whether it is theirs, those of other
+# packages last.
 DATASET_SOURCES: Registry[Any] = Registry(
     "dataset_source",
     {

@@ -12,7 +12,7 @@ import pytest
 
 from headstart.errors import DiskFullError, ExecutorError
 from headstart.executors import Processes
-from headstart.executors.base import ignore
+from headstart.executors.executor import ignore
 from headstart.executors.pool import (
     FREED_BYTES,
     DiskFaultError,

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 import engines
-from headstart.executors import base, ray_cluster
+from headstart.executors import ray_cluster
+from headstart.executors.executor import software_versions
 from headstart.executors.ray_cluster import Share
 from refusals import refused
 
@@ -180,8 +181,8 @@ def test_a_cluster_is_reached_by_its_client_server(worker_path):
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_other_software_on_nodes_is_refused(monkeypatch):
-    other = base.software_versions() | {"torch": "1.0"}
-    monkeypatch.setattr(base, "software_versions", lambda: other)
+    other = software_versions() | {"torch": "1.0"}
+    monkeypatch.setattr("headstart.executors.executor.software_versions", lambda: other)
     with (
         engines.open_executor("ray", 1) as executor,
         refused("executor.version_mismatch"),

@@ -27,7 +27,7 @@ __all__ = ["embed", "write_files"]
 
 
 @dataclass(frozen=True)
-class _Options:
+class _EmbedArguments:
     """What is embedded, and how."""
 
     dataset: Annotated[str, typer.Option(help="Dataset with one label per image.", metavar="NAME")]
@@ -66,7 +66,7 @@ class _Options:
 
 
 def embed(
-    options: _Options,
+    options: _EmbedArguments,
     out: Annotated[
         Path, typer.Option(help="Folder for figure, page and tables.", metavar="FOLDER")
     ] = Path("headstart-embedding"),

@@ -40,7 +40,7 @@ NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True)
-class _Options:
+class _RankArguments:
     """Which models may be taken, for which images."""
 
     dataset: Annotated[
@@ -135,7 +135,7 @@ class _Options:
 
 
 def rank(
-    options: _Options,
+    options: _RankArguments,
     executors: ExecutorOptions,
     store: StoreOption = DEFAULT_STORE,
     keep_models: Annotated[

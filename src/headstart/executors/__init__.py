@@ -1,6 +1,6 @@
 """Executors run a function on many items: in this process, or in worker processes."""
 
-from headstart.executors.base import (
+from headstart.executors.executor import (
     Executor,
     ExecutorFactory,
     ExpectedWork,

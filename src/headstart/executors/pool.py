@@ -27,7 +27,7 @@ from headstart.errors import (
     StorageError,
     WorkersLostError,
 )
-from headstart.executors.base import Send, ignore
+from headstart.executors.executor import Send, ignore
 from headstart.files import FULL, free_bytes, name_from_text, name_in_text, writable_folder
 
 __all__ = ["Worker", "WorkerDiedError", "WorkerPool", "packed_answer"]

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from headstart.devices import Device
-from headstart.executors.base import Send, machine_name, process_name, visible_gpus
+from headstart.executors.executor import Send, machine_name, process_name, visible_gpus
 from headstart.executors.pool import WorkerDiedError, WorkerPool, packed_answer
 from headstart.interrupts import interrupts_blocked
 from headstart.threads import configure_threads, thread_share

@@ -24,7 +24,7 @@ from typing import Any
 
 from headstart.devices import Device
 from headstart.errors import ExecutorError, WorkersLostError
-from headstart.executors.base import (
+from headstart.executors.executor import (
     Send,
     adopt_variables,
     ignore,

@@ -25,7 +25,7 @@ from uuid import uuid4
 from headstart.context import default_cache
 from headstart.devices import Device
 from headstart.errors import ExecutorError, WorkersLostError
-from headstart.executors.base import (
+from headstart.executors.executor import (
     ExpectedWork,
     Send,
     adopt_variables,

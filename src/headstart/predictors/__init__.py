@@ -1,6 +1,6 @@
 """Predictors of transfer: numbers known before a model is transferred, each with its own scale."""
 
-from headstart.predictors.base import (
+from headstart.predictors.predictor import (
     SCALES,
     UPSTREAM_ACCURACY,
     Predictor,

@@ -9,7 +9,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.special import softmax
 
 from headstart.errors import AnalysisError
-from headstart.predictors.base import ScaleName
+from headstart.predictors.predictor import ScaleName
 from headstart.stats.representations import centred
 
 __all__ = [

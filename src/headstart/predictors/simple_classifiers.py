@@ -12,7 +12,6 @@ import numpy.typing as npt
 from scipy.sparse.linalg import eigsh
 from scipy.special import logsumexp, softmax
 
-from headstart.predictors.base import ScaleName
 from headstart.predictors.class_statistics import (
     ROUNDING,
     Classes,
@@ -26,6 +25,7 @@ from headstart.predictors.class_statistics import (
     spread,
     within_covariance,
 )
+from headstart.predictors.predictor import ScaleName
 from headstart.stats.representations import centred
 
 __all__ = [

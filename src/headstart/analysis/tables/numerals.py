@@ -115,7 +115,7 @@ def parse_numbers(
     if quick is not None:
         nothing = np.full(len(quick), np.nan)
         return Numbers(quick, nothing, np.zeros(len(quick), dtype=bool), [], 0)
-    parts = [_Parts.of(cell, kind) for cell in cells]
+    parts = [_NumberParts.of(cell, kind) for cell in cells]
     texts = [text for part in parts for text in (part.value, part.spread) if text]
     number = _reader(texts, kind)
     value, spread = np.full((2, len(parts)), np.nan)
@@ -183,7 +183,7 @@ def _quick(cells: Sequence[Any], kind: NumberKind) -> npt.NDArray[np.float64] | 
         return None
 
 
-class _Parts(NamedTuple):
+class _NumberParts(NamedTuple):
     """A cell, taken apart; the numbers are text, whose decimal sign the column settles."""
 
     value: str | None = None
@@ -195,7 +195,7 @@ class _Parts(NamedTuple):
     fault: bool = False
 
     @classmethod
-    def of(cls, cell: Any, kind: NumberKind) -> "_Parts":
+    def of(cls, cell: Any, kind: NumberKind) -> "_NumberParts":
         if cell is None or cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)):
             return cls()
         if isinstance(cell, bool | np.bool_):
@@ -269,7 +269,7 @@ def _reader(texts: list[str], kind: NumberKind) -> Callable[[str], float]:
     return number
 
 
-def _is_no_spread(value: float, spread: float, part: _Parts) -> bool:
+def _is_no_spread(value: float, spread: float, part: _NumberParts) -> bool:
     """Return whether a spread cannot be one: ``92.1 (98.5)``, ``92.1 (3)``, a negative one.
 
     A bracket without a sign may hold anything; one of another precision than its number, or as

@@ -22,7 +22,7 @@ from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.file_index import Advance, FileIndex
 from headstart.datasets.images import ArrayImages
 from headstart.datasets.manifest import Manifest
-from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.dataset_source import Description, Presence, Source
 from headstart.datasets.splits import RawDataset, Split
 from headstart.files import check_free_space, locked, replaced, storage_errors
 from headstart.spec import Sizes

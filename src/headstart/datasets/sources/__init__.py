@@ -11,7 +11,7 @@ from pathlib import Path
 
 from headstart.context import default_cache
 from headstart.datasets.dataset_name import DatasetName
-from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.dataset_source import Description, Presence, Source
 from headstart.datasets.sources.own_files import folders_like
 from headstart.errors import UnknownNameError
 from headstart.registry import DATASET_SOURCES

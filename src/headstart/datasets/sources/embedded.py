@@ -17,7 +17,7 @@ from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import ArrayImages
 from headstart.datasets.manifest import Manifest
-from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.dataset_source import Description, Presence, Source
 from headstart.datasets.sources.torchvision import socket_timeout
 from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError, DatasetMissingError

@@ -32,7 +32,7 @@ from headstart.datasets.naming import (
     part_of_name,
     read_split_names,
 )
-from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.dataset_source import Description, Presence, Source
 from headstart.datasets.sources.own_files import (
     SAVE_AS_CSV,
     class_folders,

@@ -20,7 +20,7 @@ from headstart.datasets.naming import (
     read_split_names,
     sorted_classes,
 )
-from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.dataset_source import Description, Presence, Source
 from headstart.datasets.sources.own_files import require_files
 from headstart.datasets.splits import RawDataset, Split, encode_labels
 from headstart.errors import DatasetError, FunctionError

@@ -19,7 +19,7 @@ from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.hub_splits import README, Choice, name_no_split, parquet_names, parts_of
 from headstart.datasets.parquet_dataset import has_several_classes, read
-from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.dataset_source import Description, Presence, Source
 from headstart.datasets.sources.own_files import (
     ARCHIVES,
     contents,

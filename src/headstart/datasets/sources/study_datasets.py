@@ -26,7 +26,7 @@ from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.hub_splits import Choice
 from headstart.datasets.manifest import PublishedFile, find_published
 from headstart.datasets.parquet_dataset import read_hub_copy
-from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.dataset_source import Description, Presence, Source
 from headstart.datasets.sources.hf import Repository
 from headstart.datasets.sources.torchvision import download
 from headstart.datasets.splits import RawDataset, Split

@@ -31,7 +31,7 @@ from headstart.datasets.naming import (
     shorten,
     sorted_classes,
 )
-from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.dataset_source import Description, Presence, Source
 from headstart.datasets.sources.own_files import (
     find_files,
     from_root,
@@ -349,14 +349,14 @@ def _check_rows(path: Path, images: Sequence[Path], names: Sequence[tuple[str, .
             )
 
 
-class _Parts(NamedTuple):
+class _RowParts(NamedTuple):
     """The rows of each part, in the order of the table; and in words what was taken for what."""
 
     rows: dict[str, Rows]
     parts_note: str = ""
 
 
-def _parts_of_rows(table: Table, used: Sequence[str], options: Mapping[str, str]) -> _Parts:
+def _parts_of_rows(table: Table, used: Sequence[str], options: Mapping[str, str]) -> _RowParts:
     """Divide the rows as a column of splits says; `used` columns hold something else."""
     asked = {part: options[part].split("+") for part in PARTS if part in options}
     column = _split_column(table, used, options, given=bool(asked))
@@ -371,13 +371,13 @@ def _parts_of_rows(table: Table, used: Sequence[str], options: Mapping[str, str]
             )
         # Not the images themselves, which would all be read.
         n = len(table.cells(used[0] if table.header[used[0]] == "value" else used[1]))
-        return _Parts({"all": np.arange(n, dtype=np.int64)})
+        return _RowParts({"all": np.arange(n, dtype=np.int64)})
     chosen = bool(asked) or "split" in options
     several = _split_flags(table, used) if _flag_of(column) and not chosen else {}
     return _by_flags(table, several) if several else _divided(table, column, asked)
 
 
-def _divided(table: Table, column: str, asked: Mapping[str, list[str]]) -> _Parts:
+def _divided(table: Table, column: str, asked: Mapping[str, list[str]]) -> _RowParts:
     """Divide the rows by the values of a column, those asked for or what they mean."""
     # Numbers among which cells are empty, or come from pandas: 1.0 is 1.
     texts = [WHOLE.sub(r"\1", text) for text in table.texts(column)]
@@ -401,7 +401,7 @@ def _divided(table: Table, column: str, asked: Mapping[str, list[str]]) -> _Part
     }
     unused = [value or "(empty)" for value in values if value not in every]
     ordered = {part: parts[part] for part in rows}
-    return _Parts(rows, describe_parts(f"column '{column}':", ordered, unused))
+    return _RowParts(rows, describe_parts(f"column '{column}':", ordered, unused))
 
 
 def _split_column(
@@ -489,7 +489,7 @@ def _split_flags(table: Table, used: Sequence[str]) -> dict[str, str]:
     return found if len(found) > 1 and ("train" in found or "test" in found) else {}
 
 
-def _by_flags(table: Table, columns: Mapping[str, str]) -> _Parts:
+def _by_flags(table: Table, columns: Mapping[str, str]) -> _RowParts:
     """Divide the rows by columns of 1 and 0; those without a 1 are the part without a column."""
     flags = {part: table.flags(name) for part, name in columns.items()}
     rest = [part for part in PARTS if part not in flags]
@@ -510,7 +510,7 @@ def _by_flags(table: Table, columns: Mapping[str, str]) -> _Parts:
     check_parts(rows, f"{table.path}: columns {join_names(list(columns.values()))}", "pass ?split=")
     said = {part: [columns.get(part, "the rest")] for part in PARTS if part in rows}
     divided = {part: np.array(rows[part], dtype=np.int64) for part in said}
-    return _Parts(divided, describe_parts("columns", said))
+    return _RowParts(divided, describe_parts("columns", said))
 
 
 def _meaning(table: Table, column: str, texts: Sequence[str]) -> dict[str, list[str]]:

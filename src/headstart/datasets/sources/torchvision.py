@@ -24,7 +24,7 @@ from PIL import Image
 from headstart.context import ProgressReporter
 from headstart.datasets.dataset_name import DatasetName
 from headstart.datasets.images import IndexedImages, fingerprint_of
-from headstart.datasets.sources.base import Description, Presence, Source
+from headstart.datasets.sources.dataset_source import Description, Presence, Source
 from headstart.datasets.splits import RawDataset, Split
 from headstart.errors import DatasetError, DatasetMissingError, UnknownNameError
 from headstart.files import storage_errors
