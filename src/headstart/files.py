@@ -20,10 +20,10 @@ from filelock import SoftFileLease, Timeout
 from headstart.errors import DiskFullError, HeadstartError, NotWritableError, StorageError
 
 __all__ = [
-    "Appender", "Lock", "check_free_space", "disk_full", "free_bytes", "locked", "md5_file",
-    "name_from_text", "name_in_text", "path_of", "read_toml", "refuse_folder", "replaced",
-    "sha256_file", "sha256_start", "split_names", "storage_errors", "text_encoding", "unusable",
-    "utf8_name", "writable_folder",
+    "Appender", "Lock", "check_folder", "check_free_space", "disk_full", "free_bytes", "locked",
+    "md5_file", "name_from_text", "name_in_text", "path_of", "read_toml", "refuse_folder",
+    "replaced", "sha256_file", "sha256_start", "split_names", "storage_errors", "text_encoding",
+    "unusable", "utf8_name", "writable_folder",
 ]  # fmt: skip
 
 OPTION = re.compile(r"\?(?=[a-z_]+=)")
@@ -216,14 +216,30 @@ def writable_folder(folder: Path, file: Path | None = None) -> Path:
     """
     with storage_errors(file or folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Processes of several machines may have one number.
-        probe = folder / f".headstart-write-{uuid4().hex}"
-        try:
-            probe.write_bytes(b"x")
-        finally:
-            # On a full disk it is there, and empty.
-            probe.unlink(missing_ok=True)
+        _prove_writable(folder)
     return folder
+
+
+def check_folder(folder: Path, file: Path) -> None:
+    """Prove that `file` can be written in a folder that is there or can be made; make nothing.
+
+    Raises
+    ------
+    NotWritableError, DiskFullError, StorageError
+    """
+    folder = folder.absolute()
+    with storage_errors(file):
+        _prove_writable(next(one for one in (folder, *folder.parents) if os.path.lexists(one)))
+
+
+def _prove_writable(folder: Path) -> None:
+    # Processes of several machines may have one number.
+    probe = folder / f".headstart-write-{uuid4().hex}"
+    try:
+        probe.write_bytes(b"x")
+    finally:
+        # On a full disk it is there, and empty.
+        probe.unlink(missing_ok=True)
 
 
 def check_free_space(

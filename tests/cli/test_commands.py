@@ -229,6 +229,23 @@ def test_a_read_only_folder(cli, tmp_path, arguments):
     assert not list(folder.iterdir())
 
 
+def test_a_place_for_a_store_is_proven_before_images_are_looked_at(cli, photos, tmp_path):
+    (photos / "test" / "dark" / "0.png").write_bytes(b"not an image")
+    (tmp_path / "file").touch()
+    for place, code in (
+        (tmp_path / "file" / "r.db", "storage.not_folder"),
+        (Path("/sys/headstart/r.db"), "storage.not_writable"),
+    ):
+        outcome = cli("run", "--models", MODEL, "--datasets", photos, "--store", place)
+        ended(outcome, code)
+        assert str(place) in outcome.err
+    # A mistyped name leaves no folder.
+    place = tmp_path / "new" / "r.db"
+    wrong = cli("run", "--models", "efficientnet_lite9", "--datasets", photos, "--store", place)
+    ended(wrong, "name.unknown")
+    assert not place.parent.exists()
+
+
 def test_a_broken_image_and_skip_broken(cli, photos, tmp_path):
     (photos / "test" / "dark" / "0.png").write_bytes(b"not an image")
     place = tmp_path / "r.db"

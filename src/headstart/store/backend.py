@@ -62,6 +62,9 @@ class Backend(ABC):
     def prepare(self) -> None:  # noqa: B027 - of a server writing shows it
         """Make what the database lies in, and prove that it can be written."""
 
+    def check_place(self) -> None:  # noqa: B027 - a server was asked already
+        """Prove that what is not there yet can be made; make nothing."""
+
     def finish(self, connection: sa.Connection) -> None:  # noqa: B027 - most are done
         """Do what is due once after the tables were laid, outside of a transaction."""
 

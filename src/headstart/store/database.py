@@ -101,6 +101,15 @@ class ResultStore(StoredResults):
         else:
             self._backend.prepare()
 
+    def check_place(self) -> None:
+        """Prove that a database that is not there yet can be made; make nothing.
+
+        Raises
+        ------
+        NotWritableError, DiskFullError, StoreError
+        """
+        self._backend.check_place()
+
     def begin(self, trial: Trial) -> list[Measurement]:
         """Return what was measured of a trial; what it is is stored with its first record.
 

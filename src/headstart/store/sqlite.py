@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import dialect, insert
 
 from headstart.errors import NotWritableError, StorageError, StoreError
-from headstart.files import disk_full, free_bytes, storage_errors, writable_folder
+from headstart.files import check_folder, disk_full, free_bytes, storage_errors, writable_folder
 from headstart.interrupts import interrupts_wait
 from headstart.store import schema
 from headstart.store.backend import Backend
@@ -94,6 +94,10 @@ class SQLite(Backend):
         # Where the file is there, it says itself whether it can be written.
         if not self.exists():
             writable_folder(self.path.parent, self.path)
+
+    def check_place(self) -> None:
+        if not self.exists():
+            check_folder(self.path.parent, self.path)
 
     def finish(self, connection: sa.Connection) -> None:
         # A write-ahead log from now on: readers and a writer do not wait for each other. SQLite

@@ -326,6 +326,9 @@ class Study(Noun):
             For anything that can be checked before the run. A trial that fails later does not stop
             the others: it is listed in the run's `failures`.
         """
+        results = ResultStore(store, create=True)
+        # Before images are looked at, which may take long; a mistyped name leaves no folder.
+        results.check_place()
         trials = self.trials(reporter)
         context = RunContext(
             device=device,
