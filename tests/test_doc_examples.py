@@ -132,7 +132,7 @@ def test_commands_that_messages_and_help_name_exist():
         for text in texts_of_source(file)
         for code in re.findall(r"`headstart ([a-z][^`|]*)`", text)
     }
-    assert len(found) > 20
+    assert len(found) > 10
     assert {code: why for code, why in found.items() if why} == {}
 
 

@@ -108,7 +108,8 @@ def board_of(subject: Analysis, names: Names, setting: str) -> PageTable:
           if name != subject.predictor.column),
         *([] if one else accuracies),
     ]  # fmt: skip
-    legend = [marker_legend(cells, means.iloc[:0] if one else means)]
+    marks = marker_legend(cells, means.iloc[:0] if one else means)
+    legend = [marks]
     if not one and len(rows) > 1:
         legend.append("Ranked by mean log odds.")
     if several:
@@ -120,6 +121,7 @@ def board_of(subject: Analysis, names: Names, setting: str) -> PageTable:
         f"leaderboard-{names.settings.index(setting)}", setting_label(setting), columns, rows,
         names, keys=filter_keys(names, setting=setting),
         marker_legend=" ".join(filter(None, legend)),
+        marks=bool(marks),
         note=metrics_note(cells) if cells.metric.notna().any() else "",
     )  # fmt: skip
 
@@ -212,11 +214,12 @@ def accuracy_table(subject: Analysis, names: Names, setting: str, digits: int = 
         mean_and_error("Mean log odds", digits=2, marked=True, note=means_note(subject, means)),
         *dataset_columns(names, digits),
     ]
+    legend = marker_legend(cells, means)
     return filled(
         f"accuracy-{names.settings.index(setting)}",
         f"{setting_label(setting)}: accuracy in percent", columns, rows, names,
         keys=filter_keys(names, setting=setting), note=metrics_note(cells),
-        marker_legend=marker_legend(cells, means),
+        marker_legend=legend, marks=bool(legend),
     )  # fmt: skip
 
 
@@ -315,4 +318,6 @@ def means_table(subject: Analysis, names: Names) -> PageTable:
     legend = marker_legend(cells, means.iloc[:0] if one else means)
     note = "" if one or means.difference_low.isna().all() else correction_sentence(subject)
     rows = records(means, names, "mean")
-    return filled("means", over, columns, rows, names, note=note, marker_legend=legend)
+    return filled(
+        "means", over, columns, rows, names, note=note, marker_legend=legend, marks=bool(legend)
+    )

@@ -209,17 +209,18 @@ def filled(
     keys: dict[str, Any] | None = None,
     note: str = "",
     marker_legend: str = "",
+    marks: bool = True,
 ) -> PageTable:
     """Return a table with the text of its rows, without columns of which nothing is known.
 
     Notes of columns follow the note. `rows` are those of a tidy table (`records`) or of a pivoted
     one (`pivoted`). Where the page has a filter, they get attributes of the `names` in
     ``setting``, ``dataset``, ``model`` and ``other``, the last of the kind `other`.
+    Columns that are `marked` have their marks where `marks` says so: a single model has none.
     """
     kinds = {"setting": "setting", "dataset": "dataset", "model": "model"}
     kinds["versus" if other == "setting" else "other"] = "other"
     rows = list(rows)
-    marks = "Bold" in marker_legend
     cells = [[column.cell(row, marks) for row in rows] for column in columns]
     there = [i for i, column in enumerate(cells) if any(cell.text != UNKNOWN for cell in column)]
     made = [

@@ -174,6 +174,7 @@ def rank_table(answer: RankAnswer) -> PageTable:
         note=note,
         marker_legend="Bold: best. Underlined: not significantly different from the best."
         * (len(rows) > 1),
+        marks=len(rows) > 1,
     )
 
 
