@@ -303,8 +303,9 @@ def final_network(result: Result, context: RunContext, kept: ArtifactFolder | No
         command, own = _command_again(trial)
         options = f" (with options of its own, as in its study file: {own})" if own else ""
         raise ExportError(
-            f"{trial.title}: its network was not kept{f' in {kept}' if kept else ''}: train it "
-            f"again with: {command}{options}",
+            f"{trial.title}: its network was not kept{f' in {kept}' if kept else ''}: pass "
+            f"--kept-models FOLDER if it was kept elsewhere, or train it again with: "
+            f"{command}{options}",
             code="export.not_kept",
             key=trial.key,
             place=str(kept or ""),
