@@ -2,6 +2,7 @@
 
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -140,7 +141,7 @@ class _Rows(list[npt.NDArray[np.uint8]]):
         return self[row]
 
 
-class FileRunner:
+class FileRunner(ABC):
     """An exported file, on the CPU: images one by one, each of its own size."""
 
     runtime: ClassVar[str]
@@ -166,8 +167,9 @@ class FileRunner:
                 size=(height, width),
             ) from error
 
+    @abstractmethod
     def _run(self, pixels: npt.NDArray[np.uint8]) -> Any:
-        raise NotImplementedError
+        """Return what the file gives for the pixels of `run`."""
 
 
 class OnnxRunner(FileRunner):
