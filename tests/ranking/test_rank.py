@@ -251,7 +251,11 @@ def test_images_that_nothing_can_be_chosen_by_are_refused(
 ):
     folder = broken_folder(tmp_path / "photos", counts, broken)
     with refused(code, **values):
-        hs.rank(str(folder), models=MODELS, store=tmp_path / "r.db", skip_broken=skip_broken)
+        hs.rank(
+            str(folder), models=MODELS, store=tmp_path / "new" / "r.db", skip_broken=skip_broken
+        )
+    # What is refused leaves no folder for a store.
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("harm", ["broken symlink", "empty", "cut off"])

@@ -85,6 +85,15 @@ def test_who_ends_first_does_not_show(own_cache, tmp_path, monkeypatch):
     assert [name[:2] for name in stored] == trained
 
 
+def test_a_place_for_a_store_is_proven_before_anything_is_trained(own_cache, tmp_path):
+    (tmp_path / "file").touch()
+    reporter, study = Listener(), Study(models=[NETWORK], datasets=["glyphs"], limit=124)
+    context = RunContext("cpu", own_cache, reporter=reporter)
+    with refused("storage.not_folder"):
+        ablate(study, "digits", tmp_path / "file" / "r.db", context, steps=4, batch_size=50)
+    assert reporter.stages == []
+
+
 @pytest.mark.parametrize("strengths", [{"label_smoothing": 0}, {"dropout": 1}])
 def test_strengths_that_switch_nothing(recipe, strengths):
     (name,) = strengths

@@ -99,7 +99,7 @@ class ResultStore(StoredResults):
         if self._backend.exists():
             self.make()
         else:
-            self._backend.prepare()
+            self.check_place()
 
     def check_place(self) -> None:
         """Prove that a database that is not there yet can be made; make nothing.

@@ -28,6 +28,7 @@ from headstart.pretraining import (
     pretrain_all,
 )
 from headstart.spec import Recipe
+from headstart.store import ResultStore
 from headstart.study.run import StudyRun
 from headstart.study.study import Study, setting_options
 
@@ -257,6 +258,7 @@ def ablate(
         others: it is in `failures`.
     """
     # Before hours of training.
+    ResultStore(store, create=True).check_place()
     study.trials(context.reporter)
     strengths = {"label_smoothing": label_smoothing, "dropout": dropout}
     common = study.model_dump(include={"limit", "precision", "skip_broken"})
